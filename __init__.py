@@ -1,0 +1,16 @@
+"""The FiftyOne plugin @busaug/busaug: it registers the operators and does nothing else."""
+
+import os
+import sys
+
+_ROOT = os.path.dirname(os.path.realpath(__file__))
+if _ROOT not in sys.path:
+    sys.path.append(_ROOT)
+
+
+def register(plugin):
+    """Register every operator; called by FiftyOne."""
+    from .operators import OPERATORS
+
+    for operator in OPERATORS:
+        plugin.register(operator)

@@ -1,0 +1,95 @@
+"""The command line: `python -m busaug_core JOB --field value …`, the fields being those of the job's config."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from busaug_core.data.records import Record, read_records
+from busaug_core.errors import UserError
+from busaug_core.job import Finished, JobConfig, Notice, Progress, Row, home, run_of
+from busaug_core.jobs import JOBS, job
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a job and print its result as JSON; returns the exit status."""
+    options = vars(_parser().parse_args(arguments))
+    try:
+        if options["job"] == "check_setup":
+            from busaug_core.setup import check_setup, table
+
+            checks = check_setup()
+            print(table(checks))
+            return 0 if all(c.ok for c in checks if c.needed) else 1
+        result = _run(options)
+    except UserError as error:
+        print(f"busaug_core: {error}", file=sys.stderr)
+        return 2
+    print(json.dumps(result, indent=2, ensure_ascii=False))
+    return 0
+
+
+def _run(options: dict[str, Any]) -> dict[str, Any]:
+    chosen = job(options.pop("job"))
+    data, dataset = options.pop("data", None), options.pop("dataset", None)
+    values = {name: _value(text) for name, text in options.items() if text is not None}
+    records: list[Record] = []
+    if data:
+        records = [record for place in data for record in _records(place, dataset)]
+    elif chosen.name == "load_busi":
+        dataset = values.get("dataset_name", chosen.config_class().model_fields["dataset_name"].default)
+    result = {}
+    for event in chosen.run(values, records, dataset):
+        match event:
+            case Progress(done, total, message, numbers):
+                loss = "".join(f"  {k} {v:.4f}" for k, v in numbers.items())
+                print(f"\r{message}: {done}/{total}{loss}   ", end="", file=sys.stderr)
+                if done == total:
+                    print(file=sys.stderr)
+            case Notice(message):
+                print(message, file=sys.stderr)
+            case Row(row):
+                print(json.dumps(row), file=sys.stderr)
+            case Finished(final):
+                result = final
+    return result
+
+
+def _records(place: str, dataset: str) -> list[Record]:
+    """Records of a JSON-lines file, or those that a run of the dataset has made."""
+    if Path(place).is_file():
+        return read_records(place)
+    return run_of(dataset, place).products
+
+
+def _value(text: str) -> Any:
+    """A field's value from the command line: JSON where it is JSON, else the text itself."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m busaug_core", description=f"Runs lie in {home()}.")
+    jobs = parser.add_subparsers(dest="job", required=True)
+    jobs.add_parser("check_setup", help="What this machine can do, what is missing, and how to mend it.")
+    for name, entry in JOBS.items():
+        config: type[JobConfig] = entry.config_class()
+        sub = jobs.add_parser(name, help=config.__doc__, description=config.__doc__, argument_default=argparse.SUPPRESS)
+        if name != "load_busi":
+            sub.add_argument("--dataset", required=True, help="The dataset's name, a folder of the home.")
+            sub.add_argument(
+                "--data",
+                required=True,
+                nargs="+",
+                help="Where the images come from: runs of the dataset (load_busi, generate) or .jsonl files.",
+            )
+        for field, info in config.model_fields.items():
+            sub.add_argument(f"--{field}", help=(info.description or "").replace("%", "%%"))
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

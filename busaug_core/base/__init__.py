@@ -1,0 +1,1 @@
+"""Base models: loading them, their defaults, and the small one that is shipped."""

@@ -1,0 +1,68 @@
+"""What a job uses where the user leaves a field open: it depends on the base model."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+MINI = "mini"
+STABLE_DIFFUSION = "stable-diffusion-v1-5/stable-diffusion-v1-5"
+MINI_FOLDER = Path(__file__).parent / "mini"
+
+
+@dataclass(frozen=True)
+class BaseDefaults:
+    """Settings that suit a base model; training numbers are those of `steps` at `batch_size`."""
+
+    resolution: int
+    lora_layers: str
+    lora_rank: int
+    lora_steps: int
+    lora_learning_rate: float
+    token_steps: int
+    token_learning_rate: float
+    train_batch_size: int
+    sampling_steps: int
+    guidance_scale: float
+    generate_batch_size: int
+
+
+DEFAULTS = {
+    # The hybrid-diffusion paper and its authors' scripts; attention only.
+    "stable-diffusion": BaseDefaults(
+        resolution=512,
+        lora_layers="attention",
+        lora_rank=4,
+        lora_steps=3000,
+        lora_learning_rate=1e-4,
+        token_steps=2000,
+        token_learning_rate=5e-4,
+        train_batch_size=4,
+        sampling_steps=50,
+        guidance_scale=7.5,
+        generate_batch_size=8,
+    ),
+    # A base of 7 M parameters learns the look of new images only through convolutions too.
+    "mini": BaseDefaults(
+        resolution=128,
+        lora_layers="wide",
+        lora_rank=16,
+        lora_steps=600,
+        lora_learning_rate=1e-3,
+        token_steps=200,
+        token_learning_rate=5e-3,
+        train_batch_size=8,
+        sampling_steps=20,
+        guidance_scale=2.0,
+        generate_batch_size=16,
+    ),
+}
+
+
+def defaults_of(base_model: str) -> BaseDefaults:
+    """The defaults of a base: `mini`, a diffusers folder (by its size), a file or a Hub id."""
+    if base_model == MINI:
+        return DEFAULTS["mini"]
+    unet = Path(base_model).expanduser() / "unet" / "config.json"
+    if unet.exists() and json.loads(unet.read_text())["block_out_channels"][0] < 320:
+        return DEFAULTS["mini"]
+    return DEFAULTS["stable-diffusion"]

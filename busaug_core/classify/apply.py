@@ -1,0 +1,55 @@
+"""The job `apply_classifier`: a trained classifier's predictions of every image."""
+
+import json
+from collections.abc import Iterator
+
+import numpy as np
+from scipy.special import softmax
+
+from busaug_core.classify.config import ApplyClassifier
+from busaug_core.classify.metrics import figures
+from busaug_core.classify.model import load_classifier, predict
+from busaug_core.device import pick_device
+from busaug_core.errors import UserError
+from busaug_core.images import load_batch
+from busaug_core.job import Event, Progress, Run
+
+FILE = "predictions.jsonl"
+
+
+def apply_classifier(config: ApplyClassifier, run: Run) -> Iterator[Event]:
+    """Write `predictions.jsonl`: path, label, confidence and logits of each image."""
+    device = pick_device()
+    model = load_classifier(run.sibling(config.classifier)).to(device)
+    records = run.records
+    if not records:
+        raise UserError("There is no sample to classify.")
+    logits = []
+    for i in range(0, len(records), config.batch_size):
+        images = load_batch([r.path for r in records[i : i + config.batch_size]], model.resolution)
+        logits.append(predict(model, images, config.batch_size, device))
+        yield Progress(min(i + config.batch_size, len(records)), len(records), "Classifying images")
+    logits = np.concatenate(logits)
+    probabilities = softmax(logits, axis=1)
+    with (run.folder / FILE).open("w", encoding="utf-8") as f:
+        for record, row, probability in zip(records, logits, probabilities, strict=True):
+            best = int(row.argmax())
+            prediction = {
+                "path": record.path,
+                "label": model.classes[best],
+                "confidence": float(probability[best]),
+                "logits": [float(x) for x in row],
+            }
+            f.write(json.dumps(prediction) + "\n")
+    predicted = [model.classes[i] for i in logits.argmax(1)]
+    summary = {"classes": model.classes, "classifier": config.classifier, "n": len(records)}
+    held_out = [i for i, r in enumerate(records) if config.evaluate_on in r.tags and not r.synthetic]
+    if held_out and all(records[i].label in model.classes for i in held_out):
+        truth = np.array([model.classes.index(records[i].label) for i in held_out])
+        summary["metrics"] = figures(truth, logits[held_out])
+    agreement: dict[str, list[bool]] = {}
+    for record, label in zip(records, predicted, strict=True):
+        if record.synthetic:
+            agreement.setdefault(record.variant, []).append(label == record.label)
+    summary["recognised"] = {variant: float(np.mean(hits)) for variant, hits in sorted(agreement.items())}
+    return summary

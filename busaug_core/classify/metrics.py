@@ -1,0 +1,35 @@
+"""Figures of merit of a classifier."""
+
+import numpy as np
+from scipy.special import softmax
+from sklearn.metrics import accuracy_score, precision_recall_fscore_support, roc_auc_score
+
+
+def figures(truth: np.ndarray, logits: np.ndarray) -> dict[str, float | int | None]:
+    """Accuracy, and the macro averages of F1, positive predictive value, recall and one-vs-rest AUC-ROC.
+
+    Args:
+        truth: class indices, int N
+        logits: float N × classes
+
+    Returns:
+        `n`, `accuracy`, `f1`, `auc` (None where a class is absent), `ppv`, `recall`, each in 0–1.
+        A class that is never predicted counts with a PPV of 0.
+    """
+    classes = logits.shape[1]
+    predicted = logits.argmax(1)
+    ppv, recall, f1, _ = precision_recall_fscore_support(
+        truth, predicted, labels=range(classes), average="macro", zero_division=0
+    )
+    auc = None
+    if len(set(truth)) == classes:
+        one_hot = np.eye(classes)[truth]
+        auc = float(roc_auc_score(one_hot, softmax(logits.astype(np.float64), axis=1), average="macro"))
+    return {
+        "n": len(truth),
+        "accuracy": float(accuracy_score(truth, predicted)),
+        "f1": float(f1),
+        "auc": auc,
+        "ppv": float(ppv),
+        "recall": float(recall),
+    }

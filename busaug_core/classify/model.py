@@ -1,0 +1,109 @@
+"""A torchvision classifier for gray images: making, saving, loading, and its penultimate features."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+import torchvision
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from busaug_core.errors import MissingWeights, UserError
+from busaug_core.job import Run
+
+FILE = "classifier.safetensors"
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""ImageNet's, as torchvision's weights expect them."""
+
+
+class Classifier(nn.Module):
+    """A torchvision network with one output for each class; takes uint8 N×S×S gray images.
+
+    Attributes:
+        arch: torchvision's name
+        classes: the labels, in the order of the outputs
+        resolution: S, the side of its images in pixels
+    """
+
+    def __init__(self, arch: str, classes: list[str], resolution: int, pretrained: bool = False):
+        super().__init__()
+        self.arch, self.classes, self.resolution = arch, classes, resolution
+        if arch not in torchvision.models.list_models(module=torchvision.models):
+            raise UserError(f"torchvision has no classifier '{arch}'; resnet18, resnet50 and densenet121 are some.")
+        self.network = _pretrained(arch) if pretrained else torchvision.models.get_model(arch, weights=None)
+        self.head_name = _replace_head(self.network, len(classes))
+        self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(STD).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits, N × classes, of uint8 images N×S×S."""
+        gray = images[:, None].expand(-1, 3, -1, -1).float() / 255
+        output = self.network((gray - self.mean) / self.std)
+        # Inception and GoogLeNet answer with auxiliary outputs too while they train.
+        return output if isinstance(output, Tensor) else output[0]
+
+    def features(self, images: Tensor) -> Tensor:
+        """The last layer's input, N × width; maps are averaged over space."""
+        kept: list[Tensor] = []
+        head = self.network.get_submodule(self.head_name)
+        hook = head.register_forward_pre_hook(lambda _module, args: kept.append(args[0]))
+        try:
+            self(images)
+        finally:
+            hook.remove()
+        return kept[0].mean((2, 3)) if kept[0].ndim == 4 else kept[0]
+
+    def save(self, folder: Path) -> None:
+        document = {"arch": self.arch, "classes": self.classes, "resolution": self.resolution}
+        save_file(
+            {k: v.contiguous().cpu() for k, v in self.state_dict().items()},
+            folder / FILE,
+            metadata={"busaug": json.dumps(document)},
+        )
+
+
+def load_classifier(run: Run) -> Classifier:
+    """The classifier of a finished `train_classifier` run, in evaluation mode."""
+    path = run.folder / FILE
+    if not path.exists():
+        raise UserError(f"'{run.key}' is no finished classifier run of this dataset; train one with train_classifier.")
+    with safe_open(path, "pt") as file:
+        document = json.loads(file.metadata()["busaug"])
+    model = Classifier(**document)
+    model.load_state_dict(load_file(path))
+    return model.eval()
+
+
+@torch.no_grad()
+def predict(model: Classifier, images: np.ndarray, batch_size: int, device: torch.device) -> np.ndarray:
+    """Logits, float32 N × classes, of uint8 images N×S×S."""
+    batches = [model(torch.from_numpy(images[i : i + batch_size]).to(device)) for i in _starts(images, batch_size)]
+    return torch.cat(batches).float().cpu().numpy()
+
+
+def _starts(images: np.ndarray, batch_size: int) -> range:
+    return range(0, len(images), batch_size)
+
+
+def _pretrained(arch: str) -> nn.Module:
+    try:
+        return torchvision.models.get_model(arch, weights="DEFAULT")
+    except OSError as error:
+        raise MissingWeights(
+            f"ImageNet weights of {arch} cannot be downloaded here ({error}). Put torchvision's file into "
+            f"{Path(torch.hub.get_dir()) / 'checkpoints'}, or set pretrained to false."
+        ) from None
+
+
+def _replace_head(network: nn.Module, outputs: int) -> str:
+    """Give the network's last layer the wanted number of outputs; returns that layer's name."""
+    name, last = [(n, m) for n, m in network.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)][-1]
+    if isinstance(last, nn.Linear):
+        head: nn.Module = nn.Linear(last.in_features, outputs)
+    else:
+        head = nn.Conv2d(last.in_channels, outputs, last.kernel_size, last.stride, last.padding)
+    parent, _, attribute = name.rpartition(".")
+    setattr(network.get_submodule(parent), attribute, head)
+    return name

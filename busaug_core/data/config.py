@@ -1,0 +1,36 @@
+"""Settings of the jobs that load data."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from busaug_core.job import JobConfig
+
+SIMULATED = "simulated"
+
+
+class LoadBusi(JobConfig):
+    """BUSI, or simulated scans in its place, as a labelled and split dataset."""
+
+    source: str = Field(
+        SIMULATED,
+        min_length=1,
+        description="A folder in BUSI's layout (benign, malignant, normal), or 'simulated' for scans made here.",
+    )
+    dataset_name: str = Field("busi", min_length=1, description="Name of the new dataset.")
+    split: str = Field(
+        "80-20",
+        pattern=r"^\d+-\d+(-\d+)?$",
+        description="Percentages of training, validation and (optional) test images, stratified by class.",
+    )
+    seed: int = Field(51, ge=0, lt=2**31, description="Seed of the split and of the simulator.")
+    on_error: Literal["raise", "skip"] = Field(
+        "raise", description="What to do with a file that cannot be read: stop, or leave it out and say so."
+    )
+    images: int = Field(
+        240,
+        ge=12,
+        le=100_000,
+        description="Number of simulated scans, in BUSI's class proportions (simulated only).",
+    )
+    image_size: int = Field(128, ge=64, le=512, description="Side of the simulated scans in pixels (simulated only).")

@@ -1,0 +1,60 @@
+"""The job `load_busi`: a folder of BUSI, or simulated scans in its place, as labelled and split records."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from busaug_core.data.busi import CLASSES, check_scan, list_scans
+from busaug_core.data.config import SIMULATED, LoadBusi
+from busaug_core.data.records import Record, count_labels, of_split, write_records
+from busaug_core.data.splits import NAMES, stratified_split
+from busaug_core.errors import UserError
+from busaug_core.job import Event, Made, Notice, Progress, Run
+
+BUSI_COUNTS = {"benign": 437, "malignant": 210, "normal": 133}
+
+
+def load_busi(config: LoadBusi, run: Run) -> Iterator[Event]:
+    """Yield a record for every image, checked, with its split's tag."""
+    origin = "real"
+    folder = Path(config.source)
+    if config.source == SIMULATED:
+        origin = "simulated"
+        folder = run.folder / "Dataset_BUSI_with_GT"
+        yield from _simulate(config, folder)
+    scans = list_scans(folder)
+    records, skipped = [], []
+    for n, scan in enumerate(scans, 1):
+        try:
+            masks = check_scan(scan)
+        except UserError as error:
+            if config.on_error == "raise":
+                raise UserError(f"{error} (Set on_error to 'skip' to load the others.)") from None
+            skipped.append(str(scan.path))
+            yield Notice(f"Left out: {error}")
+            continue
+        masks = [str(m) for m in masks]
+        records.append(Record(str(scan.path), scan.label, origin=origin, variant=origin, masks=masks))
+        if n % 20 == 0 or n == len(scans):
+            yield Progress(n, len(scans), "Reading images and masks")
+    shares = [int(share) for share in config.split.split("-")]
+    for record, split in zip(records, stratified_split([r.label for r in records], shares, config.seed), strict=True):
+        record.tags = [split, origin]
+    write_records(run.folder / "products.jsonl", records)
+    for record in records:
+        yield Made(record)
+    return {
+        "dataset": config.dataset_name,
+        "counts": count_labels(records),
+        "splits": {s: count_labels(of_split(records, s)) for s in NAMES[: len(shares)]},
+        "skipped": skipped,
+    }
+
+
+def _simulate(config: LoadBusi, folder: Path) -> Iterator[Event]:
+    from busaug_core.simulate.dataset import write_busi
+
+    total = sum(BUSI_COUNTS.values())
+    counts = {c: max(2, round(config.images * n / total)) for c, n in BUSI_COUNTS.items()}
+    counts[CLASSES[0]] += config.images - sum(counts.values())
+    for done, all_ in write_busi(folder, counts, seed=config.seed, size=config.image_size):
+        yield Progress(done, all_, "Simulating scans")

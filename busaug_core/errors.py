@@ -1,0 +1,9 @@
+"""The exceptions a user may meet; each message says what was found and what to do."""
+
+
+class UserError(Exception):
+    """Something the user can mend: a wrong file, field or option."""
+
+
+class MissingWeights(UserError):
+    """Weights that this job needs cannot be had here."""

@@ -1,0 +1,1 @@
+"""Generating images: recipes, the sampler, and the files they land in."""

@@ -1,0 +1,102 @@
+"""Settings of image generation."""
+
+from typing import ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from busaug_core.base.defaults import MINI, defaults_of
+from busaug_core.generate.recipes import RECIPES
+from busaug_core.job import JobConfig
+from busaug_core.prompts import BUSI_PROMPTS
+from busaug_core.train.config import Precision
+
+Variant = Literal[tuple(RECIPES)]
+
+
+class Generate(JobConfig):
+    """Variants × classes of synthetic images: text2img, then img2img."""
+
+    presets: ClassVar = {
+        "hybrid": dict(steps=50, strength=0.3, balance_to=350),
+        "demo": dict(batch_size=16),
+    }
+    preset: Literal["hybrid", "demo"] | None = Field(
+        None, description="Settings of a paper; what you set yourself goes before them."
+    )
+    base_model: str = Field(
+        MINI, min_length=1, description="'mini', a Hub id, a diffusers folder or a .safetensors file."
+    )
+    lora: str | None = Field(None, description="LoRA of the tuned variants: a run, a file or a folder.")
+    token: str | None = Field(None, description="Learned token of the _ti variants: a run, a file or a folder.")
+    variants: list[Variant] = Field(
+        ["sd", "sd_img2img"], min_length=1, description="Which recipes to generate, by their slugs."
+    )
+    mode: Literal["new", "evaluation"] = Field(
+        "new",
+        description="new: images to train with; evaluation: a set to measure, in the reference split's class counts.",
+    )
+    balance_to: int | None = Field(
+        None, ge=1, description="Fill each class of the training split up to this many images (mode new)."
+    )
+    ratio: float | None = Field(
+        None, gt=0, le=100, description="Images a class as a share of the training split's (mode new)."
+    )
+    counts: dict[str, int] | None = Field(None, description="Images of each class and variant, by class.")
+    reference: Literal["train", "val", "test"] = Field(
+        "val", description="The split whose class counts an evaluation set matches."
+    )
+    steps: int | None = Field(None, ge=1, le=1000, description="Sampling steps (empty: the base's own).")
+    guidance_scale: float | None = Field(
+        None, ge=1, le=30, description="Classifier-free guidance; 1 is none (empty: the base's own)."
+    )
+    strength: float = Field(
+        0.3,
+        gt=0,
+        le=1,
+        description="Denoising strength of img2img: the share of the steps that is run again.",
+    )
+    handoff: Literal["latent", "image"] = Field(
+        "latent",
+        description="How text2img hands its image to img2img; latent spares a decoding and an encoding.",
+    )
+    negative_prompt: str = Field("", description="What the images should not show.")
+    resolution: int | None = Field(
+        None,
+        ge=64,
+        le=2048,
+        multiple_of=8,
+        description="Side of the images in pixels (empty: the base's own).",
+    )
+    batch_size: int | None = Field(None, ge=1, le=256, description="Images at a time (empty: the base's own).")
+    seed: int = Field(51, ge=0, lt=2**31, description="Seed of the run; each image's own is drawn from it.")
+    precision: Precision = Field("auto", description="Arithmetic: auto is fp16 on CUDA, bf16 or fp32 elsewhere.")
+    prompts: dict[str, str] = Field(BUSI_PROMPTS, description="The prompt of each class.")
+
+    @model_validator(mode="after")
+    def _one_amount(self) -> "Generate":
+        amounts = [n for n in ("balance_to", "ratio", "counts") if getattr(self, n) is not None]
+        if self.mode == "new" and len(amounts) != 1:
+            raise ValueError(f"set one of balance_to, ratio and counts (set are: {', '.join(amounts) or 'none'})")
+        if self.mode == "evaluation" and amounts not in ([], ["counts"]):
+            raise ValueError("an evaluation set takes its counts from the reference split (or from counts)")
+        return self
+
+    @model_validator(mode="after")
+    def _components(self) -> "Generate":
+        for slug in self.variants:
+            recipe = RECIPES[slug]
+            if recipe.lora and not self.lora:
+                raise ValueError(f"variant '{slug}' needs a LoRA: set lora (or generate 'base')")
+            if recipe.token and not self.token:
+                raise ValueError(f"variant '{slug}' needs a learned token: set token")
+        return self
+
+    def resolve(self) -> "Generate":
+        base = defaults_of(self.base_model)
+        open_fields = dict(
+            steps=base.sampling_steps,
+            guidance_scale=base.guidance_scale,
+            resolution=base.resolution,
+            batch_size=base.generate_batch_size,
+        )
+        return self.fill(open_fields)

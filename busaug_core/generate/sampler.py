@@ -1,0 +1,94 @@
+"""text2img and img2img for a batch of images, each with a seed of its own."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from diffusers import StableDiffusionImg2ImgPipeline, StableDiffusionPipeline
+from torch import Tensor
+
+from busaug_core.errors import UserError
+from busaug_core.generate.config import Generate
+from busaug_core.generate.recipes import Recipe
+
+
+@dataclass
+class Sampler:
+    """A base with its adapters, and the settings of a run.
+
+    Text states are kept by prompt. The img2img noise comes from `seed + 1`: noise equal to that of
+    text2img would add nothing new.
+    """
+
+    pipe: StableDiffusionPipeline
+    config: Generate
+    has_lora: bool
+
+    def __post_init__(self) -> None:
+        self.refiner = StableDiffusionImg2ImgPipeline(**self.pipe.components, requires_safety_checker=False)
+        self.refiner.set_progress_bar_config(disable=True)
+        self._states: dict[str, Tensor] = {}
+
+    def switch(self, recipe: Recipe) -> None:
+        """Put the LoRA on or off as the recipe says."""
+        if self.has_lora:
+            (self.pipe.enable_lora if recipe.lora else self.pipe.disable_lora)()
+
+    def text_to_image(self, prompts: list[str], seeds: list[int]) -> Tensor:
+        """Latents, batch × channels × height × width, of text2img."""
+        return self.pipe(
+            height=self.config.resolution,
+            width=self.config.resolution,
+            num_inference_steps=self.config.steps,
+            guidance_scale=self.config.guidance_scale,
+            generator=_generators(seeds),
+            output_type="latent",
+            **self._conditions(prompts),
+        ).images
+
+    def image_to_image(self, latents: Tensor, prompts: list[str], seeds: list[int]) -> Tensor:
+        """Latents of img2img on text2img's latents, at the config's strength."""
+        image = latents
+        if self.config.handoff == "image":
+            image = torch.from_numpy(self.decode(latents)).to(latents.device, self.pipe.vae.dtype)[:, None] / 255
+            image = image.expand(-1, 3, -1, -1)
+        return self.refiner(
+            image=image,
+            strength=self.config.strength,
+            num_inference_steps=self.config.steps,
+            guidance_scale=self.config.guidance_scale,
+            generator=_generators([seed + 1 for seed in seeds]),
+            output_type="latent",
+            **self._conditions(prompts),
+        ).images
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor) -> np.ndarray:
+        """Images as uint8 N×H×W from latents: the luma of what the pipeline would give as RGB.
+
+        Raises UserError where an image is one flat gray, as an overflow of half precision makes it.
+        """
+        vae = self.pipe.vae
+        decoded = vae.decode(latents.to(vae.dtype) / vae.config.scaling_factor).sample
+        pictures = self.pipe.image_processor.postprocess(decoded, output_type="pil")
+        gray = np.stack([np.asarray(picture.convert("L")) for picture in pictures])
+        if (gray.min((1, 2)) == gray.max((1, 2))).any():
+            raise UserError("An image came out blank, as half precision can do; set precision to 'fp32' or 'bf16'.")
+        return gray
+
+    def _conditions(self, prompts: list[str]) -> dict[str, Tensor]:
+        negative = [self.config.negative_prompt] * len(prompts)
+        conditions = {"prompt_embeds": self._encode(prompts)}
+        if self.config.guidance_scale > 1:
+            conditions["negative_prompt_embeds"] = self._encode(negative)
+        return conditions
+
+    def _encode(self, prompts: list[str]) -> Tensor:
+        for prompt in set(prompts) - self._states.keys():
+            states, _ = self.pipe.encode_prompt(prompt, self.pipe.device, 1, False)
+            self._states[prompt] = states[0]
+        return torch.stack([self._states[p] for p in prompts])
+
+
+def _generators(seeds: list[int]) -> list[torch.Generator]:
+    return [torch.Generator().manual_seed(seed) for seed in seeds]

@@ -1,0 +1,61 @@
+"""The one way images are read: gray, square, antialiased; and written: as PNG with text chunks."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+from PIL.PngImagePlugin import PngInfo
+
+from busaug_core.errors import UserError
+
+PREPROCESSING = "gray, whole image to a square, Pillow bicubic with antialiasing"
+NOTICE = "synthetic image, not for clinical use"
+
+
+def load_gray(path: str | Path, size: int) -> np.ndarray:
+    """An image as uint8 size×size, 0 black; colour is turned to luma and alpha dropped.
+
+    Raises UserError for a file that is no readable image.
+    """
+    try:
+        with Image.open(path) as image:
+            gray = image.convert("L")
+    except (OSError, UnidentifiedImageError, SyntaxError) as error:
+        raise UserError(f"{path} cannot be read as an image ({error}).") from None
+    if gray.size != (size, size):
+        gray = gray.resize((size, size), Image.Resampling.BICUBIC)
+    return np.asarray(gray)
+
+
+def load_batch(paths: list[str], size: int) -> np.ndarray:
+    """Images as uint8 N×size×size; see `load_gray`."""
+    return np.stack([load_gray(path, size) for path in paths])
+
+
+def save_synthetic(path: Path, pixels: np.ndarray, synthesis: dict) -> None:
+    """Write uint8 H×W as PNG with its provenance in the text chunk `synthesis`; all or nothing."""
+    info = PngInfo()
+    info.add_text("synthesis", json.dumps(synthesis))
+    info.add_text("Comment", NOTICE)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    Image.fromarray(pixels).save(partial, format="png", pnginfo=info)
+    os.replace(partial, path)
+
+
+def read_synthesis(path: str | Path) -> dict:
+    """The provenance that `save_synthetic` wrote; raises UserError where the file has none."""
+    with Image.open(path) as image:
+        text = getattr(image, "text", {})
+    if "synthesis" not in text:
+        raise UserError(f"{path} carries no provenance; it was not made by this software.")
+    return json.loads(text["synthesis"])
+
+
+def content_hash(path: str | Path) -> str:
+    """SHA-256 of a file's bytes, as hex."""
+    with open(path, "rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()

@@ -1,0 +1,359 @@
+"""What every job is made of: a typed config, a generator of events, and a run folder.
+
+A job is a function `job(config, run)` that yields events and returns a summary (plain JSON).
+`execute` wraps it: it makes or reopens the run folder, records what happens, and yields the events on
+to whoever shows progress. A run that was stopped, failed or killed is taken up again by calling
+`execute` with the same run key and the same config; one that is done yields its result at once.
+"""
+
+import json
+import os
+import platform
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from busaug_core.data.records import Record, read_records, write_records
+from busaug_core.errors import UserError
+
+KEY_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*$"
+VERSIONED = ("torch", "diffusers", "transformers", "peft", "torchvision", "numpy", "scipy", "fiftyone")
+
+
+def home() -> Path:
+    """The folder of all runs: `$BUSAUG_HOME`, by default `~/fiftyone/busaug`."""
+    return Path(os.environ.get("BUSAUG_HOME") or Path.home() / "fiftyone" / "busaug").absolute()
+
+
+class JobConfig(BaseModel):
+    """The base of every job's config; unknown keys are errors.
+
+    A field left at None takes the preset's value, or else what `resolve` fills in.
+    """
+
+    model_config = ConfigDict(extra="forbid", validate_default=True, protected_namespaces=())
+    presets: ClassVar[dict[str, dict[str, Any]]] = {}
+
+    run_key: str | None = Field(
+        None, pattern=KEY_PATTERN, description="Name of the run; made from the job and the time when empty."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _apply_preset(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        given = {k: v for k, v in values.items() if v is not None}
+        return {**cls.presets.get(given.get("preset", ""), {}), **given}
+
+    @classmethod
+    def parse(cls, values: dict[str, Any]) -> "JobConfig":
+        """Validate plain values; raises UserError with a line for each field that is wrong."""
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            raise UserError(_explain(error, cls)) from None
+
+    def resolve(self) -> "JobConfig":
+        """A copy with every field that was left open filled in; what the run stores."""
+        return self
+
+    def fill(self, open_fields: dict[str, Any]) -> "JobConfig":
+        """A copy in which the fields that are None have the given values."""
+        return self.model_copy(update={k: v for k, v in open_fields.items() if getattr(self, k) is None})
+
+
+def _explain(error: ValidationError, config: type[JobConfig]) -> str:
+    lines = []
+    for problem in error.errors():
+        name = ".".join(str(part) for part in problem["loc"]) or config.__name__
+        if problem["type"] == "extra_forbidden":
+            known = ", ".join(sorted(config.model_fields))
+            lines.append(f"'{name}' is not a field of this job; its fields are {known}.")
+        else:
+            lines.append(f"'{name}': {problem['msg']} (found {problem['input']!r}).")
+    return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Step `done` of `total` of the stage named in `message`; `values` are losses and the like."""
+
+    done: int
+    total: int
+    message: str
+    values: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Made:
+    """An image came into being: loaded, simulated or generated."""
+
+    record: Record
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of a result table, plain JSON values."""
+
+    values: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Notice:
+    """Something the user should know, such as a warning about the data."""
+
+    message: str
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The last event: the run's result as stored in `result.json`."""
+
+    result: dict[str, Any]
+
+
+Event = Progress | Made | Row | Notice | Finished
+JobFunction = Callable[[JobConfig, "Run"], Iterator[Event]]
+
+
+class Run:
+    """A run's folder `<home>/<dataset>/runs/<key>/` and what is written there."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.key = folder.name
+        self.is_main = os.environ.get("RANK", "0") == "0"
+        """False in the helper processes of `accelerate launch`, which write nothing."""
+
+    @property
+    def state(self) -> str:
+        """One of `new`, `running`, `done`, `stopped`, `failed`."""
+        return self._state_document()["state"]
+
+    @property
+    def result(self) -> dict[str, Any]:
+        return _read_json(self.folder / "result.json")
+
+    @property
+    def config(self) -> dict[str, Any]:
+        return _read_json(self.folder / "config.json")
+
+    @property
+    def records(self) -> list[Record]:
+        """The samples that the job was given when it was first started."""
+        return read_records(self.folder / "inputs.jsonl")
+
+    @property
+    def products(self) -> list[Record]:
+        """The images that the job has made so far, as listed in `products.jsonl`."""
+        path = self.folder / "products.jsonl"
+        return read_records(path) if path.exists() else []
+
+    def sibling(self, key: str) -> "Run":
+        """Another run of the same dataset."""
+        return Run(self.folder.parent / key)
+
+    def record_environment(self, **entries: Any) -> None:
+        """Add entries (weight hashes, device) to `environment.json`."""
+        if self.is_main:
+            path = self.folder / "environment.json"
+            _write_json(path, {**_read_json(path), **entries})
+
+    def log(self, event: Event) -> None:
+        """Append an event to `events.jsonl`."""
+        if self.is_main:
+            line = {"time": round(time.time(), 3), "event": type(event).__name__, **asdict(event)}
+            with (self.folder / "events.jsonl").open("a", encoding="utf-8") as f:
+                f.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+    def _state_document(self) -> dict[str, Any]:
+        path = self.folder / "state.json"
+        return _read_json(path) if path.exists() else {"state": "new"}
+
+    def _set_state(self, state: str, error: str | None = None) -> None:
+        if self.is_main:
+            document = {"state": state, "pid": os.getpid(), "host": socket.gethostname(), "error": error}
+            _write_json(self.folder / "state.json", document)
+
+    def _begin(self, job: str, config: JobConfig, records: list[Record]) -> None:
+        stored = self.folder / "config.json"
+        asked = {"job": job, **config.model_dump(mode="json", exclude={"run_key"})}
+        if stored.exists():
+            _refuse_other_settings(self, self.config, asked)
+            _refuse_second_worker(self, self._state_document())
+        elif self.is_main:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_records(self.folder / "inputs.jsonl", records)
+            _write_json(self.folder / "environment.json", _environment())
+            _write_json(stored, asked)
+
+    def _finish(self, summary: dict[str, Any] | None) -> dict[str, Any]:
+        result = {"run_key": self.key, "state": "done", "folder": str(self.folder), **(summary or {})}
+        if self.is_main:
+            _write_json(self.folder / "result.json", result)
+        self._set_state("done")
+        return result
+
+
+def execute(
+    name: str,
+    function: JobFunction,
+    config: JobConfig,
+    records: list[Record],
+    dataset: str,
+    root: Path | None = None,
+) -> Iterator[Event]:
+    """Run a job, yielding its events and at last `Finished`.
+
+    Args:
+        name: the job's name, such as `train_lora`
+        function: the job, called with the resolved config and the run
+        config: its config; `run_key` names the run
+        records: the samples it may use
+        dataset: the dataset's name, a folder of `root`
+        root: the folder of all runs, by default `home()`
+
+    Raises:
+        UserError: the run key names a run with other settings, or one that another process works on
+    """
+    config = config.resolve()
+    runs = runs_folder(dataset, root)
+    run = Run(runs / (config.run_key or new_key(name, runs)))
+    if run.state == "done":
+        _refuse_other_settings(run, run.config, {"job": name, **config.model_dump(mode="json", exclude={"run_key"})})
+        yield Finished(run.result)
+        return
+    run._begin(name, config, records)
+    run._set_state("running")
+    events = iter(function(config, run))
+    try:
+        while True:
+            try:
+                event = next(events)
+            except StopIteration as end:
+                result = run._finish(end.value)
+                break
+            run.log(event)
+            yield event
+    except GeneratorExit:
+        events.close()
+        run._set_state("stopped")
+        raise
+    except KeyboardInterrupt:
+        run._set_state("stopped")
+        raise
+    except BaseException as error:
+        run._set_state("failed", error=f"{type(error).__name__}: {error}")
+        raise
+    yield Finished(result)
+
+
+def runs_folder(dataset: str, root: Path | None = None) -> Path:
+    """The folder of a dataset's runs, `<home>/<dataset>/runs`, with characters no file system minds."""
+    name = re.sub(r"[^\w.-]+", "-", dataset).strip(".-")
+    if not name:
+        raise UserError(f"The dataset's name {dataset!r} leaves no folder name; use letters or digits.")
+    return (root or home()) / name / "runs"
+
+
+def new_key(job: str, runs: Path) -> str:
+    """A run key that is a Python identifier and not taken in the folder `runs`."""
+    key = f"{job}_{time.strftime('%Y%m%d_%H%M%S')}"
+    taken, n = key, 1
+    while (runs / taken).exists():
+        n += 1
+        taken = f"{key}_{n}"
+    return taken
+
+
+def run_of(dataset: str, key: str, root: Path | None = None) -> Run:
+    """The run of that key; raises UserError where there is none."""
+    runs = runs_folder(dataset, root)
+    run = Run(runs / key)
+    if run.state == "new":
+        known = sorted(p.name for p in runs.iterdir()) if runs.exists() else []
+        raise UserError(f"There is no run '{key}' of dataset '{dataset}'; its runs are {known}.")
+    return run
+
+
+def find_product(run: Run, given: str, file_name: str) -> Path:
+    """The file that a field such as `lora` names: a run key, a file, or a folder that holds `file_name`."""
+    for path in (Path(given).expanduser(), run.sibling(given).folder):
+        if path.is_file():
+            return path
+        if (path / file_name).is_file():
+            return path / file_name
+    state = run.sibling(given).state
+    if state in ("running", "stopped", "failed"):
+        raise UserError(f"Run '{given}' is {state} and has no {file_name} yet; finish it first.")
+    raise UserError(f"'{given}' is neither a run of this dataset, nor a file, nor a folder with {file_name}.")
+
+
+def _refuse_other_settings(run: Run, stored: dict[str, Any], asked: dict[str, Any]) -> None:
+    names = sorted(stored.keys() | asked.keys())
+    changed = [f"{n}: {stored.get(n)!r} there, {asked.get(n)!r} here" for n in names if stored.get(n) != asked.get(n)]
+    if changed:
+        raise UserError(
+            f"Run '{run.key}' exists with other settings ({'; '.join(changed)}). "
+            f"Choose another run_key, or delete {run.folder}."
+        )
+
+
+def _refuse_second_worker(run: Run, state: dict[str, Any]) -> None:
+    here = state.get("host") == socket.gethostname() and state.get("pid") != os.getpid()
+    if state["state"] == "running" and here and run.is_main and _alive(state["pid"]):
+        raise UserError(f"Run '{run.key}' is being worked on by process {state['pid']}; wait for it or stop it.")
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _environment() -> dict[str, Any]:
+    versions = {}
+    for package in VERSIONED:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            versions[package] = None
+    return {
+        "python": sys.version.split()[0],
+        "platform": platform.platform(),
+        "versions": versions,
+        "revision": _git_revision(),
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }
+
+
+def _git_revision() -> str | None:
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _write_json(path: Path, document: dict[str, Any]) -> None:
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    os.replace(partial, path)

@@ -1,0 +1,74 @@
+"""The list of jobs: where each one's config and code lie. Importing this file loads neither."""
+
+import importlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from busaug_core.data.records import Record
+from busaug_core.errors import UserError
+from busaug_core.job import Event, JobConfig, execute
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job by name; `config` and `function` are `module:name`, imported on use."""
+
+    name: str
+    config: str
+    function: str
+
+    def config_class(self) -> type[JobConfig]:
+        """The config's class; needs no torch."""
+        return _import(self.config)
+
+    def run(
+        self, values: dict[str, Any], records: list[Record], dataset: str, root: Path | None = None
+    ) -> Iterator[Event]:
+        """Validate `values` and run the job; see `busaug_core.job.execute`."""
+        config = self.config_class().parse(values)
+        return execute(self.name, _import(self.function), config, records, dataset, root)
+
+
+def _import(place: str) -> Any:
+    module, name = place.split(":")
+    return getattr(importlib.import_module(module), name)
+
+
+JOBS = {
+    job.name: job
+    for job in (
+        Job("load_busi", "busaug_core.data.config:LoadBusi", "busaug_core.data.load:load_busi"),
+        Job("train_lora", "busaug_core.train.config:Lora", "busaug_core.train.lora:train_lora"),
+        Job(
+            "train_textual_inversion",
+            "busaug_core.train.config:TextualInversion",
+            "busaug_core.train.textual_inversion:train_textual_inversion",
+        ),
+        Job("generate", "busaug_core.generate.config:Generate", "busaug_core.generate.generate:generate"),
+        Job(
+            "compute_embeddings",
+            "busaug_core.measure.config:ComputeEmbeddings",
+            "busaug_core.measure.embeddings:compute_embeddings",
+        ),
+        Job("compute_fid", "busaug_core.measure.config:ComputeFid", "busaug_core.measure.distance:compute_fid"),
+        Job(
+            "train_classifier",
+            "busaug_core.classify.config:TrainClassifier",
+            "busaug_core.classify.train:train_classifier",
+        ),
+        Job(
+            "apply_classifier",
+            "busaug_core.classify.config:ApplyClassifier",
+            "busaug_core.classify.apply:apply_classifier",
+        ),
+    )
+}
+
+
+def job(name: str) -> Job:
+    """The job of that name; raises UserError where there is none."""
+    if name not in JOBS:
+        raise UserError(f"There is no job '{name}'; there are {', '.join(JOBS)}.")
+    return JOBS[name]

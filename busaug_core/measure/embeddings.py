@@ -1,0 +1,71 @@
+"""The job `compute_embeddings`: features of every image, and how the variants overlap with real ones."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from busaug_core.data.records import Record, of_split, write_records
+from busaug_core.device import pick_device
+from busaug_core.errors import UserError
+from busaug_core.images import PREPROCESSING
+from busaug_core.job import Event, Row, Run
+from busaug_core.measure.config import ComputeEmbeddings
+from busaug_core.measure.extractors import make_extractor
+from busaug_core.measure.features import extract
+from busaug_core.measure.overlap import coverage, two_sample_accuracy
+
+FILE = "features.npy"
+
+
+def compute_embeddings(config: ComputeEmbeddings, run: Run) -> Iterator[Event]:
+    """Write `features.npy`, float32 N×D, in the order of the run's products."""
+    records = selected(run.records, config.variants)
+    extractor = make_extractor(config.extractor, run, pick_device())
+    features, _ = yield from extract(records, extractor, run, config.batch_size)
+    np.save(run.folder / FILE, features)
+    write_records(run.folder / "products.jsonl", records)
+    overlap = list(_overlap(records, features, config, extractor.name))
+    for row in overlap:
+        yield Row(row)
+    return {
+        "field": f"features_{extractor.name}",
+        "extractor": extractor.name,
+        "weights": extractor.weights,
+        "preprocessing": f"{PREPROCESSING}, {extractor.resolution} px",
+        "n": len(records),
+        "width": features.shape[1],
+        "overlap": overlap,
+    }
+
+
+def selected(records: list[Record], variants: list[str] | None) -> list[Record]:
+    """The real records, and the synthetic ones of the given variants (None: all).
+
+    Raises UserError where there is no record, or a named variant has none.
+    """
+    missing = set(variants or ()) - {r.variant for r in records if r.synthetic}
+    if missing:
+        raise UserError(f"There is no synthetic image of variant(s) {', '.join(sorted(missing))}; generate some first.")
+    chosen = [r for r in records if not r.synthetic or variants is None or r.variant in variants]
+    if not chosen:
+        raise UserError("There is no sample to measure.")
+    return chosen
+
+
+def _overlap(records: list[Record], features: np.ndarray, config: ComputeEmbeddings, extractor: str) -> Iterator[dict]:
+    real = [i for i, r in enumerate(records) if r in of_split([r], config.reference)]
+    rng = np.random.default_rng(config.seed)
+    for variant in sorted({r.variant for r in records if r.synthetic}):
+        members = [i for i, r in enumerate(records) if r.synthetic and r.variant == variant]
+        n = min(len(real), len(members))
+        row = {"variant": variant, "reference": config.reference, "extractor": extractor, "n": n}
+        if n <= config.neighbors:
+            yield {**row, "coverage": None, "two_sample_accuracy": None, "note": "too few images"}
+            continue
+        one = features[np.sort(rng.choice(real, n, replace=False))]
+        other = features[np.sort(rng.choice(members, n, replace=False))]
+        yield {
+            **row,
+            "coverage": coverage(one, other, config.neighbors),
+            "two_sample_accuracy": two_sample_accuracy(one, other),
+        }

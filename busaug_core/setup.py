@@ -1,0 +1,91 @@
+"""What this machine can do, what is missing, and the command that mends it."""
+
+import importlib.util
+import shutil
+from dataclasses import dataclass
+from importlib import metadata
+
+from busaug_core.base.defaults import MINI_FOLDER
+from busaug_core.job import home
+
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "diffusers",
+    "transformers",
+    "peft",
+    "accelerate",
+    "scikit-learn",
+    "scipy",
+)
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at; `mend` says what to do where it is missing."""
+
+    name: str
+    ok: bool
+    found: str
+    mend: str | None = None
+    needed: bool = True
+
+
+def check_setup() -> list[Check]:
+    """Look at packages, device, base model, metric weights and disk; changes nothing."""
+    checks = [_package(name) for name in PACKAGES]
+    if importlib.util.find_spec("torch"):
+        checks += [_device(), _inception()]
+    checks += [_mini(), _disk()]
+    return checks
+
+
+def table(checks: list[Check]) -> str:
+    """The checks as lines of text."""
+    width = max(len(c.name) for c in checks)
+    marks = {(True, True): "ok", (True, False): "ok", (False, True): "MISSING", (False, False): "absent"}
+    lines = []
+    for c in checks:
+        lines.append(f"{marks[c.ok, c.needed]:<8} {c.name:<{width}}  {c.found}")
+        if c.mend and not c.ok:
+            lines.append(f"{'':<8} {'':<{width}}  → {c.mend}")
+    return "\n".join(lines)
+
+
+def _package(name: str) -> Check:
+    try:
+        return Check(name, True, metadata.version(name))
+    except metadata.PackageNotFoundError:
+        return Check(name, False, "not installed", "pip install -r requirements.txt")
+
+
+def _device() -> Check:
+    from busaug_core.device import describe, dtype_of, pick_device
+
+    device = pick_device()
+    precision = str(dtype_of("auto", device)).removeprefix("torch.")
+    return Check("device", True, f"{describe(device)}; precision auto is {precision}")
+
+
+def _inception() -> Check:
+    from busaug_core.measure.extractors import INCEPTION_FILE, inception_weights
+
+    path = inception_weights()
+    mend = f"put pytorch-fid's {INCEPTION_FILE} into the folder hub/checkpoints of TORCH_HOME; without it, name a "
+    mend += "classifier run as extractor and read 'FD (classifier)' in place of FID"
+    return Check("Inception weights for FID", path is not None, str(path or "not here"), mend, needed=False)
+
+
+def _mini() -> Check:
+    files = list(MINI_FOLDER.rglob("*.safetensors"))
+    size = sum(f.stat().st_size for f in files) / 1e6
+    found = f"{len(files)} weight files, {size:.1f} MB" if files else "not here"
+    return Check("base model mini", len(files) == 3, found, "clone the repository again, or run make mini")
+
+
+def _disk() -> Check:
+    folder = home()
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free / 1e9
+    return Check("disk", free > 2, f"{free:.0f} GB free for {home()}", "set BUSAUG_HOME to a folder with more space")

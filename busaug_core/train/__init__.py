@@ -1,0 +1,1 @@
+"""Training the diffusion model: one loop, one file for each method."""

@@ -1,0 +1,107 @@
+"""Settings of the diffusion trainings. What is left open takes the base model's own defaults."""
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from busaug_core.base.defaults import MINI, defaults_of
+from busaug_core.job import JobConfig
+from busaug_core.prompts import BUSI_PROMPTS
+
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+
+
+class DiffusionTraining(JobConfig):
+    """What all diffusion trainings share."""
+
+    base_model: str = Field(
+        MINI, min_length=1, description="'mini', a Hub id, a diffusers folder or a .safetensors file."
+    )
+    steps: int | None = Field(None, ge=1, le=1_000_000, description="Optimizer steps (empty: the base's own).")
+    batch_size: int | None = Field(
+        None, ge=1, le=1024, description="Images a step and process (empty: the base's own)."
+    )
+    learning_rate: float | None = Field(
+        None, gt=0, le=1, description="AdamW's learning rate, constant (empty: the base's own)."
+    )
+    resolution: int | None = Field(
+        None,
+        ge=64,
+        le=2048,
+        multiple_of=8,
+        description="Side of the training images in pixels (empty: the base's).",
+    )
+    seed: int = Field(51, ge=0, lt=2**31, description="Seed of order, noise and initial weights.")
+    flip: bool = Field(True, description="Mirror half of the training images.")
+    precision: Precision = Field(
+        "auto", description="Arithmetic of the frozen weights: auto is fp16 on CUDA, bf16 or fp32 elsewhere."
+    )
+    checkpoint_every: int = Field(100, ge=1, description="Steps between checkpoints to resume from.")
+    prompts: dict[str, str] = Field(BUSI_PROMPTS, description="The prompt of each class.")
+
+
+class Lora(DiffusionTraining):
+    """Low-rank adaptation of the UNet (Hu et al. 2021)."""
+
+    presets: ClassVar = {
+        "hybrid": dict(rank=4, layers="attention", learning_rate=1e-4, steps=3000, batch_size=4, resolution=512),
+        "meddap": dict(rank=4, layers="cross_attention", learning_rate=1e-4, batch_size=1, resolution=224),
+        "demo": dict(steps=500, batch_size=8),
+    }
+    preset: Literal["hybrid", "meddap", "demo"] | None = Field(
+        None, description="Settings of a paper; what you set yourself goes before them."
+    )
+    rank: int | None = Field(None, ge=1, le=320, description="Rank of the update (empty: the base's own).")
+    layers: Literal["attention", "cross_attention", "wide"] | None = Field(
+        None,
+        description="Layers that are adapted; wide adds convolutions and residual blocks (empty: the base's own).",
+    )
+
+    def resolve(self) -> "Lora":
+        base = defaults_of(self.base_model)
+        open_fields = dict(
+            steps=base.lora_steps,
+            batch_size=base.train_batch_size,
+            learning_rate=base.lora_learning_rate,
+            resolution=base.resolution,
+            rank=base.lora_rank,
+            layers=base.lora_layers,
+        )
+        return self.fill(open_fields)
+
+
+class TextualInversion(DiffusionTraining):
+    """A learned token in the prompt (Gal et al. 2022)."""
+
+    presets: ClassVar = {
+        "hybrid": dict(learning_rate=5e-4, steps=2000, batch_size=4, resolution=512, vectors=1),
+        "demo": dict(steps=150, batch_size=8),
+    }
+    preset: Literal["hybrid", "demo"] | None = Field(
+        None, description="Settings of a paper; what you set yourself goes before them."
+    )
+    token: str = Field("<ultrasound>", pattern=r"^<[^<>\s]+>$", description="The new token, in angle brackets.")
+    initial_word: str = Field("ultrasound", min_length=1, description="The word whose embedding it starts from.")
+    vectors: int = Field(1, ge=1, le=32, description="Embedding vectors of the token.")
+    lora: str | None = Field(
+        None, description="A LoRA (run, file or folder) that is loaded, frozen, while the token is learned."
+    )
+    images_per_class: int | None = Field(
+        None,
+        ge=1,
+        description="Training images drawn from each class (empty: as many as the smallest class has).",
+    )
+    keep_norm: bool = Field(
+        True,
+        description="Hold the vectors' norm at the vocabulary's mean, so that the token does not drown the class.",
+    )
+
+    def resolve(self) -> "TextualInversion":
+        base = defaults_of(self.base_model)
+        open_fields = dict(
+            steps=base.token_steps,
+            batch_size=base.train_batch_size,
+            learning_rate=base.token_learning_rate,
+            resolution=base.resolution,
+        )
+        return self.fill(open_fields)

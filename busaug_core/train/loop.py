@@ -1,0 +1,146 @@
+"""The loop that every diffusion training shares: latents once, the denoising objective, checkpoints.
+
+What differs between methods (which parameters, how the prompt is encoded, what is saved) is a `Method`.
+Order, noise and timesteps of a step are drawn from (seed, step, process) alone, so that a resumed run
+goes on exactly as if it had never stopped.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from diffusers import DDPMScheduler, StableDiffusionPipeline
+from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
+from torch import Tensor
+from torch.nn.functional import mse_loss
+
+from busaug_core.checkpoint import FILE as CHECKPOINT
+from busaug_core.checkpoint import restore_checkpoint, save_checkpoint
+from busaug_core.data.records import Record
+from busaug_core.images import load_batch
+from busaug_core.job import Event, Progress, Run
+from busaug_core.train.config import DiffusionTraining
+
+ENCODE_BATCH = 8
+
+
+class Method(Protocol):
+    """What a training method adds to the loop."""
+
+    message: str
+    pipe: StableDiffusionPipeline
+    weight_decay: float
+
+    def parameters(self) -> dict[str, torch.nn.Parameter]:
+        """What is trained, by name."""
+
+    def encode_prompts(self, prompts: list[str]) -> Tensor:
+        """Text states, batch × tokens × width."""
+
+    def after_step(self) -> None:
+        """Called when the parameters have been updated."""
+
+    def save(self, folder: Path) -> None:
+        """Write the product."""
+
+
+def train(
+    method: Method, records: list[Record], prompts: list[str], config: DiffusionTraining, run: Run
+) -> Iterator[Event]:
+    """Train `method` on the records and their prompts; returns the mean loss of the last tenth.
+
+    The objective is the denoising one of Ho et al. 2020 (or its v-parametrisation, as the base has it):
+    the squared error of the UNet's prediction at a uniform timestep.
+    """
+    accelerator = Accelerator(mixed_precision=_mixed_precision(method.pipe.unet.dtype))
+    unet = method.pipe.unet
+    noise_scheduler = DDPMScheduler.from_config(method.pipe.scheduler.config)
+    latents = yield from encode_images(method.pipe, [r.path for r in records], config)
+    parameters = method.parameters()
+    optimizer = torch.optim.AdamW(parameters.values(), lr=config.learning_rate, weight_decay=method.weight_decay)
+    optimizer = accelerator.prepare(optimizer)
+    start = restore_checkpoint(run.folder / CHECKPOINT, parameters, optimizer)
+    losses: list[float] = []
+    for step in range(start, config.steps):
+        generator = _generator(config.seed, step, accelerator.process_index)
+        chosen = _draw(len(records), config, step, accelerator.process_index, accelerator.num_processes)
+        target_latents = latents.sample(chosen, config.flip, generator).to(accelerator.device)
+        noise = torch.randn(target_latents.shape, generator=generator).to(accelerator.device)
+        timesteps = torch.randint(noise_scheduler.config.num_train_timesteps, (len(chosen),), generator=generator).to(
+            accelerator.device
+        )
+        noisy = noise_scheduler.add_noise(target_latents, noise, timesteps)
+        with accelerator.autocast():
+            states = method.encode_prompts([prompts[i] for i in chosen])
+            prediction = unet(noisy.to(unet.dtype), timesteps, states.to(unet.dtype)).sample
+        loss = mse_loss(prediction.float(), _target(noise_scheduler, target_latents, noise, timesteps))
+        accelerator.backward(loss)
+        if accelerator.num_processes > 1:
+            for parameter in parameters.values():
+                parameter.grad = accelerator.reduce(parameter.grad, "mean")
+        optimizer.step()
+        optimizer.zero_grad()
+        method.after_step()
+        losses.append(loss.item())
+        if (step + 1) % config.checkpoint_every == 0 and accelerator.is_main_process:
+            save_checkpoint(run.folder / CHECKPOINT, step + 1, parameters, optimizer)
+        yield Progress(step + 1, config.steps, method.message, {"loss": losses[-1]})
+    if accelerator.is_main_process:
+        method.save(run.folder)
+        (run.folder / CHECKPOINT).unlink(missing_ok=True)
+    return float(np.mean(losses[-max(1, config.steps // 10) :])) if losses else None
+
+
+class Latents:
+    """The autoencoder's posterior of each image and of its mirror image; drawn from afresh each step."""
+
+    def __init__(self, moments: Tensor, scale: float):
+        self.moments = moments
+        """N × 2 (as is, mirrored) × 2·channels × height × width, float32 on the CPU."""
+        self.scale = scale
+
+    def sample(self, chosen: list[int], flip: bool, generator: torch.Generator) -> Tensor:
+        """Latents of the chosen images, half of them mirrored at random where `flip`."""
+        mirrored = torch.randint(2, (len(chosen),), generator=generator) * int(flip)
+        moments = self.moments[torch.tensor(chosen), mirrored]
+        return DiagonalGaussianDistribution(moments).sample(generator) * self.scale
+
+
+def encode_images(pipe: StableDiffusionPipeline, paths: list[str], config: DiffusionTraining) -> Iterator[Event]:
+    """Pass every image and its mirror image through the autoencoder once; returns `Latents`."""
+    moments = []
+    with torch.no_grad():
+        for i in range(0, len(paths), ENCODE_BATCH):
+            gray = load_batch(paths[i : i + ENCODE_BATCH], config.resolution)
+            images = torch.from_numpy(gray).to(pipe.device, pipe.vae.dtype)[:, None] / 127.5 - 1
+            both = torch.stack([images, images.flip(-1)], 1).flatten(0, 1).expand(-1, 3, -1, -1)
+            parameters = pipe.vae.encode(both).latent_dist.parameters.float().cpu()
+            moments.append(parameters.unflatten(0, (-1, 2)))
+            yield Progress(min(i + ENCODE_BATCH, len(paths)), len(paths), "Encoding images")
+    return Latents(torch.cat(moments), pipe.vae.config.scaling_factor)
+
+
+def _draw(n: int, config: DiffusionTraining, step: int, process: int, processes: int) -> list[int]:
+    """The images of a step: each epoch is a fresh permutation, dealt out to the processes in turn."""
+    first = (step * processes + process) * config.batch_size
+    places = range(first, first + config.batch_size)
+    orders = {p // n: np.random.default_rng([config.seed, p // n]).permutation(n) for p in places}
+    return [int(orders[p // n][p % n]) for p in places]
+
+
+def _generator(*entropy: int) -> torch.Generator:
+    seed = int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> 1)
+    return torch.Generator().manual_seed(seed)
+
+
+def _target(scheduler: DDPMScheduler, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+    if scheduler.config.prediction_type == "v_prediction":
+        return scheduler.get_velocity(latents, noise, timesteps)
+    return noise
+
+
+def _mixed_precision(dtype: torch.dtype) -> str:
+    return {torch.float16: "fp16", torch.bfloat16: "bf16"}.get(dtype, "no")

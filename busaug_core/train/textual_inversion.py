@@ -1,0 +1,120 @@
+"""The job `train_textual_inversion`: one token learned from images (Gal et al. 2022, arXiv 2208.01618)."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import StableDiffusionPipeline
+from safetensors.torch import save_file
+from torch import Tensor
+
+from busaug_core.base.loading import add_lora, fingerprint, load_pipeline, make_readable
+from busaug_core.data.records import Record, count_labels, of_split
+from busaug_core.device import describe, dtype_of, pick_device
+from busaug_core.errors import UserError
+from busaug_core.job import Event, Run, find_product
+from busaug_core.prompts import prompt_of, with_token
+from busaug_core.train.config import TextualInversion
+from busaug_core.train.loop import train
+from busaug_core.train.lora import FILE as LORA_FILE
+
+FILE = "learned_embeds.safetensors"
+
+
+def train_textual_inversion(config: TextualInversion, run: Run) -> Iterator[Event]:
+    """Learn the token inside the class prompts, on a class-balanced draw from the training split."""
+    records = balanced_draw(of_split(run.records, "train"), config.images_per_class, config.seed)
+    device = pick_device()
+    pipe = load_pipeline(config.base_model, device, dtype_of(config.precision, device))
+    if config.lora:
+        add_lora(pipe, find_product(run, config.lora, LORA_FILE))
+        pipe.unet.requires_grad_(False)
+    method = TokenMethod(pipe, config.token, config.initial_word, config.vectors, config.keep_norm)
+    run.record_environment(
+        device=describe(device),
+        base_weights=fingerprint(config.base_model),
+        drawn=[r.path for r in records],
+    )
+    prompts = [with_token(prompt_of(r.label, config.prompts), config.token) for r in records]
+    loss = yield from train(method, records, prompts, config, run)
+    return {
+        "weights": str(run.folder / FILE),
+        "token": config.token,
+        "loss": loss,
+        "images": count_labels(records),
+        "norm": float(method.vectors.detach().norm(dim=-1).mean()),
+        "vocabulary_norm": method.vocabulary_norm,
+    }
+
+
+def balanced_draw(records: list[Record], per_class: int | None, seed: int) -> list[Record]:
+    """As many records of each class, at random: `per_class`, or what the smallest class has.
+
+    Raises UserError where a class has fewer.
+    """
+    counts = count_labels(records)
+    if not counts:
+        raise UserError("No sample is tagged 'train'; load a dataset with a split first.")
+    wanted = per_class or min(counts.values())
+    short = {label: n for label, n in counts.items() if n < wanted}
+    if short:
+        raise UserError(f"images_per_class is {wanted}, but the training split has only {short}.")
+    rng = np.random.default_rng(seed)
+    drawn = []
+    for label in counts:
+        members = [r for r in records if r.label == label]
+        drawn += [members[i] for i in sorted(rng.choice(len(members), wanted, replace=False))]
+    return drawn
+
+
+class TokenMethod:
+    """The vectors of a new token; everything else stays frozen."""
+
+    message = "Learning the token"
+    weight_decay = 0.0
+
+    def __init__(self, pipe: StableDiffusionPipeline, token: str, initial_word: str, vectors: int, keep_norm: bool):
+        self.pipe, self.token, self.keep_norm = pipe, token, keep_norm
+        table = pipe.text_encoder.get_input_embeddings().weight.detach().float()
+        self.vocabulary_norm = float(table.norm(dim=-1).mean())
+        ids = pipe.tokenizer.encode(initial_word, add_special_tokens=False)
+        if len(ids) != 1:
+            raise UserError(f"initial_word {initial_word!r} is {len(ids)} tokens for this base; give a single word.")
+        # diffusers' names for a token of several vectors, so that its loader splits a prompt alike.
+        self.names = [token, *(f"{token}_{i}" for i in range(1, vectors))]
+        taken = [name for name in self.names if name in pipe.tokenizer.get_vocab()]
+        if taken:
+            raise UserError(f"The token {taken[0]} is already a word of this base; choose another.")
+        pipe.tokenizer.add_tokens(self.names)
+        pipe.text_encoder.resize_token_embeddings(len(pipe.tokenizer), mean_resizing=False)
+        self.ids = pipe.tokenizer.convert_tokens_to_ids(self.names)
+        self.vectors = torch.nn.Parameter(table[ids].repeat(vectors, 1).clone())
+        pipe.text_encoder.get_input_embeddings().register_forward_hook(self._put_vectors)
+
+    def _put_vectors(self, _module: torch.nn.Module, args: tuple[Tensor], output: Tensor) -> Tensor:
+        for vector, token_id in zip(self.vectors, self.ids, strict=True):
+            output = torch.where((args[0] == token_id)[..., None], vector.to(output.dtype), output)
+        return output
+
+    def parameters(self) -> dict[str, torch.nn.Parameter]:
+        return {"vectors": self.vectors}
+
+    def encode_prompts(self, prompts: list[str]) -> Tensor:
+        text = [p.replace(self.token, " ".join(self.names)) for p in prompts]
+        tokenizer = self.pipe.tokenizer
+        tokens = tokenizer(
+            text, padding="max_length", max_length=tokenizer.model_max_length, return_tensors="pt"
+        ).input_ids
+        if tokens.shape[1] > tokenizer.model_max_length:
+            raise UserError(f"A prompt is longer than {tokenizer.model_max_length} tokens; use fewer vectors.")
+        return self.pipe.text_encoder(tokens.to(self.pipe.device))[0]
+
+    def after_step(self) -> None:
+        if self.keep_norm:
+            with torch.no_grad():
+                self.vectors.mul_(self.vocabulary_norm / self.vectors.norm(dim=-1, keepdim=True))
+
+    def save(self, folder: Path) -> None:
+        save_file({self.token: self.vectors.detach().cpu().contiguous()}, folder / FILE)
+        make_readable(folder / FILE)

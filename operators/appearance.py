@@ -1,0 +1,57 @@
+"""How a loaded dataset looks when it is first opened in the App."""
+
+import fiftyone as fo
+from fiftyone import ViewField as F
+
+CLASS_COLORS = {"benign": "#35c46b", "malignant": "#ff5a5f", "normal": "#4da3ff"}
+VARIANT_COLORS = {
+    "real": "#e8e8e8",
+    "simulated": "#b8a07e",
+    "base": "#8a8f98",
+    "sd": "#f2b134",
+    "sd_img2img": "#f07f2f",
+    "sd_ti": "#b07cf0",
+    "sd_ti_img2img": "#7c5cf0",
+}
+
+
+def tidy(dataset: fo.Dataset) -> None:
+    """Set colours, the fields that are shown, the sidebar's groups and the saved views."""
+    dataset.app_config.color_scheme = fo.ColorScheme(
+        color_by="value",
+        fields=[
+            {"path": "ground_truth", "colorByAttribute": "label", "valueColors": _values(CLASS_COLORS)},
+            {"path": "lesions", "colorByAttribute": "label", "valueColors": _values(CLASS_COLORS)},
+            {"path": "variant", "valueColors": _values(VARIANT_COLORS)},
+        ],
+    )
+    dataset.app_config.active_fields = fo.ActiveFields(paths=["ground_truth", "lesions"])
+    dataset.app_config.sidebar_groups = [
+        fo.SidebarGroupDocument(name="tags"),
+        fo.SidebarGroupDocument(name="labels", paths=["ground_truth", "lesions"]),
+        fo.SidebarGroupDocument(name="origin", paths=["variant", "origin", "pair"]),
+        fo.SidebarGroupDocument(name="measures", paths=_inner(dataset, "fid")),
+        fo.SidebarGroupDocument(name="synthesis", paths=_inner(dataset, "synthesis"), expanded=False),
+        fo.SidebarGroupDocument(name="metadata", paths=_inner(dataset, "metadata"), expanded=False),
+        fo.SidebarGroupDocument(
+            name="other",
+            paths=["id", "filepath", "duplicate_group", "split_group", "created_at", "last_modified_at"],
+            expanded=False,
+        ),
+    ]
+    dataset.save()
+    dataset.save_view("train", dataset.match_tags("train"), description="The training split")
+    dataset.save_view("validation", dataset.match_tags("val"), description="The validation split")
+    dataset.save_view(
+        "synthetic by variant",
+        dataset.match(F("origin") == "synthetic").sort_by("variant"),
+        description="All synthetic images, variant after variant",
+    )
+
+
+def _values(colors: dict[str, str]) -> list[dict[str, str]]:
+    return [{"value": value, "color": color} for value, color in colors.items()]
+
+
+def _inner(dataset: fo.Dataset, path: str) -> list[str]:
+    return [f"{path}.{name}" for name in dataset.get_field(path).get_field_schema()]

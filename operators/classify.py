@@ -1,0 +1,87 @@
+"""Operators that train a classifier and apply it."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import fiftyone as fo
+import numpy as np
+from fiftyone import ViewField as F
+from fiftyone.operators.executor import ExecutionContext
+
+from busaug_core.job import Run
+
+from . import runs
+from .form import Suggestions
+from .job_operator import JobOperator
+from .suggestions import variants_of
+
+PREDICTIONS = "predictions.jsonl"
+ARCHITECTURES = ["resnet18", "resnet50", "efficientnet_b0", "convnext_tiny", "vit_b_16"]
+
+
+class TrainClassifier(JobOperator):
+    """Trains a classifier on the training split and chosen synthetic variants."""
+
+    job_name = "train_classifier"
+    label = "train classifier"
+    icon = "school"
+    main_fields = ("include", "preset", "arch", "epochs", "evaluate_on")
+
+    def suggest(self, dataset: fo.Dataset) -> Suggestions:
+        return Suggestions(choices={"include": variants_of(dataset), "arch": ARCHITECTURES})
+
+    def summarise(self, result: dict[str, Any]) -> str:
+        return f"{figures(result['metrics'])}, run {result['run_key']}"
+
+
+class ApplyClassifier(JobOperator):
+    """Writes a classifier's predictions and evaluates them on a split."""
+
+    job_name = "apply_classifier"
+    label = "apply classifier"
+    icon = "fact_check"
+    main_fields = ("classifier", "evaluate_on")
+
+    def suggest(self, dataset: fo.Dataset) -> Suggestions:
+        keys = runs.finished_runs(dataset.name, "train_classifier")
+        return Suggestions(choices={"classifier": keys}, defaults={"classifier": keys[0]} if keys else {})
+
+    def write(self, ctx: ExecutionContext, dataset: fo.Dataset, run: Run) -> None:
+        key, split = run.config["classifier"], run.config["evaluate_on"]
+        field = f"predictions_{key}"
+        if dataset.get_field(field) is None:
+            dataset.add_sample_field(
+                field,
+                fo.EmbeddedDocumentField,
+                embedded_doc_type=fo.Classification,
+                description=f"Prediction of the classifier {key}; logits in the order {run.result['classes']}",
+            )
+        predictions = dict(_read_predictions(run))
+        present = set(dataset.values("filepath")) & predictions.keys()
+        dataset.set_values(field, {path: predictions[path] for path in present}, key_field="filepath")
+        held_out = dataset.match_tags(split).match((F("origin") != "synthetic") & (F(field) != None))  # noqa: E711
+        eval_key = f"eval_{key}"
+        if dataset.has_evaluation(eval_key):
+            dataset.delete_evaluation(eval_key)
+        if len(held_out):
+            held_out.evaluate_classifications(
+                field, gt_field="ground_truth", eval_key=eval_key, classes=run.result["classes"], progress=False
+            )
+
+    def summarise(self, result: dict[str, Any]) -> str:
+        counted = f"{result['n']} predictions"
+        return f"{counted}; {figures(result['metrics'])}" if result.get("metrics") else counted
+
+
+def figures(metrics: dict[str, float]) -> str:
+    """A classifier's figures in a few words."""
+    return ", ".join(f"{name} {value:.3f}" for name, value in metrics.items() if isinstance(value, float))
+
+
+def _read_predictions(run: Run) -> Iterator[tuple[str, fo.Classification]]:
+    with (run.folder / PREDICTIONS).open(encoding="utf-8") as lines:
+        for line in lines:
+            row = json.loads(line)
+            logits = np.asarray(row["logits"], dtype=np.float32)
+            yield row["path"], fo.Classification(label=row["label"], confidence=row["confidence"], logits=logits)

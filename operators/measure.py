@@ -1,0 +1,120 @@
+"""Operators that measure: embeddings and Fréchet distances."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import fiftyone as fo
+import numpy as np
+from fiftyone import ViewField as F
+from fiftyone.operators import types
+from fiftyone.operators.executor import ExecutionContext
+
+from busaug_core.job import Run
+
+from . import runs
+from .form import Suggestions
+from .job_operator import JobOperator
+from .samples import declare_fields
+from .suggestions import variants_of
+
+FEATURES = "features.npy"
+NEIGHBORS = 15
+
+
+class Measurement(JobOperator):
+    """What the operators that measure share."""
+
+    main_fields = ("extractor", "variants", "reference")
+
+    def suggest(self, dataset: fo.Dataset) -> Suggestions:
+        extractors = ["inception", *runs.finished_runs(dataset.name, "train_classifier")]
+        return Suggestions(choices={"extractor": extractors, "variants": variants_of(dataset)})
+
+
+class ComputeEmbeddings(Measurement):
+    """Writes each sample's features and a UMAP for the Embeddings panel."""
+
+    job_name = "compute_embeddings"
+    label = "compute embeddings"
+    icon = "scatter_plot"
+
+    def write(self, ctx: ExecutionContext, dataset: fo.Dataset, run: Run) -> None:
+        features = np.load(run.folder / FEATURES)
+        field = run.result["field"]
+        if dataset.get_field(field) is None:
+            description = f"Features of the extractor {run.result['extractor']}, float32"
+            dataset.add_sample_field(field, fo.VectorField, description=description)
+        ids = dict(zip(*dataset.values(["filepath", "id"]), strict=True))
+        rows = [(ids[r.path], i) for i, r in enumerate(run.products) if r.path in ids]
+        dataset.set_values(field, {id_: features[i] for id_, i in rows}, key_field="id")
+        _add_umap(dataset, [id_ for id_, _ in rows], features[[i for _, i in rows]], field, run.config["seed"])
+
+    def summarise(self, result: dict[str, Any]) -> str:
+        return f"{result['field']}, and its UMAP in the Embeddings panel"
+
+
+class ComputeFid(Measurement):
+    """Writes each variant's Fréchet distance on its samples and shows the table."""
+
+    job_name = "compute_fid"
+    label = "compute FID"
+    icon = "straighten"
+
+    def write(self, ctx: ExecutionContext, dataset: fo.Dataset, run: Run) -> None:
+        declare_fields(dataset)
+        for row in run.result["rows"]:
+            if row["class"] != "all" or not _is_distance(row) or row["value"] is None:
+                continue
+            document = fo.DynamicEmbeddedDocument(
+                value=row["value"],
+                n=row["n"],
+                extractor=run.result["extractor"],
+                reference=row["reference"],
+                run=run.key,
+            )
+            view = dataset.match((F("origin") == "synthetic") & (F("variant") == row["variant"]))
+            view.set_values("fid", [document] * len(view))
+
+    def show(self, ctx: ExecutionContext, dataset: fo.Dataset, result: dict[str, Any]) -> Iterator[Any]:
+        yield from super().show(ctx, dataset, result)
+        table = types.TableView()
+        for key in ("variant", "class", "metric", "n", "value", "low", "high"):
+            table.add_column(key, label=key)
+        outputs = types.Object()
+        row = types.Object()
+        outputs.list("rows", row, view=table, label=f"Distance to the real split, by {result['extractor']}")
+        rows = [{k: _short(v) for k, v in r.items()} for r in result["rows"]]
+        yield ctx.ops.show_output(types.Property(outputs).to_json(), {"rows": rows})
+
+    def summarise(self, result: dict[str, Any]) -> str:
+        rows = [r for r in result["rows"] if r["class"] == "all" and _is_distance(r) and r["value"] is not None]
+        return ", ".join(f"{r['variant']} {r['value']:.1f}" for r in rows)
+
+
+def _is_distance(row: dict[str, Any]) -> bool:
+    return row["metric"].startswith(("FID", "FD"))
+
+
+def _short(value: Any) -> Any:
+    return f"{value:.4g}" if isinstance(value, float) else value
+
+
+def _add_umap(dataset: fo.Dataset, ids: list[str], features: np.ndarray, field: str, seed: int) -> None:
+    """A UMAP of the features as a brain run of the dataset; too few samples have none."""
+    import fiftyone.brain as fob
+
+    key = field.replace("features_", "umap_", 1)
+    if dataset.has_brain_run(key):
+        dataset.delete_brain_run(key)
+    if len(ids) < 5:
+        return
+    view = dataset.select(ids, ordered=True)
+    fob.compute_visualization(
+        view,
+        embeddings=features,
+        method="umap",
+        brain_key=key,
+        seed=seed,
+        verbose=False,
+        n_neighbors=min(NEIGHBORS, len(ids) - 2),
+    )

@@ -1,0 +1,69 @@
+"""Runs of the core as FiftyOne knows them: custom runs of the same key, and entries of its queue."""
+
+import json
+from typing import Any
+
+import fiftyone as fo
+from fiftyone.operators.delegated import DelegatedOperationService
+from fiftyone.operators.executor import ExecutionContext
+
+from busaug_core.job import new_key, runs_folder
+
+METHOD = "busaug/"
+
+
+def reserve_key(job: str, dataset: str) -> str:
+    """A new run key, taken by making its folder, so that two runs queued at once do not share one."""
+    folder = runs_folder(dataset)
+    while True:
+        key = new_key(job, folder)
+        try:
+            (folder / key).mkdir(parents=True)
+        except FileExistsError:
+            continue
+        return key
+
+
+def finished_runs(dataset: str, job: str) -> list[str]:
+    """The keys of a dataset's finished runs of a job, newest first."""
+    found = []
+    for folder in runs_folder(dataset).glob("*"):
+        try:
+            config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+            state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        if config.get("job") == job and state.get("state") == "done":
+            found.append((folder.stat().st_mtime, folder.name))
+    return [name for _, name in sorted(found, reverse=True)]
+
+
+def is_mirrored(dataset: fo.Dataset, key: str) -> bool:
+    """Whether the dataset holds the run's results already."""
+    return dataset.has_run(key) and dataset.load_run_results(key) is not None
+
+
+def register_run(dataset: fo.Dataset, key: str, job: str, config: dict[str, Any]) -> None:
+    """Register a run that begins, with its settings; one of that key loses its results."""
+    settings = {name: value for name, value in config.items() if name != "job"}
+    dataset.register_run(key, dataset.init_run(method=METHOD + job, **settings), overwrite=True)
+
+
+def save_results(dataset: fo.Dataset, key: str, result: dict[str, Any]) -> None:
+    """Store a run's result, plain JSON, so that `dataset.load_run_results(key)` gives it."""
+    results = dataset.init_run_results(key)
+    for name, value in result.items():
+        setattr(results, name, value)
+    dataset.save_run_results(key, results, overwrite=True)
+
+
+def queue(operator_uri: str, request: dict[str, Any], label: str) -> None:
+    """Put an operator's call into FiftyOne's queue; works inside a running event loop too."""
+    ctx = ExecutionContext({**request, "delegated": True}, operator_uri=operator_uri)
+    DelegatedOperationService().queue_operation(
+        operator=operator_uri,
+        context=ctx.serialize(),
+        label=label,
+        metadata={"inputs_schema": None, "outputs_schema": None},
+        rerunnable=True,
+    )

@@ -1,0 +1,69 @@
+"""What the core's tests share: a few simulated scans, and a base of mini's shape with random weights."""
+
+import pytest
+
+from busaug_core.data.busi import list_scans
+from busaug_core.data.records import Record
+from busaug_core.job import Finished
+from busaug_core.jobs import job
+
+COUNTS = {"benign": 6, "malignant": 5, "normal": 4}
+
+
+@pytest.fixture(scope="session")
+def busi(tmp_path_factory):
+    """A folder in BUSI's layout with a few simulated scans of 64 px."""
+    from busaug_core.simulate.dataset import write_busi
+
+    folder = tmp_path_factory.mktemp("busi") / "Dataset_BUSI_with_GT"
+    for _ in write_busi(folder, COUNTS, seed=1, size=64):
+        pass
+    return folder
+
+
+@pytest.fixture(scope="session")
+def records(busi):
+    """Records of the scans: the first two of each class validate, the others train."""
+    made = []
+    seen: dict[str, int] = {}
+    for scan in list_scans(busi):
+        seen[scan.label] = seen.get(scan.label, 0) + 1
+        split = "val" if seen[scan.label] <= 2 else "train"
+        made.append(
+            Record(str(scan.path), scan.label, origin="simulated", variant="simulated", tags=[split, "simulated"])
+        )
+    return made
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory):
+    """A diffusers folder of mini's architecture with random weights."""
+    from busaug_core.base.mini_training.autoencoder import build_autoencoder
+    from busaug_core.base.mini_training.diffusion import build_unet
+    from busaug_core.base.mini_training.export import export
+    from busaug_core.base.mini_training.text import build_text_encoder, build_tokenizer
+
+    folder = tmp_path_factory.mktemp("base") / "random"
+    tokenizer = build_tokenizer()
+    export(
+        folder,
+        build_autoencoder(0),
+        build_unet(0),
+        build_text_encoder(tokenizer, 0),
+        tokenizer,
+        "Random weights.",
+    )
+    return str(folder)
+
+
+@pytest.fixture
+def run_job(tmp_path):
+    """A function that runs a job to its end in a home of the test's own and returns its result."""
+
+    def run(name, records=(), dataset="trial", **values):
+        for event in job(name).run(values, list(records), dataset, tmp_path):
+            last = event
+        assert isinstance(last, Finished)
+        return last.result
+
+    return run

@@ -1,0 +1,114 @@
+"""Reading BUSI's layout, and splitting it."""
+
+import shutil
+from collections import Counter
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from busaug_core.data.busi import list_scans, read_mask
+from busaug_core.data.splits import stratified_split
+from busaug_core.errors import UserError
+from busaug_core.job import Made, Notice
+from busaug_core.jobs import job
+
+
+@pytest.fixture
+def copy(busi, tmp_path):
+    return shutil.copytree(busi, tmp_path / "copy")
+
+
+def test_the_80_20_split_of_busi_has_the_published_sizes():
+    labels = ["benign"] * 437 + ["malignant"] * 210 + ["normal"] * 133
+    split = stratified_split(labels, [80, 20], seed=0)
+    counts = Counter(zip(split, labels, strict=True))
+    assert [counts["train", c] for c in ("benign", "malignant", "normal")] == [349, 168, 106]
+    assert [counts["val", c] for c in ("benign", "malignant", "normal")] == [88, 42, 27]
+
+
+def test_a_split_depends_on_its_seed_alone():
+    labels = ["a", "b"] * 20
+    assert stratified_split(labels, [70, 15, 15], 1) == stratified_split(labels, [70, 15, 15], 1)
+    assert stratified_split(labels, [70, 15, 15], 1) != stratified_split(labels, [70, 15, 15], 2)
+    assert set(stratified_split(labels, [70, 15, 15], 1)) == {"train", "val", "test"}
+
+
+def test_a_split_that_leaves_a_class_out_is_refused():
+    with pytest.raises(UserError, match="'b' has 1 image"):
+        stratified_split(["a"] * 10 + ["b"], [80, 20], 0)
+    with pytest.raises(UserError, match="sums to 90"):
+        stratified_split(["a"] * 10, [80, 10], 0)
+
+
+def test_scans_come_in_natural_order_with_all_their_masks(copy):
+    for n in (10, 100):
+        shutil.copy(copy / "benign/benign (1).png", copy / f"benign/benign ({n}).png")
+        shutil.copy(copy / "benign/benign (1)_mask.png", copy / f"benign/benign ({n})_mask.png")
+    shutil.copy(copy / "benign/benign (2)_mask.png", copy / "benign/benign (2)_mask_1.png")
+    benign = [s for s in list_scans(copy) if s.label == "benign"]
+    assert [s.path.stem for s in benign] == [f"benign ({n})" for n in (1, 2, 3, 4, 5, 6, 10, 100)]
+    assert [len(s.masks) for s in benign] == [1, 2, 1, 1, 1, 1, 1, 1]
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "RGB", "RGBA", "P"])
+def test_masks_of_any_channels_are_read_and_alpha_is_no_signal(tmp_path, mode):
+    mask = np.zeros((20, 30), np.uint8)
+    mask[5:9, 4:10] = 255
+    image = Image.fromarray(mask).convert("RGBA" if mode == "RGBA" else "L").convert(mode)
+    image.save(tmp_path / "mask.png")
+    assert np.array_equal(read_mask(tmp_path / "mask.png"), mask > 0)
+
+
+def test_the_job_yields_every_image_with_split_origin_and_lesions(copy, run_job, tmp_path):
+    result = run_job("load_busi", source=str(copy), dataset_name="trial", run_key="load", split="50-50")
+    assert result["counts"] == {"benign": 6, "malignant": 5, "normal": 4}
+    records = job("load_busi").run(
+        {"source": str(copy), "dataset_name": "trial", "split": "50-50"}, [], "trial", tmp_path
+    )
+    made = [e.record for e in records if isinstance(e, Made)]
+    assert all(set(r.tags) & {"train", "val"} and "real" in r.tags for r in made)
+    assert all(bool(r.masks) == (r.label != "normal") for r in made)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda d: shutil.rmtree(d / "normal"), "lacks the class folder.*normal"),
+        (lambda d: [p.unlink() for p in (d / "normal").iterdir()], "holds no images"),
+        (lambda d: (d / "benign/benign (2).png").unlink(), "mask without an image"),
+        (lambda d: (d / "benign/benign (2).png").write_bytes(b""), r"benign \(2\).png cannot be read"),
+        (lambda d: (d / "benign/benign (2).png").write_text("hello"), r"benign \(2\).png cannot be read"),
+        (
+            lambda d: (d / "benign/benign (2).png").write_bytes((d / "benign/benign (2).png").read_bytes()[:900]),
+            r"benign \(2\).png cannot be read",
+        ),
+        (
+            lambda d: (d / "benign/benign (2)_mask.png").unlink(),
+            r"benign \(2\).png is benign but has no mask",
+        ),
+        (
+            lambda d: Image.new("L", (9, 9), 255).save(d / "benign/benign (2)_mask.png"),
+            r"benign \(2\)_mask.png is 9×9, but its image is 64×64",
+        ),
+    ],
+)
+def test_bad_input_is_named_in_one_sentence(copy, run_job, damage, message):
+    damage(copy)
+    with pytest.raises(UserError, match=message):
+        run_job("load_busi", source=str(copy), dataset_name="trial", split="50-50")
+
+
+def test_on_error_skip_loads_the_others_and_says_so(copy, tmp_path):
+    (copy / "benign/benign (2).png").write_text("hello")
+    values = {"source": str(copy), "dataset_name": "trial", "split": "50-50", "on_error": "skip"}
+    events = list(job("load_busi").run(values, [], "trial", tmp_path))
+    assert sum(isinstance(e, Made) for e in events) == 14
+    assert [e for e in events if isinstance(e, Notice) and "benign (2).png" in e.message]
+    assert len(events[-1].result["skipped"]) == 1
+
+
+def test_simulated_scans_stand_in_for_busi(run_job):
+    result = run_job("load_busi", images=24, image_size=64, dataset_name="trial", split="50-50")
+    assert sum(result["counts"].values()) == 24
+    assert result["counts"]["benign"] > result["counts"]["malignant"] > result["counts"]["normal"]

@@ -1,0 +1,122 @@
+"""The skeleton of every job: config, events, run folder, resuming."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from busaug_core.errors import UserError
+from busaug_core.job import Finished, JobConfig, Progress, Run, execute, find_product
+from busaug_core.train.config import Lora
+
+
+class Count(JobConfig):
+    """Counts to `upto`."""
+
+    upto: int = 3
+
+
+def count(config, run):
+    """Counts on from what an earlier attempt has written."""
+    marks = run.folder / "marks"
+    done = len(marks.read_text()) if marks.exists() else 0
+    for i in range(done, config.upto):
+        with marks.open("a") as f:
+            f.write("x")
+        yield Progress(i + 1, config.upto, "Counting")
+    return {"counted": len(marks.read_text())}
+
+
+def run_count(root, **values):
+    return execute("count", count, Count.parse(values), [], "trial", root)
+
+
+def test_a_run_leaves_config_environment_events_result_and_state(tmp_path):
+    *_, last = run_count(tmp_path, run_key="one")
+    folder = tmp_path / "trial" / "runs" / "one"
+    assert last == Finished({"run_key": "one", "state": "done", "folder": str(folder), "counted": 3})
+    assert json.loads((folder / "config.json").read_text()) == {"job": "count", "upto": 3}
+    assert json.loads((folder / "environment.json").read_text())["versions"]["torch"]
+    assert len((folder / "events.jsonl").read_text().splitlines()) == 3
+    assert Run(folder).state == "done"
+
+
+def test_a_closed_generator_leaves_a_stopped_run_that_resumes(tmp_path):
+    events = run_count(tmp_path, run_key="one")
+    next(events)
+    events.close()
+    run = Run(tmp_path / "trial" / "runs" / "one")
+    assert run.state == "stopped"
+    events = list(run_count(tmp_path, run_key="one"))
+    assert [e.done for e in events[:-1]] == [2, 3]
+    assert events[-1].result["counted"] == 3
+
+
+def test_a_failed_run_says_why_and_resumes(tmp_path):
+    def fail(config, run):
+        yield Progress(0, 1, "Failing")
+        raise UserError("the disk is full")
+
+    with pytest.raises(UserError, match="disk is full"):
+        list(execute("count", fail, Count(run_key="one"), [], "trial", tmp_path))
+    state = json.loads((tmp_path / "trial/runs/one/state.json").read_text())
+    assert state["state"] == "failed"
+    assert "the disk is full" in state["error"]
+    *_, last = run_count(tmp_path, run_key="one")
+    assert last.result["counted"] == 3
+
+
+def test_a_run_of_a_dead_process_is_taken_up_and_of_a_live_one_refused(tmp_path):
+    list(run_count(tmp_path, run_key="one"))
+    path = tmp_path / "trial/runs/one/state.json"
+    state = json.loads(path.read_text())
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        path.write_text(json.dumps({**state, "state": "running", "pid": process.pid}))
+        with pytest.raises(UserError, match=str(process.pid)):
+            list(run_count(tmp_path, run_key="one"))
+        process.communicate(b"\n")
+    *_, last = run_count(tmp_path, run_key="one")
+    assert last.result["state"] == "done"
+
+
+def test_a_done_run_yields_its_result_without_working_again(tmp_path):
+    first = list(run_count(tmp_path, run_key="one"))
+    assert list(run_count(tmp_path, run_key="one")) == first[-1:]
+
+
+def test_other_settings_under_a_taken_key_are_refused_and_named(tmp_path):
+    list(run_count(tmp_path, run_key="one"))
+    with pytest.raises(UserError, match="upto: 3 there, 4 here"):
+        list(run_count(tmp_path, run_key="one", upto=4))
+
+
+def test_made_up_keys_are_identifiers_and_differ(tmp_path):
+    keys = [list(run_count(tmp_path))[-1].result["run_key"] for _ in range(2)]
+    assert len(set(keys)) == 2
+    assert all(key.isidentifier() for key in keys)
+
+
+def test_unknown_and_wrong_fields_are_named():
+    with pytest.raises(UserError, match="'ranks' is not a field"):
+        Lora.parse({"ranks": 4})
+    with pytest.raises(UserError, match="'rank'.*-1"):
+        Lora.parse({"rank": -1})
+
+
+def test_what_the_user_sets_goes_before_the_preset_and_that_before_the_base():
+    config = Lora.parse({"preset": "hybrid", "rank": 8}).resolve()
+    assert (config.rank, config.steps, config.layers) == (8, 3000, "attention")
+    assert Lora.parse({}).resolve().layers == "wide"
+    assert Lora.parse({"base_model": "some/hub-id"}).resolve().resolution == 512
+
+
+def test_a_product_is_found_by_run_key_file_or_folder(tmp_path):
+    list(run_count(tmp_path, run_key="one"))
+    run = Run(tmp_path / "trial/runs/two")
+    file = tmp_path / "trial/runs/one/weights.safetensors"
+    file.write_text("x")
+    for given in ("one", str(file), str(file.parent)):
+        assert find_product(run, given, "weights.safetensors") == file
+    with pytest.raises(UserError, match="neither a run"):
+        find_product(run, "three", "weights.safetensors")

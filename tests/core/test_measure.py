@@ -1,0 +1,206 @@
+"""Features, the Fréchet distance and its floor, overlap, near-copies."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from pytorch_fid.fid_score import calculate_frechet_distance
+
+from busaug_core.data.records import Record
+from busaug_core.errors import MissingWeights, UserError
+from busaug_core.images import load_gray
+from busaug_core.job import Notice
+from busaug_core.jobs import job
+from busaug_core.measure.copies import nearest_correlation
+from busaug_core.measure.distance import matched
+from busaug_core.measure.fid import frechet_distance
+from busaug_core.measure.overlap import coverage, two_sample_accuracy
+
+
+def features(n, width, seed, shift=0.0):
+    rng = np.random.default_rng(seed)
+    return (rng.normal(size=(n, width)) @ rng.normal(size=(width, width)) / width**0.5 + shift).astype(np.float32)
+
+
+@pytest.mark.parametrize(("n", "m", "width"), [(300, 200, 16), (300, 300, 64), (40, 60, 128)])
+def test_the_distance_equals_pytorch_fids(n, m, width):
+    one, other = features(n, width, 1), features(m, width, 2, shift=0.3)
+    moments = [v for f in (one, other) for v in (f.mean(0, dtype=np.float64), np.cov(f, rowvar=False))]
+    assert frechet_distance(one, other) == pytest.approx(calculate_frechet_distance(*moments), rel=1e-5)
+
+
+def test_the_distance_of_two_gaussians_approaches_the_closed_form():
+    rng = np.random.default_rng(0)
+    one = rng.normal(0, 1, (200_000, 2))
+    other = rng.normal([1, 0], [2, 3], (200_000, 2))
+    assert frechet_distance(one, other) == pytest.approx(1 + 1 + 4, rel=0.02)
+
+
+def test_the_distance_is_zero_to_itself_symmetric_and_blind_to_order():
+    one, other = features(50, 80, 1), features(60, 80, 2)
+    assert frechet_distance(one, one) == pytest.approx(0, abs=1e-6)
+    assert frechet_distance(one, other) == pytest.approx(frechet_distance(other, one))
+    assert frechet_distance(one, other) == pytest.approx(frechet_distance(one[::-1], other))
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "message"),
+    [
+        (np.zeros((5, 3)), np.zeros((5, 4)), "3 and 4 wide"),
+        (np.zeros((1, 3)), np.zeros((5, 3)), r"real features are of shape \(1, 3\)"),
+        (np.zeros((5, 3)), np.full((5, 3), np.nan), "synthetic features hold values that are not finite"),
+    ],
+)
+def test_features_that_cannot_be_compared_are_refused(one, other, message):
+    with pytest.raises(UserError, match=message):
+        frechet_distance(one, other)
+
+
+def test_coverage_and_the_two_sample_test_tell_the_same_from_the_other():
+    real, same, far = features(200, 4, 1), features(200, 4, 1)[::-1] + 0.001, features(200, 4, 2, shift=30)
+    assert coverage(real, same, k=5) > 0.95
+    assert coverage(real, far, k=5) == 0
+    rng = np.random.default_rng(3)
+    assert two_sample_accuracy(rng.normal(size=(300, 3)), rng.normal(size=(300, 3))) == pytest.approx(0.5, abs=0.08)
+    assert two_sample_accuracy(real, far) == 1
+
+
+def test_coverage_equals_its_definition():
+    real, other = features(100, 8, 1), features(100, 8, 1) + features(100, 8, 3)
+    between = np.linalg.norm(real[:, None] - other[None], axis=2)
+    within = np.sort(np.linalg.norm(real[:, None] - real[None], axis=2), axis=1)
+    expected = np.mean(between.min(1) < within[:, 5])
+    assert 0 < expected < 1
+    assert coverage(real, other, 5) == pytest.approx(expected)
+
+
+def test_a_resized_or_mirrored_copy_is_found_and_another_scan_is_not(records, tmp_path):
+    original = Image.open(records[0].path)
+    copy = tmp_path / "copy.png"
+    original.resize((90, 80)).transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(copy)
+    others = [r.path for r in records[1:]]
+    assert nearest_correlation([str(copy)], [*others, records[0].path])[0] > 0.95
+    assert nearest_correlation([str(copy)], others)[0] < 0.9
+
+
+def test_matched_subsets_have_equal_class_counts():
+    left = [Record(f"l{i}", c) for i, c in enumerate("aaabb")]
+    right = [Record(f"r{i}", c) for i, c in enumerate("abbbc")]
+    one, other = matched(left, right, np.random.default_rng(0))
+    assert sorted(r.label for r in one) == sorted(r.label for r in other) == ["a", "b", "b"]
+
+
+@pytest.fixture(scope="module")
+def home(records, tmp_path_factory):
+    """A home with a classifier's run."""
+    folder = tmp_path_factory.mktemp("home")
+    values = dict(epochs=1, resolution=32, batch_size=4, run_key="clf")
+    for _ in job("train_classifier").run(values, records, "trial", folder):
+        pass
+    return folder
+
+
+def synthetic(records, folder, variant, shade):
+    """An evaluation set: the validation images with some noise, which stands in for a generator's."""
+    made = []
+    for i, r in enumerate(x for x in records if "val" in x.tags):
+        path = Path(folder) / f"{variant}{i}.png"
+        noise = np.random.default_rng(i).normal(0, shade, (64, 64))
+        Image.fromarray(np.clip(load_gray(r.path, 64) + noise, 0, 255).astype(np.uint8)).save(path)
+        made.append(Record(str(path), r.label, "synthetic", variant, ["synthetic", variant, "evaluation"]))
+    return made
+
+
+def test_rows_hold_every_variant_and_class_and_the_floor(records, home, tmp_path):
+    sets = synthetic(records, tmp_path, "near", 2) + synthetic(records, tmp_path, "far", 90)
+    values = dict(extractor="clf", run_key="fid")
+    result = list(job("compute_fid").run(values, records + sets, "trial", home))[-1].result
+    value = {(r["variant"], r["class"]): r["value"] for r in result["rows"] if r["metric"] == "FD (classifier)"}
+    assert value.keys() == {(v, c) for v in ("near", "far", "real") for c in ("all", "benign", "malignant", "normal")}
+    assert value["near", "all"] < value["far", "all"]
+    floor = next(r for r in result["rows"] if r["variant"] == "real" and r["class"] == "all")
+    assert floor["low"] <= floor["value"] <= floor["high"]
+    assert floor["n"] == 6
+    assert (home / "trial/runs/fid/fid.csv").read_text().count("\n") == len(result["rows"]) + 1
+
+
+def test_balancing_images_are_no_evaluation_set(records, home, tmp_path):
+    sets = synthetic(records, tmp_path, "near", 2)
+    for r in sets:
+        r.tags.remove("evaluation")
+    with pytest.raises(UserError, match="no evaluation set"):
+        list(job("compute_fid").run(dict(extractor="clf"), records + sets, "trial", home))
+
+
+def test_a_real_file_among_synthetic_ones_is_refused_by_name(records, home, tmp_path):
+    sets = synthetic(records, tmp_path, "near", 2)
+    shutil.copy(records[0].path, sets[0].path)
+    with pytest.raises(UserError, match="near0.png is the same file as the real image"):
+        list(job("compute_fid").run(dict(extractor="clf"), records + sets, "trial", home))
+
+
+def test_unequal_sets_are_compared_at_equal_class_counts_and_it_is_said(records, home, tmp_path):
+    sets = synthetic(records, tmp_path, "near", 2)[1:]
+    events = list(job("compute_fid").run(dict(extractor="clf"), records + sets, "trial", home))
+    assert any(isinstance(e, Notice) and "5 of 6 images" in e.message for e in events)
+    row = next(r for r in events[-1].result["rows"] if r["variant"] == "near" and r["class"] == "all")
+    assert row["n"] == 5
+
+
+def test_embeddings_come_in_the_records_order_and_are_computed_once(records, home, monkeypatch):
+    from busaug_core.measure import features as module
+
+    events = list(job("compute_embeddings").run(dict(extractor="clf", run_key="emb"), records, "trial", home))
+    stored = np.load(home / "trial/runs/emb/features.npy")
+    assert stored.shape == (len(records), 512)
+    assert events[-1].result["field"] == "features_clf"
+    monkeypatch.setattr(module, "load_batch", lambda *_: pytest.fail("computed a second time"))
+    again = records[::-1]
+    list(job("compute_embeddings").run(dict(extractor="clf", run_key="again"), again, "trial", home))
+    assert np.array_equal(np.load(home / "trial/runs/again/features.npy"), stored[::-1])
+
+
+def test_embeddings_are_blind_to_batch_size(records, home, tmp_path):
+    from busaug_core.job import Run
+    from busaug_core.measure.extractors import ClassifierFeatures
+
+    extractor = ClassifierFeatures(Run(home / "trial/runs/clf"), torch.device("cpu"))
+    images = np.stack([load_gray(r.path, 32) for r in records])
+    one_by_one = np.concatenate([extractor(images[i : i + 1]) for i in range(len(images))])
+    assert np.allclose(extractor(images), one_by_one, atol=1e-4)
+
+
+def test_fid_without_inception_weights_says_where_they_belong(records, home, tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    with pytest.raises(MissingWeights, match="pt_inception-2015-12-05-6726825d.pth into"):
+        list(job("compute_embeddings").run({}, records, "trial", home))
+
+
+def test_inception_features_equal_pytorch_fids_on_the_same_weights(records, home, tmp_path, monkeypatch):
+    """Random weights stand in for the published ones; the network and the file's place are the real ones."""
+    from pytorch_fid import inception
+
+    from busaug_core.measure.extractors import INCEPTION_FILE, Inception
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    torch.manual_seed(0)
+    with monkeypatch.context() as building:
+        building.setattr(inception, "load_state_dict_from_url", lambda *_, **__: {})
+        building.setattr(torch.nn.Module, "load_state_dict", lambda *_: None)
+        network = inception.fid_inception_v3()
+    for layer in network.modules():
+        if isinstance(layer, torch.nn.Conv2d):
+            torch.nn.init.kaiming_normal_(layer.weight)
+    folder = tmp_path / "hub/checkpoints"
+    folder.mkdir(parents=True)
+    torch.save(network.state_dict(), folder / INCEPTION_FILE)
+    images = np.stack([load_gray(r.path, 299) for r in records[:2]])
+    ours = Inception(torch.device("cpu"))(images)
+    with torch.no_grad():
+        batch = torch.from_numpy(images)[:, None].expand(-1, 3, -1, -1) / 255
+        theirs = inception.InceptionV3([3]).eval()(batch)[0].flatten(1).numpy()
+    assert ours.shape == (2, 2048)
+    assert np.allclose(ours, theirs, rtol=1e-4, atol=1e-6)
