@@ -26,6 +26,8 @@ from busaug_core.data.records import Record, read_records, write_records
 from busaug_core.errors import UserError
 
 KEY_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*$"
+WAIT = 120
+"""Seconds that helper processes wait for the main one."""
 VERSIONED = ("torch", "diffusers", "transformers", "peft", "torchvision", "numpy", "scipy", "fiftyone")
 
 
@@ -196,6 +198,8 @@ class Run:
             write_records(self.folder / "inputs.jsonl", records)
             _write_json(self.folder / "environment.json", _environment())
             _write_json(stored, asked)
+        else:
+            _wait_for(stored)
 
     def _finish(self, summary: dict[str, Any] | None) -> dict[str, Any]:
         result = {"run_key": self.key, "state": "done", "folder": str(self.folder), **(summary or {})}
@@ -218,7 +222,7 @@ def execute(
     Args:
         name: the job's name, such as `train_lora`
         function: the job, called with the resolved config and the run
-        config: its config; `run_key` names the run
+        config: its config; `run_key` names the run and must be given under `accelerate launch`
         records: the samples it may use
         dataset: the dataset's name, a folder of `root`
         root: the folder of all runs, by default `home()`
@@ -313,6 +317,15 @@ def _refuse_second_worker(run: Run, state: dict[str, Any]) -> None:
     here = state.get("host") == socket.gethostname() and state.get("pid") != os.getpid()
     if state["state"] == "running" and here and run.is_main and _alive(state["pid"]):
         raise UserError(f"Run '{run.key}' is being worked on by process {state['pid']}; wait for it or stop it.")
+
+
+def _wait_for(path: Path) -> None:
+    """Let the main process of `accelerate launch` make the run's folder first."""
+    deadline = time.monotonic() + WAIT
+    while not path.exists():
+        if time.monotonic() > deadline:
+            raise UserError(f"The main process has not made {path} within {WAIT} s; see its output.")
+        time.sleep(0.1)
 
 
 def _alive(pid: int) -> bool:

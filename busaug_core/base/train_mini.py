@@ -11,7 +11,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import diffusers
 import torch
+import transformers
 from pydantic import BaseModel, ConfigDict, Field
 from safetensors.torch import load_file, save_file
 
@@ -45,14 +47,14 @@ class MiniConfig(BaseModel):
     phantoms: int = Field(2000, ge=3, description="Simulated scans a class.")
     held_out: int = Field(64, ge=4, description="Further scans a class, only for measuring.")
 
-    autoencoder_steps: int = Field(5000, ge=1, description="Steps, encoder and decoder.")
+    autoencoder_steps: int = Field(4000, ge=1, description="Steps, encoder and decoder.")
     autoencoder_rate: float = Field(2e-3, gt=0, description="Peak learning rate.")
-    decoder_steps: int = Field(2500, ge=1, description="Steps of the decoder alone.")
+    decoder_steps: int = Field(2000, ge=1, description="Steps of the decoder alone.")
     decoder_rate: float = Field(5e-4, gt=0, description="Peak learning rate; the judge's is twice.")
     crop_batch: int = Field(4, ge=1, description="64×64 crops a step, in both.")
 
     styled: int = Field(300, ge=3, description="Scans encoded again in each adjective's contrast.")
-    diffusion_steps: int = Field(9000, ge=1, description="Steps of UNet and text encoder.")
+    diffusion_steps: int = Field(10000, ge=1, description="Steps of UNet and text encoder.")
     diffusion_rate: float = Field(1e-3, gt=0, description="Peak rate of the UNet; the text's half.")
     diffusion_batch: int = Field(8, ge=1, description="Latents a step.")
     class_weights: tuple[float, float, float] = Field(
@@ -275,6 +277,10 @@ def main(arguments: list[str] | None = None) -> None:
         raise SystemExit(f"--stages: {', '.join(unknown)} is not one of {', '.join(STAGES)}")
     config = MiniConfig(**given)
     torch.set_num_threads(config.threads)
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    diffusers.logging.set_verbosity_error()
+    diffusers.logging.disable_progress_bar()
     started = time.monotonic()
     last, shown = None, 0.0
     for event in Training(config).run(stages):

@@ -5,8 +5,9 @@ from pathlib import Path
 
 from busaug_core.data.busi import CLASSES, check_scan, list_scans
 from busaug_core.data.config import SIMULATED, LoadBusi
+from busaug_core.data.groups import find_groups
 from busaug_core.data.records import Record, count_labels, of_split, write_records
-from busaug_core.data.splits import NAMES, stratified_split
+from busaug_core.data.splits import NAMES, grouped_split
 from busaug_core.errors import UserError
 from busaug_core.job import Event, Made, Notice, Progress, Run
 
@@ -14,7 +15,7 @@ BUSI_COUNTS = {"benign": 437, "malignant": 210, "normal": 133}
 
 
 def load_busi(config: LoadBusi, run: Run) -> Iterator[Event]:
-    """Yield a record for every image, checked, with its split's tag."""
+    """Yield a record for every image, checked, with its groups of copies and its split's tag."""
     origin = "real"
     folder = Path(config.source)
     if config.source == SIMULATED:
@@ -36,9 +37,13 @@ def load_busi(config: LoadBusi, run: Run) -> Iterator[Event]:
         records.append(Record(str(scan.path), scan.label, origin=origin, variant=origin, masks=masks))
         if n % 20 == 0 or n == len(scans):
             yield Progress(n, len(scans), "Reading images and masks")
+    for record in records:
+        record.tags = [origin]
+    yield from find_groups(records)
     shares = [int(share) for share in config.split.split("-")]
-    for record, split in zip(records, stratified_split([r.label for r in records], shares, config.seed), strict=True):
-        record.tags = [split, origin]
+    labels, groups = [r.label for r in records], [r.split_group for r in records]
+    for record, split in zip(records, grouped_split(labels, groups, shares, config.seed), strict=True):
+        record.tags.insert(0, split)
     write_records(run.folder / "products.jsonl", records)
     for record in records:
         yield Made(record)
@@ -46,8 +51,13 @@ def load_busi(config: LoadBusi, run: Run) -> Iterator[Event]:
         "dataset": config.dataset_name,
         "counts": count_labels(records),
         "splits": {s: count_labels(of_split(records, s)) for s in NAMES[: len(shares)]},
+        "groups": {name: _groups(records, name) for name in ("duplicate_group", "split_group")},
         "skipped": skipped,
     }
+
+
+def _groups(records: list[Record], name: str) -> int:
+    return len({getattr(r, name) for r in records} - {None})
 
 
 def _simulate(config: LoadBusi, folder: Path) -> Iterator[Event]:

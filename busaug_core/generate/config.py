@@ -1,10 +1,12 @@
 """Settings of image generation."""
 
+import math
 from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from busaug_core.base.defaults import MINI, defaults_of
+from busaug_core.errors import UserError
 from busaug_core.generate.recipes import RECIPES
 from busaug_core.job import JobConfig
 from busaug_core.prompts import BUSI_PROMPTS
@@ -99,4 +101,10 @@ class Generate(JobConfig):
             resolution=base.resolution,
             batch_size=base.generate_batch_size,
         )
-        return self.fill(open_fields)
+        config = self.fill(open_fields)
+        if any(RECIPES[slug].refine for slug in self.variants) and int(config.steps * config.strength) < 1:
+            raise UserError(
+                f"img2img at strength {config.strength} of {config.steps} steps has no step to run; "
+                f"raise steps to at least {math.ceil(1 / config.strength)}."
+            )
+        return config

@@ -16,7 +16,7 @@ from busaug_core.errors import UserError
 from busaug_core.images import PREPROCESSING
 from busaug_core.job import Event, Notice, Row, Run
 from busaug_core.measure.config import ComputeFid
-from busaug_core.measure.copies import COPY_CORRELATION, nearest_correlation
+from busaug_core.measure.copies import is_near_copy
 from busaug_core.measure.extractors import make_extractor
 from busaug_core.measure.features import extract
 from busaug_core.measure.fid import frechet_distance
@@ -128,11 +128,10 @@ def _copy_rows(
     """The share of near-copies of training images; its floor is that of the reference itself."""
     if config.reference == "train" or not training:
         return
-    metric = f"near-copies of training images (correlation over {COPY_CORRELATION})"
+    metric = "share of near-copies of training images"
     paths = [r.path for r in training]
     for variant, members in [*variants.items(), (REAL, reference)]:
-        nearest = nearest_correlation([r.path for r in members], paths)
-        share = float((nearest > COPY_CORRELATION).mean())
+        share = float(is_near_copy([r.path for r in members], paths).mean())
         yield {**_row(config, metric, variant, ALL, len(members), share), "reference": "train"}
 
 

@@ -1,4 +1,4 @@
-"""What the core's tests share: a few simulated scans, and a base of mini's shape with random weights."""
+"""What the core's tests share: a few simulated scans, and a way to run a job."""
 
 import pytest
 
@@ -33,27 +33,6 @@ def records(busi):
             Record(str(scan.path), scan.label, origin="simulated", variant="simulated", tags=[split, "simulated"])
         )
     return made
-
-
-@pytest.fixture(scope="session")
-def base(tmp_path_factory):
-    """A diffusers folder of mini's architecture with random weights."""
-    from busaug_core.base.mini_training.autoencoder import build_autoencoder
-    from busaug_core.base.mini_training.diffusion import build_unet
-    from busaug_core.base.mini_training.export import export
-    from busaug_core.base.mini_training.text import build_text_encoder, build_tokenizer
-
-    folder = tmp_path_factory.mktemp("base") / "random"
-    tokenizer = build_tokenizer()
-    export(
-        folder,
-        build_autoencoder(0),
-        build_unet(0),
-        build_text_encoder(tokenizer, 0),
-        tokenizer,
-        "Random weights.",
-    )
-    return str(folder)
 
 
 @pytest.fixture

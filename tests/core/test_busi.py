@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from busaug_core.data.busi import list_scans, read_mask
-from busaug_core.data.splits import stratified_split
+from busaug_core.data.splits import grouped_split
 from busaug_core.errors import UserError
 from busaug_core.job import Made, Notice
 from busaug_core.jobs import job
@@ -19,26 +19,50 @@ def copy(busi, tmp_path):
     return shutil.copytree(busi, tmp_path / "copy")
 
 
+def alone(labels):
+    return [None] * len(labels)
+
+
 def test_the_80_20_split_of_busi_has_the_published_sizes():
     labels = ["benign"] * 437 + ["malignant"] * 210 + ["normal"] * 133
-    split = stratified_split(labels, [80, 20], seed=0)
-    counts = Counter(zip(split, labels, strict=True))
+    counts = Counter(zip(grouped_split(labels, alone(labels), [80, 20], seed=0), labels, strict=True))
     assert [counts["train", c] for c in ("benign", "malignant", "normal")] == [349, 168, 106]
     assert [counts["val", c] for c in ("benign", "malignant", "normal")] == [88, 42, 27]
 
 
+def test_groups_stay_together_and_the_sizes_stay_exact():
+    labels = ["a"] * 100 + ["b"] * 50
+    groups = [f"g{i // 3}" if i < 60 else None for i in range(150)]
+    split = grouped_split(labels, groups, [70, 15, 15], seed=4)
+    assert Counter(split[:100]) == {"train": 70, "val": 15, "test": 15}
+    assert Counter(split[100:]) == {"train": 35, "val": 7, "test": 8}
+    for g in set(groups) - {None}:
+        assert len({s for s, other in zip(split, groups, strict=True) if other == g}) == 1
+
+
+def test_a_group_of_two_classes_trains():
+    labels = ["a"] * 10 + ["b"] * 10
+    groups = ["odd" if i in (9, 10) else None for i in range(20)]
+    for seed in range(20):
+        split = grouped_split(labels, groups, [50, 50], seed)
+        assert split[9] == split[10] == "train"
+        assert Counter(split) == {"train": 10, "val": 10}
+
+
 def test_a_split_depends_on_its_seed_alone():
     labels = ["a", "b"] * 20
-    assert stratified_split(labels, [70, 15, 15], 1) == stratified_split(labels, [70, 15, 15], 1)
-    assert stratified_split(labels, [70, 15, 15], 1) != stratified_split(labels, [70, 15, 15], 2)
-    assert set(stratified_split(labels, [70, 15, 15], 1)) == {"train", "val", "test"}
+    splits = [grouped_split(labels, alone(labels), [70, 15, 15], seed) for seed in (1, 1, 2)]
+    assert splits[0] == splits[1] != splits[2]
+    assert set(splits[0]) == {"train", "val", "test"}
 
 
-def test_a_split_that_leaves_a_class_out_is_refused():
+def test_a_split_that_cannot_be_made_is_refused():
     with pytest.raises(UserError, match="'b' has 1 image"):
-        stratified_split(["a"] * 10 + ["b"], [80, 20], 0)
+        grouped_split(["a"] * 10 + ["b"], [None] * 11, [80, 20], 0)
     with pytest.raises(UserError, match="sums to 90"):
-        stratified_split(["a"] * 10, [80, 10], 0)
+        grouped_split(["a"] * 10, [None] * 10, [80, 10], 0)
+    with pytest.raises(UserError, match="cannot fill the split 'val' exactly"):
+        grouped_split(["a"] * 10, ["g", "g", "g", "g", "g"] * 2, [80, 20], 0)
 
 
 def test_scans_come_in_natural_order_with_all_their_masks(copy):
@@ -112,3 +136,25 @@ def test_simulated_scans_stand_in_for_busi(run_job):
     result = run_job("load_busi", images=24, image_size=64, dataset_name="trial", split="50-50")
     assert sum(result["counts"].values()) == 24
     assert result["counts"]["benign"] > result["counts"]["malignant"] > result["counts"]["normal"]
+
+
+def test_a_copy_and_a_conflict_of_labels_are_grouped_and_tagged(copy, tmp_path):
+    picture = Image.open(copy / "benign/benign (1).png")
+    picture.resize((80, 80)).save(copy / "benign/benign (50).png")
+    Image.new("L", (80, 80), 255).save(copy / "benign/benign (50)_mask.png")
+    shutil.copy(copy / "benign/benign (2).png", copy / "malignant/malignant (50).png")
+    shutil.copy(copy / "benign/benign (2)_mask.png", copy / "malignant/malignant (50)_mask.png")
+    values = {"source": str(copy), "dataset_name": "trial", "split": "50-50"}
+    events = list(job("load_busi").run(values, [], "trial", tmp_path))
+    of = {e.record.path.split("/")[-1].removesuffix(".png"): e.record for e in events if isinstance(e, Made)}
+    assert of["benign (1)"].duplicate_group == of["benign (50)"].duplicate_group
+    assert of["benign (2)"].split_group == of["malignant (50)"].split_group
+    assert {n for n, r in of.items() if r.duplicate_group} == {
+        "benign (1)",
+        "benign (50)",
+        "benign (2)",
+        "malignant (50)",
+    }
+    assert {n for n, r in of.items() if "label_conflict" in r.tags} == {"benign (2)", "malignant (50)"}
+    assert "train" in of["benign (2)"].tags
+    assert events[-1].result["groups"] == {"duplicate_group": 2, "split_group": 2}

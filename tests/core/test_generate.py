@@ -297,3 +297,9 @@ def test_seeds_differ_between_items_and_stay_when_counts_grow():
 def test_settings_that_cannot_work_are_refused(values, message):
     with pytest.raises(UserError, match=message):
         Generate.parse(values)
+
+
+def test_img2img_without_a_step_to_run_is_refused():
+    config = Generate.parse({"variants": ["sd_img2img"], "lora": "x", "counts": {"benign": 1}, "steps": 3})
+    with pytest.raises(UserError, match="raise steps to at least 4"):
+        config.resolve()

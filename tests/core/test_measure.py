@@ -14,7 +14,7 @@ from busaug_core.errors import MissingWeights, UserError
 from busaug_core.images import load_gray
 from busaug_core.job import Notice
 from busaug_core.jobs import job
-from busaug_core.measure.copies import nearest_correlation
+from busaug_core.measure.copies import is_near_copy
 from busaug_core.measure.distance import matched
 from busaug_core.measure.fid import frechet_distance
 from busaug_core.measure.overlap import coverage, two_sample_accuracy
@@ -77,13 +77,20 @@ def test_coverage_equals_its_definition():
     assert coverage(real, other, 5) == pytest.approx(expected)
 
 
-def test_a_resized_or_mirrored_copy_is_found_and_another_scan_is_not(records, tmp_path):
+def test_a_resized_cropped_or_mirrored_copy_is_found_and_another_scan_is_not(records, tmp_path):
     original = Image.open(records[0].path)
-    copy = tmp_path / "copy.png"
-    original.resize((90, 80)).transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(copy)
+    copies = {
+        "resized": original.resize((90, 80)),
+        "mirrored": original.transpose(Image.Transpose.FLIP_LEFT_RIGHT),
+        "cropped": original.crop((3, 3, 64, 64)),
+        "brighter": original.point(lambda v: min(255, v * 3 // 2)),
+    }
+    for name, image in copies.items():
+        image.save(tmp_path / f"{name}.png")
+    paths = [str(tmp_path / f"{name}.png") for name in copies]
     others = [r.path for r in records[1:]]
-    assert nearest_correlation([str(copy)], [*others, records[0].path])[0] > 0.95
-    assert nearest_correlation([str(copy)], others)[0] < 0.9
+    assert is_near_copy(paths, [*others, records[0].path]).all()
+    assert not is_near_copy(paths, others).any()
 
 
 def test_matched_subsets_have_equal_class_counts():

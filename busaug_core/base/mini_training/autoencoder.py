@@ -231,9 +231,9 @@ def train_decoder(vae: AutoencoderKL, images: Tensor, stage: Stage, path: Path, 
             on_fake = judge(fake, coarse).float()
         judge.requires_grad_(True)
         adversarial = F.softplus(on_real.detach() - on_fake).mean()
-        pixel = F.l1_loss(low_pass(fake), low_pass(real)) + 0.2 * F.l1_loss(fake, real)
+        pixel = F.l1_loss(low_pass(fake), low_pass(real)) + 0.4 * F.l1_loss(fake, real)
         statistic, spectral = statistic_loss(fake, real), spectral_loss(fake, real)
-        loss = pixel + 0.1 * statistic + 0.1 * spectral
+        loss = pixel + 0.05 * statistic + 0.1 * spectral
         slope = torch.autograd.grad(pixel, last, retain_graph=True)[0].norm()
         against = torch.autograd.grad(adversarial, last, retain_graph=True)[0].norm()
         weight = 0.5 * (slope / (against + 1e-6)).clamp(max=10.0) * min(1.0, step / 100)

@@ -1,0 +1,55 @@
+"""Pictures for reports: variants side by side."""
+
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt
+
+from busaug_core.data.records import Record
+from busaug_core.errors import UserError
+from busaug_core.images import load_gray
+
+SIDE = 128
+TITLES = {
+    "real": "real",
+    "simulated": "simulated",
+    "base": "base model",
+    "sd": "LoRA",
+    "sd_img2img": "LoRA\n+ img2img",
+    "sd_ti": "LoRA + token",
+    "sd_ti_img2img": "LoRA + token\n+ img2img",
+}
+
+
+def variant_grid(records: list[Record], path: str | Path, rows_per_class: int = 2) -> None:
+    """Write a grid of classes × (real, variants) as PNG; synthetic images of one pair share a row.
+
+    Raises UserError where there is no synthetic image.
+    """
+    variants = [v for v in TITLES if any(r.variant == v for r in records)]
+    variants += sorted({r.variant for r in records} - set(variants))
+    if not any(r.synthetic for r in records):
+        raise UserError("There is no synthetic image to show; generate some first.")
+    labels = sorted({r.label for r in records})
+    rows = [(label, i) for label in labels for i in range(rows_per_class)]
+    figure, axes = plt.subplots(
+        len(rows), len(variants), figsize=(1.6 * len(variants), 1.6 * len(rows) + 0.5), squeeze=False
+    )
+    for (label, i), line in zip(rows, axes, strict=True):
+        pairs = sorted({r.pair for r in records if r.label == label and r.pair})
+        for variant, cell in zip(variants, line, strict=True):
+            members = [r for r in records if r.label == label and r.variant == variant]
+            shown = [r for r in members if r.pair in pairs[i : i + 1]] if any(r.pair for r in members) else members[i:]
+            if shown:
+                cell.imshow(load_gray(shown[0].path, SIDE), cmap="gray", vmin=0, vmax=255)
+            cell.set_xticks([])
+            cell.set_yticks([])
+            cell.spines[:].set_visible(False)
+        line[0].set_ylabel(label, fontsize=11)
+    for variant, cell in zip(variants, axes[0], strict=True):
+        cell.set_title(TITLES.get(variant, variant), fontsize=10)
+    figure.tight_layout(pad=0.4)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)

@@ -1,0 +1,65 @@
+"""`python -m busaug_core`, and what the core may not import."""
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import busaug_core
+from busaug_core.__main__ import main
+from busaug_core.jobs import JOBS
+
+CORE = Path(busaug_core.__file__).parent
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("BUSAUG_HOME", str(tmp_path))
+    return tmp_path
+
+
+def test_a_job_runs_from_the_command_line_on_the_products_of_another(busi, home, capsys):
+    load = ["load_busi", "--source", str(busi), "--dataset_name", "trial", "--split", "50-50", "--run_key", "load"]
+    assert main(load) == 0
+    assert json.loads(capsys.readouterr().out)["run_key"] == "load"
+    train = ["train_classifier", "--dataset", "trial", "--data", "load", "--epochs", "1", "--resolution", "32"]
+    assert main([*train, "--run_key", "clf"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["n_train"] == 7
+    assert json.loads((home / "trial/runs/clf/config.json").read_text())["epochs"] == 1
+
+
+def test_a_wrong_field_ends_with_a_sentence_and_status_2(capsys):
+    assert main(["load_busi", "--seed", "-5"]) == 2
+    error = capsys.readouterr().err
+    assert "'seed'" in error
+    assert "Traceback" not in error
+
+
+def test_every_field_of_every_job_has_a_sentence_of_help(capsys):
+    for name, job in JOBS.items():
+        for field, info in job.config_class().model_fields.items():
+            assert info.description, f"{name}.{field}"
+            assert info.description.endswith("."), f"{name}.{field}"
+
+
+def test_check_setup_prints_a_table(capsys):
+    main(["check_setup"])
+    assert "base model mini" in capsys.readouterr().out
+
+
+def test_configs_load_without_torch():
+    code = "import sys; from busaug_core.jobs import JOBS; [j.config_class() for j in JOBS.values()]; "
+    code += "sys.exit('torch' in sys.modules or 'diffusers' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=CORE.parent)
+
+
+def test_the_core_imports_no_fiftyone():
+    for path in CORE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert not [n for n in names if n.split(".")[0] == "fiftyone"], path
