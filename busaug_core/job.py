@@ -55,7 +55,12 @@ class JobConfig(BaseModel):
         if not isinstance(values, dict):
             return values
         given = {k: v for k, v in values.items() if v is not None}
-        return {**cls.presets.get(given.get("preset", ""), {}), **given}
+        return {**cls.preset_values(given), **given}
+
+    @classmethod
+    def preset_values(cls, given: dict[str, Any]) -> dict[str, Any]:
+        """What the preset says where the user has set the values `given`."""
+        return cls.presets.get(given.get("preset", ""), {})
 
     @classmethod
     def parse(cls, values: dict[str, Any]) -> "JobConfig":

@@ -40,6 +40,7 @@ JOBS = {
     job.name: job
     for job in (
         Job("load_busi", "busaug_core.data.config:LoadBusi", "busaug_core.data.load:load_busi"),
+        Job("audit", "busaug_core.data.config:Audit", "busaug_core.data.audit:audit"),
         Job("train_lora", "busaug_core.train.config:Lora", "busaug_core.train.lora:train_lora"),
         Job(
             "train_textual_inversion",

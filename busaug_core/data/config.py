@@ -2,9 +2,14 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from busaug_core.job import JobConfig
+
+COPY = 0.75
+"""Likeness from which two images are the same picture: in BUSI, most published copies lie above it."""
+SCAN = 0.32
+"""Likeness from which they are of one scan: in BUSI every pair above it is, judged by eye."""
 
 SIMULATED = "simulated"
 
@@ -34,3 +39,21 @@ class LoadBusi(JobConfig):
         description="Number of simulated scans, in BUSI's class proportions (simulated only).",
     )
     image_size: int = Field(128, ge=64, le=512, description="Side of the simulated scans in pixels (simulated only).")
+
+
+class Audit(JobConfig):
+    """Copies, frames of one scan, doubtful labels, axilla views and burnt-in annotations, as groups and tags."""
+
+    copy_likeness: float = Field(
+        COPY, gt=0, le=1, description="Likeness (correlation of locally normalised pictures) of the same picture."
+    )
+    scan_likeness: float = Field(SCAN, gt=0, le=1, description="Likeness of two frames of one scan.")
+    annotation_threshold: float = Field(
+        1.0, gt=0, description="Annotation score from which an image is tagged 'annotated'."
+    )
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "Audit":
+        if self.scan_likeness > self.copy_likeness:
+            raise ValueError("scan_likeness must not exceed copy_likeness: a copy is of the same scan")
+        return self

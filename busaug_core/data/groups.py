@@ -7,16 +7,16 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from busaug_core.data.records import Record
-from busaug_core.data.similarity import COPY, SCAN, SIDE, bits, candidates, detail, likeness
+from busaug_core.data.similarity import SIDE, bits, candidates, detail, likeness
 from busaug_core.images import load_gray
 from busaug_core.job import Event, Progress
 
 
-def find_groups(records: list[Record]) -> Iterator[Event]:
+def find_groups(records: list[Record], copy: float, scan: float) -> Iterator[Event]:
     """Set `duplicate_group` and `split_group` of the records, and the tags `duplicate` and `label_conflict`.
 
-    Yields progress; returns the pairs of one scan and their likeness, int M×2 and float M. A conflict of
-    labels taints its whole split group.
+    A conflict of labels taints its whole split group. `copy` and `scan` are the likeness of the same picture
+    and of two frames of one scan. Yields progress; returns the pairs of one scan, int M×2.
     """
     details, coefficients = [], []
     for n, record in enumerate(records, 1):
@@ -27,8 +27,8 @@ def find_groups(records: list[Record]) -> Iterator[Event]:
             yield Progress(n, len(records), "Looking for copies")
     pairs = candidates(np.stack(coefficients))
     values = likeness(np.stack(details), pairs)
-    copies = _components(pairs[values >= COPY], len(records))
-    scans = _components(pairs[values >= SCAN], len(records))
+    copies = _components(pairs[values >= copy], len(records))
+    scans = _components(pairs[values >= scan], len(records))
     for name, components in (("duplicate_group", copies), ("split_group", scans)):
         for members in components:
             key = f"{name.removesuffix('_group')}-{records[members[0]].label}-{members[0]:05d}"
@@ -39,7 +39,7 @@ def find_groups(records: list[Record]) -> Iterator[Event]:
     for members in scans:
         if len({records[i].label for i in members}) > 1:
             _tag(records, members, "label_conflict")
-    return pairs[values >= SCAN], values[values >= SCAN]
+    return pairs[values >= scan]
 
 
 def _components(pairs: np.ndarray, n: int) -> list[np.ndarray]:

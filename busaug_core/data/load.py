@@ -3,15 +3,13 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from busaug_core.data.audit import BUSI_COUNTS, audit_records
 from busaug_core.data.busi import CLASSES, check_scan, list_scans
-from busaug_core.data.config import SIMULATED, LoadBusi
-from busaug_core.data.groups import find_groups
+from busaug_core.data.config import SIMULATED, Audit, LoadBusi
 from busaug_core.data.records import Record, count_labels, of_split, write_records
 from busaug_core.data.splits import NAMES, grouped_split
 from busaug_core.errors import UserError
 from busaug_core.job import Event, Made, Notice, Progress, Run
-
-BUSI_COUNTS = {"benign": 437, "malignant": 210, "normal": 133}
 
 
 def load_busi(config: LoadBusi, run: Run) -> Iterator[Event]:
@@ -39,7 +37,7 @@ def load_busi(config: LoadBusi, run: Run) -> Iterator[Event]:
             yield Progress(n, len(scans), "Reading images and masks")
     for record in records:
         record.tags = [origin]
-    yield from find_groups(records)
+    found = yield from audit_records(records, Audit())
     shares = [int(share) for share in config.split.split("-")]
     labels, groups = [r.label for r in records], [r.split_group for r in records]
     for record, split in zip(records, grouped_split(labels, groups, shares, config.seed), strict=True):
@@ -51,13 +49,9 @@ def load_busi(config: LoadBusi, run: Run) -> Iterator[Event]:
         "dataset": config.dataset_name,
         "counts": count_labels(records),
         "splits": {s: count_labels(of_split(records, s)) for s in NAMES[: len(shares)]},
-        "groups": {name: _groups(records, name) for name in ("duplicate_group", "split_group")},
+        "audit": found,
         "skipped": skipped,
     }
-
-
-def _groups(records: list[Record], name: str) -> int:
-    return len({getattr(r, name) for r in records} - {None})
 
 
 def _simulate(config: LoadBusi, folder: Path) -> Iterator[Event]:

@@ -26,6 +26,7 @@ class Record:
     pair: str | None = None
     duplicate_group: str | None = None
     split_group: str | None = None
+    annotation_score: float | None = None
     synthesis: dict | None = None
 
     @property

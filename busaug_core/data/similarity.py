@@ -11,10 +11,6 @@ from scipy.fft import dctn, irfft2, rfft2
 from scipy.ndimage import gaussian_filter
 
 SIDE = 64
-COPY = 0.75
-"""Likeness from which two images are the same picture: in BUSI, the published copies lie above it."""
-SCAN = 0.32
-"""Likeness from which they are of one scan: in BUSI no pair above it is of different ones, judged by eye."""
 
 LOW = 10
 TABLES, KEY_BITS = 128, 16

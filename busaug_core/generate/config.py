@@ -1,7 +1,7 @@
 """Settings of image generation."""
 
 import math
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -13,6 +13,7 @@ from busaug_core.prompts import BUSI_PROMPTS
 from busaug_core.train.config import Precision
 
 Variant = Literal[tuple(RECIPES)]
+AMOUNTS = ("balance_to", "ratio", "counts")
 
 
 class Generate(JobConfig):
@@ -74,9 +75,17 @@ class Generate(JobConfig):
     precision: Precision = Field("auto", description="Arithmetic: auto is fp16 on CUDA, bf16 or fp32 elsewhere.")
     prompts: dict[str, str] = Field(BUSI_PROMPTS, description="The prompt of each class.")
 
+    @classmethod
+    def preset_values(cls, given: dict[str, Any]) -> dict[str, Any]:
+        """The preset, less its amount where the user has set another or asks for an evaluation set."""
+        values = dict(super().preset_values(given))
+        if given.get("mode") == "evaluation" or any(amount in given for amount in AMOUNTS):
+            values = {k: v for k, v in values.items() if k not in AMOUNTS}
+        return values
+
     @model_validator(mode="after")
     def _one_amount(self) -> "Generate":
-        amounts = [n for n in ("balance_to", "ratio", "counts") if getattr(self, n) is not None]
+        amounts = [n for n in AMOUNTS if getattr(self, n) is not None]
         if self.mode == "new" and len(amounts) != 1:
             raise ValueError(f"set one of balance_to, ratio and counts (set are: {', '.join(amounts) or 'none'})")
         if self.mode == "evaluation" and amounts not in ([], ["counts"]):

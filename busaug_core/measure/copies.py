@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from busaug_core.data.similarity import SCAN, SIDE, detail, nearest_likeness
+from busaug_core.data.config import SCAN
+from busaug_core.data.similarity import SIDE, detail, nearest_likeness
 from busaug_core.images import load_gray
 
 

@@ -157,4 +157,4 @@ def test_a_copy_and_a_conflict_of_labels_are_grouped_and_tagged(copy, tmp_path):
     }
     assert {n for n, r in of.items() if "label_conflict" in r.tags} == {"benign (2)", "malignant (50)"}
     assert "train" in of["benign (2)"].tags
-    assert events[-1].result["groups"] == {"duplicate_group": 2, "split_group": 2}
+    assert events[-1].result["audit"]["groups"] == {"duplicate_group": 2, "split_group": 2}

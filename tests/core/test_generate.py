@@ -303,3 +303,11 @@ def test_img2img_without_a_step_to_run_is_refused():
     config = Generate.parse({"variants": ["sd_img2img"], "lora": "x", "counts": {"benign": 1}, "steps": 3})
     with pytest.raises(UserError, match="raise steps to at least 4"):
         config.resolve()
+
+
+def test_the_presets_amount_gives_way_to_another_and_to_an_evaluation_set():
+    given = {"preset": "hybrid", "variants": ["base"]}
+    assert Generate.parse(given).balance_to == 350
+    assert Generate.parse({**given, "counts": {"benign": 2}}).balance_to is None
+    assert Generate.parse({**given, "mode": "evaluation"}).balance_to is None
+    assert Generate.parse({**given, "mode": "evaluation"}).steps == 50

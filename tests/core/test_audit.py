@@ -1,0 +1,104 @@
+"""The audit: copies and scans, burnt-in annotations, what it says of real BUSI."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from busaug_core.data.annotations import annotation_score
+from busaug_core.data.audit import audit_records, is_whole_busi
+from busaug_core.data.config import Audit
+from busaug_core.data.records import Record
+from busaug_core.data.similarity import SIDE, bits, candidates, detail, likeness
+from busaug_core.errors import UserError
+from busaug_core.jobs import job
+from busaug_core.simulate import simulate
+
+
+@pytest.fixture(scope="module")
+def scan():
+    return Image.fromarray(simulate("benign", 3, 224).image)
+
+
+def marked(scan, path, draw):
+    image = scan.convert("RGB")
+    draw(ImageDraw.Draw(image))
+    image.save(path)
+    return annotation_score(path)
+
+
+def cross(draw):
+    draw.line([(100, 90), (100, 102)], fill="white", width=2)
+    draw.line([(94, 96), (106, 96)], fill="white", width=2)
+
+
+def test_a_caliper_text_and_colour_are_annotations_and_a_plain_scan_is_not(scan, tmp_path):
+    assert marked(scan, tmp_path / "plain.png", lambda d: None) < 1
+    assert marked(scan, tmp_path / "cross.png", cross) >= 1
+    assert marked(scan, tmp_path / "text.png", lambda d: d.text((30, 180), "RT UOQ", fill="white", font_size=14)) >= 1
+    assert marked(scan, tmp_path / "colour.png", lambda d: d.rectangle((90, 90, 110, 110), outline="yellow")) >= 1
+
+
+def test_simulated_scans_bear_no_annotations(tmp_path):
+    scores = []
+    for seed in range(12):
+        Image.fromarray(simulate(("benign", "malignant", "normal")[seed % 3], seed, 224).image).save(tmp_path / "s.png")
+        scores.append(annotation_score(tmp_path / "s.png"))
+    assert np.mean(np.array(scores) >= 1) <= 1 / 12
+
+
+def test_likeness_ignores_gain_and_depth_and_finds_a_shift(scan):
+    gray = np.asarray(scan.resize((SIDE, SIDE)), dtype=np.float32)
+    darker = gray * np.linspace(1, 0.4, SIDE)[:, None]
+    shifted = np.roll(gray, 4, axis=1)
+    details = np.stack([detail(g) for g in (gray, darker, shifted)])
+    values = likeness(details, np.array([[0, 0], [0, 1], [0, 2]]))
+    assert values[0] == pytest.approx(1, abs=1e-3)
+    assert values[1] > 0.85
+    assert values[2] > 0.75
+
+
+def test_the_index_proposes_copies_and_few_others():
+    grays = [simulate("normal", seed, SIDE).image for seed in range(60)]
+    noisy = [np.clip(g + np.random.default_rng(i).normal(0, 8, g.shape), 0, 255) for i, g in enumerate(grays)]
+    pairs = {tuple(p) for p in candidates(np.stack([bits(g) for g in grays + noisy]))}
+    assert sum((i, i + 60) in pairs for i in range(60)) >= 58
+    assert len(pairs) < 120 * 119 / 2 / 4
+
+
+def test_auditing_again_takes_back_tags_that_no_longer_apply(records):
+    again = [Record(r.path, r.label, tags=[*r.tags, "duplicate", "label_conflict"], split_group="old") for r in records]
+    for _ in audit_records(again, Audit()):
+        pass
+    assert not any({"duplicate", "label_conflict"} & set(r.tags) or r.split_group for r in again)
+    assert all(r.annotation_score is not None for r in again)
+
+
+def test_a_copy_is_of_the_same_scan():
+    with pytest.raises(UserError, match="scan_likeness must not exceed"):
+        Audit.parse({"copy_likeness": 0.3, "scan_likeness": 0.5})
+
+
+@pytest.mark.busi
+def test_real_busi_is_audited_and_split_without_leaks(tmp_path):
+    values = dict(source=os.environ["BUSI"], dataset_name="trial", run_key="load")
+    result = list(job("load_busi").run(values, [], "trial", tmp_path))[-1].result
+    assert result["counts"] == {"benign": 437, "malignant": 210, "normal": 133}
+    assert result["splits"]["val"] == {"benign": 88, "malignant": 42, "normal": 27}
+    audit = result["audit"]
+    assert audit["published"]["found"] >= 0.97 * audit["published"]["listed"]
+    assert audit["published"]["added"] <= 30
+    from busaug_core.job import Run
+
+    records = Run(Path(result["folder"])).products
+    assert is_whole_busi(records)
+    splits: dict[str, set[str]] = {}
+    for r in records:
+        if r.split_group:
+            splits.setdefault(r.split_group, set()).add(r.tags[0])
+    assert all(len(s) == 1 for s in splits.values())
+    conflicts = {Path(r.path).stem for r in records if "label_conflict" in r.tags}
+    assert {"benign (433)", "malignant (145)", "benign (435)"} <= conflicts
+    assert all("train" in r.tags for r in records if "label_conflict" in r.tags)
