@@ -25,8 +25,15 @@ class LoadBusi(JobConfig):
     dataset_name: str = Field("busi", min_length=1, description="Name of the new dataset.")
     split: str = Field(
         "80-20",
-        pattern=r"^\d+-\d+(-\d+)?$",
-        description="Percentages of training, validation and (optional) test images, stratified by class.",
+        pattern=r"^(\d+(-\d+){1,2}|\d+(/\d+){1,2})$",
+        description="Training, validation and perhaps test images: percentages (80-20) or numbers (545/115/120).",
+    )
+    split_by: Literal["group", "image"] = Field(
+        "group",
+        description="group: copies and frames of one scan stay together; image: at random, as in the papers, with leaks.",
+    )
+    folds: int | None = Field(
+        None, ge=2, le=20, description="Also deal the images out to this many folds, as tags fold_1, fold_2 and so on."
     )
     seed: int = Field(51, ge=0, lt=2**31, description="Seed of the split and of the simulator.")
     on_error: Literal["raise", "skip"] = Field(

@@ -7,7 +7,7 @@ from busaug_core.data.audit import BUSI_COUNTS, audit_records
 from busaug_core.data.busi import CLASSES, check_scan, list_scans
 from busaug_core.data.config import SIMULATED, Audit, LoadBusi
 from busaug_core.data.records import Record, count_labels, of_split, write_records
-from busaug_core.data.splits import NAMES, grouped_split
+from busaug_core.data.splits import NAMES, fold_numbers, grouped_split, leaked
 from busaug_core.errors import UserError
 from busaug_core.job import Event, Made, Notice, Progress, Run
 
@@ -38,20 +38,35 @@ def load_busi(config: LoadBusi, run: Run) -> Iterator[Event]:
     for record in records:
         record.tags = [origin]
     found = yield from audit_records(records, Audit())
-    shares = [int(share) for share in config.split.split("-")]
-    labels, groups = [r.label for r in records], [r.split_group for r in records]
-    for record, split in zip(records, grouped_split(labels, groups, shares, config.seed), strict=True):
-        record.tags.insert(0, split)
+    yield from _assign_splits(records, config)
     write_records(run.folder / "products.jsonl", records)
     for record in records:
         yield Made(record)
     return {
         "dataset": config.dataset_name,
         "counts": count_labels(records),
-        "splits": {s: count_labels(of_split(records, s)) for s in NAMES[: len(shares)]},
+        "splits": {s: count_labels(of_split(records, s)) for s in NAMES if of_split(records, s)},
         "audit": found,
         "skipped": skipped,
     }
+
+
+def _assign_splits(records: list[Record], config: LoadBusi) -> Iterator[Event]:
+    """Tag each record with its split and fold."""
+    labels, groups = [r.label for r in records], [r.split_group for r in records]
+    kept = groups if config.split_by == "group" else [None] * len(records)
+    splits = grouped_split(labels, kept, config.split, config.seed)
+    if leaks := leaked(splits, groups):
+        yield Notice(
+            f"{leaks} held-out images have a copy, or another frame of their scan, in training; figures on them "
+            "are too good. Set split_by to 'group'."
+        )
+    for record, split in zip(records, splits, strict=True):
+        record.tags.insert(0, split)
+    if config.folds:
+        for record, number in zip(records, fold_numbers(labels, kept, config.folds, config.seed), strict=True):
+            if number is not None:
+                record.tags.append(f"fold_{number}")
 
 
 def _simulate(config: LoadBusi, folder: Path) -> Iterator[Event]:

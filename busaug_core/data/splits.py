@@ -1,63 +1,122 @@
 """Splits: which images train, which validate, which test."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 
 import numpy as np
+from sklearn.model_selection import StratifiedGroupKFold
 
 from busaug_core.errors import UserError
 
 NAMES = ("train", "val", "test")
 
 
-def grouped_split(labels: list[str], groups: list[str | None], shares: list[int], seed: int) -> list[str]:
+def class_sizes(counts: dict[str, int], split: str) -> dict[str, list[int]]:
+    """How many images of each class go to each split.
+
+    Args:
+        counts: images by class
+        split: percentages such as `80-20` or `70-15-15`, the roundings falling to the later splits (623 and
+            157 images for BUSI at 80–20: 349/168/106 and 88/42/27); or numbers such as `545/115/120`, shared
+            out to the classes by largest remainder
+
+    Raises:
+        UserError: the split does not sum to 100 or to the number of images, or leaves a class out of a split
+    """
+    total = sum(counts.values())
+    if "/" in split:
+        sizes = [int(size) for size in split.split("/")]
+        if sum(sizes) != total:
+            raise UserError(f"The split {split} sums to {sum(sizes)}, but there are {total} images.")
+        later = [_shared_out(size, counts) for size in sizes[1:]]
+        found = {c: [n - sum(part[c] for part in later), *(part[c] for part in later)] for c, n in counts.items()}
+    else:
+        shares = [int(share) for share in split.split("-")]
+        if sum(shares) != 100:
+            raise UserError(f"The split {split} sums to {sum(shares)}, not to 100.")
+        bounds = {c: [0, *(n * sum(shares[: k + 1]) // 100 for k in range(len(shares)))] for c, n in counts.items()}
+        found = {c: [int(size) for size in np.diff(b)] for c, b in bounds.items()}
+    for label, sizes in found.items():
+        if min(sizes) < 1:
+            raise UserError(f"Class '{label}' has {counts[label]} image(s), too few for the split {split}.")
+    return found
+
+
+def grouped_split(labels: list[str], groups: list[str | None], split: str, seed: int) -> list[str]:
     """A split's name for each image, stratified by class, with no group in two splits.
 
-    Of each class the first split gets the rounded-down share and the others the rest, which gives 623
-    and 157 images for BUSI at 80–20 (349/168/106 and 88/42/27). A group with two classes has a doubtful
-    label and stays in the first split, training.
+    A group with two classes has a doubtful label and stays in the first split, training.
 
     Args:
         labels: the class of each image
         groups: the group of each image that must stay together, None for an image of its own
-        shares: percentages that sum to 100, two or three
+        split: see `class_sizes`
         seed: seed of the draw
 
     Raises:
-        UserError: the shares do not sum to 100, a class is too small to be in every split, or its groups
-            cannot fill the splits exactly
+        UserError: see `class_sizes`; or the groups of a class cannot fill the splits exactly
     """
-    if sum(shares) != 100:
-        raise UserError(f"The split {'-'.join(map(str, shares))} sums to {sum(shares)}, not to 100.")
+    members = _members(groups)
+    names = [NAMES[0]] * len(labels)
+    rng = np.random.default_rng(seed)
+    for label, sizes in class_sizes(dict(sorted(Counter(labels).items())), split).items():
+        pure = [m for m in members if {labels[i] for i in m} == {label}]
+        shuffled = [pure[i] for i in rng.permutation(len(pure))]
+        for name, size in zip(NAMES[1:], sizes[1:], strict=False):
+            shuffled = _fill(names, name, size, shuffled, label)
+    return names
+
+
+def fold_numbers(labels: list[str], groups: list[str | None], folds: int, seed: int) -> list[int | None]:
+    """A fold, 1…folds, for each image: stratified by class, no group in two folds, as even as groups allow.
+
+    Groups with two classes get none (None): they may train in every fold and validate in none.
+    """
+    numbers: list[int | None] = [None] * len(labels)
+    keys = np.empty(len(labels), int)
+    clear = []
+    for key, members in enumerate(_members(groups)):
+        keys[members] = key
+        if len({labels[i] for i in members}) == 1:
+            clear += members
+    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    for number, (_, held_out) in enumerate(splitter.split(clear, [labels[i] for i in clear], keys[clear]), 1):
+        for place in held_out:
+            numbers[clear[place]] = number
+    return numbers
+
+
+def leaked(splits: list[str], groups: list[str | None]) -> int:
+    """How many validation and test images have a group mate in training."""
+    trained = {g for s, g in zip(splits, groups, strict=True) if s == NAMES[0] and g is not None}
+    return sum(s != NAMES[0] and g in trained for s, g in zip(splits, groups, strict=True))
+
+
+def _members(groups: list[str | None]) -> list[list[int]]:
+    """The images of each group; one without a group is a group of its own."""
     members = defaultdict(list)
     for i, group in enumerate(groups):
         members[group if group is not None else i].append(i)
-    split = [NAMES[0]] * len(labels)
-    rng = np.random.default_rng(seed)
-    for label in sorted(set(labels)):
-        pure = [m for m in members.values() if {labels[i] for i in m} == {label}]
-        sizes = split_sizes(labels.count(label), shares)
-        if 0 in sizes:
-            raise UserError(f"Class '{label}' has {labels.count(label)} image(s), too few for the split {shares}.")
-        shuffled = [pure[i] for i in rng.permutation(len(pure))]
-        for name, size in zip(NAMES[1:], sizes[1:], strict=False):
-            shuffled = _fill(split, name, size, shuffled, label)
-    return split
+    return list(members.values())
 
 
-def split_sizes(n: int, shares: list[int]) -> list[int]:
-    """How many of n images each split gets; the roundings fall to the later splits."""
-    bounds = [n * sum(shares[: k + 1]) // 100 for k in range(len(shares))]
-    return [int(size) for size in np.diff([0, *bounds])]
+def _shared_out(size: int, counts: dict[str, int]) -> dict[str, int]:
+    """`size` shared out in proportion to the counts, the largest remainders rounded up."""
+    total = sum(counts.values())
+    exact = {c: size * n / total for c, n in counts.items()}
+    found = {c: int(x) for c, x in exact.items()}
+    for c in sorted(exact, key=lambda c: found[c] - exact[c])[: size - sum(found.values())]:
+        found[c] += 1
+    return found
 
 
-def _fill(split: list[str], name: str, size: int, groups: list[list[int]], label: str) -> list[list[int]]:
+def _fill(names: list[str], name: str, size: int, groups: list[list[int]], label: str) -> list[list[int]]:
     """Put groups into the split in turn while they fit; returns those left over."""
     left = []
     for group in groups:
         if len(group) <= size:
             size -= len(group)
             for i in group:
-                split[i] = name
+                names[i] = name
         else:
             left.append(group)
     if size:

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from busaug_core.data.busi import list_scans, read_mask
-from busaug_core.data.splits import grouped_split
+from busaug_core.data.splits import class_sizes, fold_numbers, grouped_split, leaked
 from busaug_core.errors import UserError
 from busaug_core.job import Made, Notice
 from busaug_core.jobs import job
@@ -25,7 +25,7 @@ def alone(labels):
 
 def test_the_80_20_split_of_busi_has_the_published_sizes():
     labels = ["benign"] * 437 + ["malignant"] * 210 + ["normal"] * 133
-    counts = Counter(zip(grouped_split(labels, alone(labels), [80, 20], seed=0), labels, strict=True))
+    counts = Counter(zip(grouped_split(labels, alone(labels), "80-20", seed=0), labels, strict=True))
     assert [counts["train", c] for c in ("benign", "malignant", "normal")] == [349, 168, 106]
     assert [counts["val", c] for c in ("benign", "malignant", "normal")] == [88, 42, 27]
 
@@ -33,7 +33,7 @@ def test_the_80_20_split_of_busi_has_the_published_sizes():
 def test_groups_stay_together_and_the_sizes_stay_exact():
     labels = ["a"] * 100 + ["b"] * 50
     groups = [f"g{i // 3}" if i < 60 else None for i in range(150)]
-    split = grouped_split(labels, groups, [70, 15, 15], seed=4)
+    split = grouped_split(labels, groups, "70-15-15", seed=4)
     assert Counter(split[:100]) == {"train": 70, "val": 15, "test": 15}
     assert Counter(split[100:]) == {"train": 35, "val": 7, "test": 8}
     for g in set(groups) - {None}:
@@ -44,25 +44,61 @@ def test_a_group_of_two_classes_trains():
     labels = ["a"] * 10 + ["b"] * 10
     groups = ["odd" if i in (9, 10) else None for i in range(20)]
     for seed in range(20):
-        split = grouped_split(labels, groups, [50, 50], seed)
+        split = grouped_split(labels, groups, "50-50", seed)
         assert split[9] == split[10] == "train"
         assert Counter(split) == {"train": 10, "val": 10}
 
 
 def test_a_split_depends_on_its_seed_alone():
     labels = ["a", "b"] * 20
-    splits = [grouped_split(labels, alone(labels), [70, 15, 15], seed) for seed in (1, 1, 2)]
+    splits = [grouped_split(labels, alone(labels), "70-15-15", seed) for seed in (1, 1, 2)]
     assert splits[0] == splits[1] != splits[2]
     assert set(splits[0]) == {"train", "val", "test"}
 
 
 def test_a_split_that_cannot_be_made_is_refused():
     with pytest.raises(UserError, match="'b' has 1 image"):
-        grouped_split(["a"] * 10 + ["b"], [None] * 11, [80, 20], 0)
+        grouped_split(["a"] * 10 + ["b"], [None] * 11, "80-20", 0)
     with pytest.raises(UserError, match="sums to 90"):
-        grouped_split(["a"] * 10, [None] * 10, [80, 10], 0)
+        grouped_split(["a"] * 10, [None] * 10, "80-10", 0)
     with pytest.raises(UserError, match="cannot fill the split 'val' exactly"):
-        grouped_split(["a"] * 10, ["g", "g", "g", "g", "g"] * 2, [80, 20], 0)
+        grouped_split(["a"] * 10, ["g"] * 10, "80-20", 0)
+
+
+def test_the_split_of_meddap_has_its_sizes():
+    sizes = class_sizes({"benign": 437, "malignant": 210, "normal": 133}, "545/115/120")
+    assert [sum(column) for column in zip(*sizes.values(), strict=True)] == [545, 115, 120]
+    with pytest.raises(UserError, match="sums to 700, but there are 780"):
+        class_sizes({"benign": 437, "malignant": 210, "normal": 133}, "600/100")
+
+
+def test_folds_hold_every_clear_image_once_and_no_group_twice():
+    labels = ["a"] * 60 + ["b"] * 40
+    groups = ["odd" if i in (59, 60) else f"g{i // 2}" if i < 30 else None for i in range(100)]
+    numbers = fold_numbers(labels, groups, 5, seed=0)
+    assert [i for i, n in enumerate(numbers) if n is None] == [59, 60]
+    assert set(numbers) == {None, 1, 2, 3, 4, 5}
+    for g in set(groups) - {None}:
+        assert len({n for n, other in zip(numbers, groups, strict=True) if other == g}) == 1
+    for label in "ab":
+        sizes = Counter(n for n, other in zip(numbers, labels, strict=True) if other == label and n)
+        assert max(sizes.values()) - min(sizes.values()) <= 3
+
+
+def test_a_split_by_image_leaks_and_says_how_much(copy, tmp_path):
+    for n in range(1, 7):
+        shutil.copy(copy / f"benign/benign ({n}).png", copy / f"benign/benign ({n + 50}).png")
+        shutil.copy(copy / f"benign/benign ({n})_mask.png", copy / f"benign/benign ({n + 50})_mask.png")
+    values = {"source": str(copy), "dataset_name": "trial", "split": "50-50", "folds": 2}
+    notices = {}
+    for way in ("group", "image"):
+        events = list(job("load_busi").run({**values, "split_by": way}, [], "trial", tmp_path))
+        notices[way] = [e.message for e in events if isinstance(e, Notice)]
+        made = [e.record for e in events if isinstance(e, Made)]
+        assert all({"fold_1", "fold_2"} & set(r.tags) for r in made)
+        splits = [next(t for t in r.tags if t in ("train", "val")) for r in made]
+        assert bool(notices[way]) == bool(leaked(splits, [r.split_group for r in made])) == (way == "image")
+    assert "held-out images have a copy" in notices["image"][0]
 
 
 def test_scans_come_in_natural_order_with_all_their_masks(copy):
