@@ -16,18 +16,24 @@ NOTICE = "synthetic image, not for clinical use"
 
 
 def load_gray(path: str | Path, size: int) -> np.ndarray:
-    """An image as uint8 size×size, 0 black; colour is turned to luma and alpha dropped.
+    """An image as uint8 size×size, 0 black; colour is turned to luma, alpha dropped, 16 bits scaled to 8.
 
     Raises UserError for a file that is no readable image.
     """
     try:
         with Image.open(path) as image:
-            gray = image.convert("L")
+            gray = _to_gray(image)
     except (OSError, UnidentifiedImageError, SyntaxError) as error:
         raise UserError(f"{path} cannot be read as an image ({error}).") from None
     if gray.size != (size, size):
         gray = gray.resize((size, size), Image.Resampling.BICUBIC)
     return np.asarray(gray)
+
+
+def _to_gray(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):  # Pillow would clip 16 bits at 255
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    return image.convert("RGB").convert("L") if image.mode in ("P", "PA") else image.convert("L")
 
 
 def load_batch(paths: list[str], size: int) -> np.ndarray:

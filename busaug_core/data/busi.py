@@ -23,7 +23,7 @@ class Scan:
 
 
 def find_root(folder: str | Path) -> Path:
-    """The folder that holds the three classes: the given one or a single one inside it.
+    """The folder that holds the three classes: the given one, or one inside it.
 
     Raises UserError where there is no such folder or a class is missing.
     """
@@ -41,23 +41,29 @@ def find_root(folder: str | Path) -> Path:
 def list_scans(folder: str | Path) -> list[Scan]:
     """All images of a BUSI folder with their masks, class by class in natural order.
 
+    A class folder holds images and masks side by side, or in two folders of its own; in one whose name
+    begins with `mask` a mask may bear its image's name.
+
     Raises UserError for a missing or empty class folder, or a mask without its image.
     """
     root = find_root(folder)
     scans = []
     for label in CLASSES:
-        files = sorted((root / label).glob("*.png"), key=lambda p: _natural(p.stem))
+        images: dict[str, Path] = {}
         masks: dict[str, list[Path]] = {}
-        for path in files:
-            if match := MASK.match(path.stem):
-                masks.setdefault(match["stem"], []).append(path)
-        images = [p for p in files if not MASK.match(p.stem)]
+        files = [*(root / label).glob("*.png"), *(root / label).glob("*/*.png")]
+        for path in sorted(files, key=lambda p: _natural(p.stem)):
+            match = MASK.match(path.stem)
+            if match or path.parent.name.lower().startswith("mask"):
+                masks.setdefault(match["stem"] if match else path.stem, []).append(path)
+            else:
+                images[path.stem] = path
         if not images:
             raise UserError(f"{root / label} holds no images (.png); is the copy of BUSI complete?")
-        orphans = sorted(set(masks) - {p.stem for p in images})
+        orphans = sorted(set(masks) - set(images))
         if orphans:
             raise UserError(f"{masks[orphans[0]][0]} is a mask without an image; {orphans[0]}.png is missing.")
-        scans += [Scan(p, label, tuple(masks.get(p.stem, ()))) for p in images]
+        scans += [Scan(path, label, tuple(masks.get(stem, ()))) for stem, path in images.items()]
     return scans
 
 

@@ -20,7 +20,7 @@ class LoadBusi(JobConfig):
     source: str = Field(
         SIMULATED,
         min_length=1,
-        description="A folder in BUSI's layout (benign, malignant, normal), or 'simulated' for scans made here.",
+        description="A folder or zip in BUSI's layout (a folder a class); or 'kaggle', 'download', 'simulated'.",
     )
     dataset_name: str = Field("busi", min_length=1, description="Name of the new dataset.")
     split: str = Field(
@@ -30,7 +30,7 @@ class LoadBusi(JobConfig):
     )
     split_by: Literal["group", "image"] = Field(
         "group",
-        description="group: copies and frames of one scan stay together; image: at random, as in the papers, with leaks.",
+        description="group: copies and frames of one scan stay together; image: at random, leaks and all.",
     )
     folds: int | None = Field(
         None, ge=2, le=20, description="Also deal the images out to this many folds, as tags fold_1, fold_2 and so on."

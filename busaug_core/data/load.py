@@ -7,6 +7,7 @@ from busaug_core.data.audit import BUSI_COUNTS, audit_records
 from busaug_core.data.busi import CLASSES, check_scan, list_scans
 from busaug_core.data.config import SIMULATED, Audit, LoadBusi
 from busaug_core.data.records import Record, count_labels, of_split, write_records
+from busaug_core.data.sources import open_source
 from busaug_core.data.splits import NAMES, fold_numbers, grouped_split, leaked
 from busaug_core.errors import UserError
 from busaug_core.job import Event, Made, Notice, Progress, Run
@@ -14,12 +15,11 @@ from busaug_core.job import Event, Made, Notice, Progress, Run
 
 def load_busi(config: LoadBusi, run: Run) -> Iterator[Event]:
     """Yield a record for every image, checked, with its groups of copies and its split's tag."""
-    origin = "real"
-    folder = Path(config.source)
     if config.source == SIMULATED:
-        origin = "simulated"
-        folder = run.folder / "Dataset_BUSI_with_GT"
+        origin, folder = "simulated", run.folder / "Dataset_BUSI_with_GT"
         yield from _simulate(config, folder)
+    else:
+        origin, folder = "real", (yield from open_source(config.source, run.folder / "source"))
     scans = list_scans(folder)
     records, skipped = [], []
     for n, scan in enumerate(scans, 1):

@@ -1,0 +1,130 @@
+"""Where BUSI comes from: a folder, a zip, Kaggle, or the official download. All end in a folder."""
+
+import hashlib
+import importlib.util
+import shutil
+import stat
+import urllib.error
+import urllib.request
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+from busaug_core.errors import UserError
+from busaug_core.job import Event, Progress
+
+KAGGLE = "kaggle"
+DOWNLOAD = "download"
+KAGGLE_NAME = "aryashah2k/breast-ultrasound-images-dataset"
+OFFICIAL = "https://scholar.cu.edu.eg/Dataset_BUSI.zip"
+OFFICIAL_SHA256 = "b2ce09f6063a31a73f628b6a6ee1245187cbaec225e93e563735691d68654de7"
+MAX_FILES = 200_000
+MAX_BYTES = 8 * 2**30
+MAX_RATIO = 200
+"""Unpacked over packed size of one file; pictures hardly shrink, zip bombs do."""
+CHUNK = 2**20
+
+
+def open_source(source: str, workspace: Path) -> Iterator[Event]:
+    """Fetch or unpack what needs it into `workspace`, yielding progress; returns the folder.
+
+    Args:
+        source: a folder, a zip file, `kaggle` or `download`
+
+    Raises:
+        UserError: the source cannot be had, is damaged or unsafe
+    """
+    if source == KAGGLE:
+        return _from_kaggle()
+    if source == DOWNLOAD:
+        archive = workspace / "Dataset_BUSI.zip"
+        if not archive.exists():
+            yield from _download(OFFICIAL, OFFICIAL_SHA256, archive)
+        return (yield from unpack(archive, workspace / "unpacked"))
+    path = Path(source).expanduser().absolute()
+    if path.is_dir():
+        return path
+    if path.is_file():
+        return (yield from unpack(path, workspace / "unpacked"))
+    raise UserError(f"{path} is neither a folder nor a zip; give the path of Dataset_BUSI_with_GT or of its zip.")
+
+
+def unpack(archive: Path, folder: Path) -> Iterator[Event]:
+    """Unpack a zip that may not be trusted, yielding progress; returns the folder.
+
+    Raises UserError for what is no zip, names that leave the folder, links, and sizes out of bounds; then
+    nothing is left behind.
+    """
+    if folder.exists():
+        return folder
+    partial = folder.with_suffix(".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        with zipfile.ZipFile(archive) as file:
+            entries = [e for e in file.infolist() if not e.is_dir()]
+            _check_entries(archive, entries)
+            for n, entry in enumerate(entries, 1):
+                target = partial / entry.filename
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with file.open(entry) as packed, target.open("wb") as unpacked:
+                    shutil.copyfileobj(packed, unpacked, CHUNK)
+                if n % 100 == 0 or n == len(entries):
+                    yield Progress(n, len(entries), "Unpacking")
+        partial.rename(folder)
+    except (zipfile.BadZipFile, EOFError, OSError) as error:
+        raise UserError(f"{archive} cannot be unpacked ({error}); fetch it again.") from None
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return folder
+
+
+def _check_entries(archive: Path, entries: list[zipfile.ZipInfo]) -> None:
+    if len(entries) > MAX_FILES or sum(e.file_size for e in entries) > MAX_BYTES:
+        raise UserError(
+            f"{archive} unpacks to over {MAX_FILES} files or {MAX_BYTES >> 30} GiB; unpack it by hand."
+        )
+    for entry in entries:
+        name = PurePosixPath(entry.filename.replace("\\", "/"))
+        if name.is_absolute() or ".." in name.parts or ":" in name.parts[0]:
+            raise UserError(f"{archive} holds {entry.filename!r}, which lies outside its folder; do not trust it.")
+        if stat.S_ISLNK(entry.external_attr >> 16):
+            raise UserError(f"{archive} holds the link {entry.filename!r}; do not trust it.")
+        if entry.file_size > MAX_RATIO * max(entry.compress_size, 1) + CHUNK:
+            raise UserError(f"{archive} holds {entry.filename!r}, which unpacks {MAX_RATIO}-fold; do not trust it.")
+
+
+def _from_kaggle() -> Path:
+    if importlib.util.find_spec("kagglehub") is None:
+        raise UserError("The source 'kaggle' needs the package kagglehub; run pip install kagglehub.")
+    import kagglehub
+
+    try:
+        return Path(kagglehub.dataset_download(KAGGLE_NAME))
+    except Exception as error:  # kagglehub raises requests' errors, its own, and plain ones
+        raise UserError(
+            f"Kaggle's {KAGGLE_NAME} cannot be fetched ({error}); download it by hand and give the zip's path."
+        ) from None
+
+
+def _download(address: str, sha256: str, target: Path) -> Iterator[Event]:
+    """Fetch a file, checking its SHA-256, all or nothing."""
+    partial = target.with_suffix(".partial")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    digest = hashlib.sha256()
+    try:
+        with urllib.request.urlopen(address, timeout=60) as response, partial.open("wb") as file:
+            total, done = int(response.headers.get("Content-Length") or 0), 0
+            while chunk := response.read(CHUNK):
+                file.write(chunk)
+                digest.update(chunk)
+                done += len(chunk)
+                yield Progress(done >> 20, max(total, done) >> 20, "Downloading (MiB)")
+        if digest.hexdigest() != sha256:
+            raise UserError(f"What {address} sent is not BUSI as known (its SHA-256 differs); fetch it by hand.")
+        partial.rename(target)
+    except (urllib.error.URLError, TimeoutError) as error:
+        raise UserError(
+            f"{address} cannot be reached ({error}); download it by hand and name the zip."
+        ) from None
+    finally:
+        partial.unlink(missing_ok=True)

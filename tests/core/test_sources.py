@@ -1,0 +1,112 @@
+"""Getting at BUSI: folders of several layouts, zips that may not be trusted, missing downloads."""
+
+import shutil
+import sys
+import zipfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from busaug_core.data import sources
+from busaug_core.data.busi import list_scans
+from busaug_core.errors import UserError
+from busaug_core.images import load_gray
+
+
+def drain(events):
+    """What a generator returns."""
+    while True:
+        try:
+            next(events)
+        except StopIteration as end:
+            return end.value
+
+
+def zipped(folder, archive):
+    with zipfile.ZipFile(archive, "w") as file:
+        for path in sorted(folder.rglob("*.png")):
+            file.write(path, path.relative_to(folder.parent))
+    return archive
+
+
+def test_a_zip_gives_the_same_scans_as_its_folder(busi, tmp_path, run_job):
+    archive = zipped(busi, tmp_path / "busi.zip")
+    result = run_job("load_busi", source=str(archive), dataset_name="trial", split="50-50", run_key="load")
+    assert result["counts"] == {"benign": 6, "malignant": 5, "normal": 4}
+
+
+def test_images_and_masks_may_lie_in_folders_of_their_own(busi, tmp_path):
+    for path in busi.rglob("*.png"):
+        mask = "_mask" in path.stem
+        place = tmp_path / "busi" / path.parent.name / ("masks" if mask else "images")
+        place.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, place / (path.name.replace("_mask", "") if mask else path.name))
+    flat, nested = list_scans(busi), list_scans(tmp_path / "busi")
+    assert [(s.path.name, s.label, len(s.masks)) for s in flat] == [
+        (s.path.name, s.label, len(s.masks)) for s in nested
+    ]
+
+
+@pytest.mark.parametrize("name", ["../outside.png", "/abs.png", "a/../../b.png", "C:/x.png", "..\\x.png"])
+def test_a_name_outside_the_folder_is_refused_and_nothing_is_left(tmp_path, name):
+    with zipfile.ZipFile(tmp_path / "bad.zip", "w") as file:
+        file.writestr("benign/benign (1).png", b"x")
+        file.writestr(name, b"x")
+    with pytest.raises(UserError, match="outside its folder"):
+        drain(sources.unpack(tmp_path / "bad.zip", tmp_path / "into" / "here"))
+    assert [p.name for p in tmp_path.rglob("*") if p.is_file()] == ["bad.zip"]
+
+
+def test_a_link_a_bomb_and_a_broken_zip_are_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "link.zip", "w") as file:
+        entry = zipfile.ZipInfo("link.png")
+        entry.external_attr = 0o120777 << 16
+        file.writestr(entry, "/etc/passwd")
+    with pytest.raises(UserError, match="link"):
+        drain(sources.unpack(tmp_path / "link.zip", tmp_path / "one"))
+    with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("zeros.png", bytes(50_000_000))
+    with pytest.raises(UserError, match="200-fold"):
+        drain(sources.unpack(tmp_path / "bomb.zip", tmp_path / "two"))
+    (tmp_path / "broken.zip").write_bytes(b"PK\x03\x04 and so on")
+    with pytest.raises(UserError, match="cannot be unpacked"):
+        drain(sources.unpack(tmp_path / "broken.zip", tmp_path / "three"))
+    assert not any((tmp_path / name).exists() for name in ("one", "two", "three"))
+
+
+def test_a_download_with_another_checksum_is_refused(tmp_path, monkeypatch):
+    (tmp_path / "page.zip").write_bytes(b"not BUSI")
+    monkeypatch.setattr(sources, "OFFICIAL", (tmp_path / "page.zip").as_uri())
+    with pytest.raises(UserError, match="SHA-256 differs"):
+        drain(sources.open_source("download", tmp_path / "work"))
+    assert not list((tmp_path / "work").iterdir())
+
+
+def test_an_address_that_cannot_be_reached_says_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.setattr(sources, "OFFICIAL", (tmp_path / "nothing.zip").as_uri())
+    with pytest.raises(UserError, match="download it by hand"):
+        drain(sources.open_source("download", tmp_path / "work"))
+
+
+def test_kaggle_without_its_package_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "kagglehub", None)
+    monkeypatch.setattr(sources.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match="pip install kagglehub"):
+        drain(sources.open_source("kaggle", tmp_path))
+
+
+def test_a_path_that_is_nothing_is_named(tmp_path):
+    with pytest.raises(UserError, match="neither a folder nor a zip"):
+        drain(sources.open_source(str(tmp_path / "nothing"), tmp_path))
+
+
+def test_16_bit_palette_and_transparent_images_are_read_as_the_same_gray(tmp_path):
+    gray = np.tile(np.arange(0, 256, 2, dtype=np.uint8), (128, 1))
+    Image.fromarray(gray).save(tmp_path / "plain.png")
+    Image.fromarray(gray.astype(np.uint16) * 257).save(tmp_path / "deep.png")
+    Image.fromarray(gray).convert("P").save(tmp_path / "palette.png")
+    Image.fromarray(gray).convert("RGBA").save(tmp_path / "transparent.png")
+    plain = load_gray(tmp_path / "plain.png", 128).astype(int)
+    for name in ("deep", "palette", "transparent"):
+        assert np.abs(load_gray(tmp_path / f"{name}.png", 128) - plain).max() <= 1, name
