@@ -1,9 +1,9 @@
 """The FiftyOne plugin @busaug/busaug: it registers the operators and does nothing else."""
 
-import os
 import sys
+from pathlib import Path
 
-_ROOT = os.path.dirname(os.path.realpath(__file__))
+_ROOT = str(Path(__file__).resolve().parent)
 if _ROOT not in sys.path:
     sys.path.append(_ROOT)
 

@@ -4,7 +4,7 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin
 
 from busaug_core.data.records import Record, read_records
 from busaug_core.errors import UserError
@@ -33,14 +33,16 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(options: dict[str, Any]) -> dict[str, Any]:
     chosen = job(options.pop("job"))
     data, dataset = options.pop("data", None), options.pop("dataset", None)
-    values = {name: _value(text) for name, text in options.items() if text is not None}
-    records: list[Record] = []
+    config = chosen.config_class()
+    values = {name: _value(config.model_fields[name].annotation, given) for name, given in options.items()}
+    records: dict[str, Record] = {}
     if data:
-        records = [record for place in data for record in _records(place, dataset)]
+        # A later product of the same image, such as an audit's, takes the place of an earlier one.
+        records = {record.path: record for place in data for record in _records(place, dataset)}
     elif chosen.name == "load_busi":
-        dataset = values.get("dataset_name", chosen.config_class().model_fields["dataset_name"].default)
+        dataset = values.get("dataset_name", config.model_fields["dataset_name"].default)
     result = {}
-    for event in chosen.run(values, records, dataset):
+    for event in chosen.run(values, list(records.values()), dataset):
         match event:
             case Progress(done, total, message, numbers):
                 loss = "".join(f"  {k} {v:.4f}" for k, v in numbers.items())
@@ -63,21 +65,36 @@ def _records(place: str, dataset: str) -> list[Record]:
     return run_of(dataset, place).products
 
 
-def _value(text: str) -> Any:
-    """A field's value from the command line: JSON where it is JSON, else the text itself."""
+def _value(annotation: Any, given: str | list[str]) -> Any:
+    """A field's value from the command line: JSON for dictionaries, else the text, which the config converts."""
+    if not _is(annotation, dict):
+        return given
     try:
-        return json.loads(text)
-    except json.JSONDecodeError:
-        return text
+        return json.loads(given)
+    except json.JSONDecodeError as error:
+        raise UserError(f"{given!r} is not JSON ({error}); write a dictionary as '{{\"benign\": 5}}'.") from None
+
+
+def _is(annotation: Any, kind: type) -> bool:
+    """Whether a field's type is, or may be, a list or a dictionary."""
+    return kind in (annotation, get_origin(annotation)) or any(_is(a, kind) for a in get_args(annotation))
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m busaug_core", description=f"Runs lie in {home()}.")
+    parser = argparse.ArgumentParser(
+        prog="python -m busaug_core", description=f"Runs lie in {home()}.", allow_abbrev=False
+    )
     jobs = parser.add_subparsers(dest="job", required=True)
     jobs.add_parser("check_setup", help="What this machine can do, what is missing, and how to mend it.")
     for name, entry in JOBS.items():
         config: type[JobConfig] = entry.config_class()
-        sub = jobs.add_parser(name, help=config.__doc__, description=config.__doc__, argument_default=argparse.SUPPRESS)
+        sub = jobs.add_parser(
+            name,
+            help=config.__doc__.splitlines()[0],
+            description=config.__doc__,
+            argument_default=argparse.SUPPRESS,
+            allow_abbrev=False,
+        )
         if name != "load_busi":
             sub.add_argument("--dataset", required=True, help="The dataset's name, a folder of the home.")
             sub.add_argument(
@@ -87,7 +104,12 @@ def _parser() -> argparse.ArgumentParser:
                 help="Where the images come from: runs of the dataset (load_busi, generate) or .jsonl files.",
             )
         for field, info in config.model_fields.items():
-            sub.add_argument(f"--{field}", help=(info.description or "").replace("%", "%%"))
+            help_text = (info.description or "").replace("%", "%%")
+            if _is(info.annotation, list):
+                sub.add_argument(f"--{field}", nargs="+", help=help_text)
+            else:
+                as_json = " As JSON." if _is(info.annotation, dict) else ""
+                sub.add_argument(f"--{field}", help=help_text + as_json)
     return parser
 
 

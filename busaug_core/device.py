@@ -1,17 +1,14 @@
 """Where the arithmetic runs, and in which precision."""
 
 import torch
+from accelerate import PartialState
 
 from busaug_core.errors import UserError
 
 
 def pick_device() -> torch.device:
-    """CUDA, else Apple's MPS, else the CPU."""
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    if torch.backends.mps.is_available():
-        return torch.device("mps")
-    return torch.device("cpu")
+    """CUDA, else Apple's MPS, else the CPU; under `accelerate launch` the process's own device."""
+    return PartialState().device
 
 
 def dtype_of(precision: str, device: torch.device) -> torch.dtype:
@@ -31,7 +28,7 @@ def dtype_of(precision: str, device: torch.device) -> torch.dtype:
 
 def has_bfloat16_units() -> bool:
     """Whether this CPU multiplies bfloat16 in hardware."""
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()) and torch.cpu._is_avx512_bf16_supported()
+    return torch.cpu._is_avx512_bf16_supported() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def describe(device: torch.device) -> str:

@@ -2,10 +2,7 @@
 
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
 
 from busaug_core.data.records import Record
 from busaug_core.errors import UserError
@@ -34,16 +31,14 @@ def variant_grid(records: list[Record], path: str | Path, rows_per_class: int = 
         raise UserError("There is no synthetic image to show; generate some first.")
     labels = sorted({r.label for r in records})
     rows = [(label, i) for label in labels for i in range(rows_per_class)]
-    figure, axes = plt.subplots(
-        len(rows), len(variants), figsize=(1.6 * len(variants), 1.6 * len(rows) + 0.5), squeeze=False
-    )
+    figure = Figure(figsize=(1.6 * len(variants), 1.6 * len(rows) + 0.5))
+    axes = figure.subplots(len(rows), len(variants), squeeze=False)
     for (label, i), line in zip(rows, axes, strict=True):
-        pairs = sorted({r.pair for r in records if r.label == label and r.pair})
         for variant, cell in zip(variants, line, strict=True):
             members = [r for r in records if r.label == label and r.variant == variant]
-            shown = [r for r in members if r.pair in pairs[i : i + 1]] if any(r.pair for r in members) else members[i:]
-            if shown:
-                cell.imshow(load_gray(shown[0].path, SIDE), cmap="gray", vmin=0, vmax=255)
+            members.sort(key=lambda r: r.pair or "")
+            if i < len(members):
+                cell.imshow(load_gray(members[i].path, SIDE), cmap="gray", vmin=0, vmax=255)
             cell.set_xticks([])
             cell.set_yticks([])
             cell.spines[:].set_visible(False)
@@ -52,4 +47,3 @@ def variant_grid(records: list[Record], path: str | Path, rows_per_class: int = 
         cell.set_title(TITLES.get(variant, variant), fontsize=10)
     figure.tight_layout(pad=0.4)
     figure.savefig(path, dpi=110)
-    plt.close(figure)

@@ -10,7 +10,6 @@ import json
 import os
 import platform
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -20,12 +19,15 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, ClassVar
 
+from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from busaug_core.data.records import Record, read_records, write_records
 from busaug_core.errors import UserError
 
 KEY_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*$"
+CHECKPOINT = "checkpoint.safetensors"
+"""A training's own file to resume from; removed when the run is done."""
 WAIT = 120
 """Seconds that helper processes wait for the main one."""
 VERSIONED = ("torch", "diffusers", "transformers", "peft", "torchvision", "numpy", "scipy", "fiftyone")
@@ -60,7 +62,8 @@ class JobConfig(BaseModel):
     @classmethod
     def preset_values(cls, given: dict[str, Any]) -> dict[str, Any]:
         """What the preset says where the user has set the values `given`."""
-        return cls.presets.get(given.get("preset", ""), {})
+        preset = given.get("preset", "")
+        return cls.presets.get(preset, {}) if isinstance(preset, str) else {}
 
     @classmethod
     def parse(cls, values: dict[str, Any]) -> "JobConfig":
@@ -171,10 +174,23 @@ class Run:
         return Run(self.folder.parent / key)
 
     def record_environment(self, **entries: Any) -> None:
-        """Add entries (weight hashes, device) to `environment.json`."""
+        """Add entries (the device, what was drawn) to `environment.json`."""
         if self.is_main:
             path = self.folder / "environment.json"
             _write_json(path, {**_read_json(path), **entries})
+
+    def pin(self, **weights: Any) -> None:
+        """Record the hashes of weights that the run works with.
+
+        Raises UserError where an earlier attempt at this run worked with others.
+        """
+        before = _read_json(self.folder / "environment.json")
+        for name, value in weights.items():
+            if before.get(name, value) != value:
+                raise UserError(
+                    f"{name} has changed since run '{self.key}' began; start a new run, or delete {self.folder}."
+                )
+        self.record_environment(**weights)
 
     def log(self, event: Event) -> None:
         """Append an event to `events.jsonl`."""
@@ -189,15 +205,14 @@ class Run:
 
     def _set_state(self, state: str, error: str | None = None) -> None:
         if self.is_main:
-            document = {"state": state, "pid": os.getpid(), "host": socket.gethostname(), "error": error}
-            _write_json(self.folder / "state.json", document)
+            _write_json(self.folder / "state.json", {"state": state, "error": error})
 
     def _begin(self, job: str, config: JobConfig, records: list[Record]) -> None:
         stored = self.folder / "config.json"
         asked = {"job": job, **config.model_dump(mode="json", exclude={"run_key"})}
         if stored.exists():
             _refuse_other_settings(self, self.config, asked)
-            _refuse_second_worker(self, self._state_document())
+            _end_line(self.folder / "events.jsonl")
         elif self.is_main:
             self.folder.mkdir(parents=True, exist_ok=True)
             write_records(self.folder / "inputs.jsonl", records)
@@ -211,6 +226,8 @@ class Run:
         if self.is_main:
             _write_json(self.folder / "result.json", result)
         self._set_state("done")
+        if self.is_main:
+            (self.folder / CHECKPOINT).unlink(missing_ok=True)
         return result
 
 
@@ -221,6 +238,7 @@ def execute(
     records: list[Record],
     dataset: str,
     root: Path | None = None,
+    distributed: bool = False,
 ) -> Iterator[Event]:
     """Run a job, yielding its events and at last `Finished`.
 
@@ -228,13 +246,15 @@ def execute(
         name: the job's name, such as `train_lora`
         function: the job, called with the resolved config and the run
         config: its config; `run_key` names the run and must be given under `accelerate launch`
-        records: the samples it may use
+        records: the samples it may use; a run that is taken up again keeps those of its beginning
         dataset: the dataset's name, a folder of `root`
         root: the folder of all runs, by default `home()`
+        distributed: whether the job shares its work among the processes of `accelerate launch`
 
     Raises:
-        UserError: the run key names a run with other settings, or one that another process works on
+        UserError: the run key names a run with other settings, or one that is being worked on
     """
+    _check_processes(name, config, distributed)
     config = config.resolve()
     runs = runs_folder(dataset, root)
     run = Run(runs / (config.run_key or new_key(name, runs)))
@@ -242,6 +262,21 @@ def execute(
         _refuse_other_settings(run, run.config, {"job": name, **config.model_dump(mode="json", exclude={"run_key"})})
         yield Finished(run.result)
         return
+    run.folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(run.folder / "lock")
+    if run.is_main:
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            raise UserError(f"Run '{run.key}' is being worked on already; wait for it or stop it.") from None
+    try:
+        yield from _attempt(name, function, config, records, run)
+    finally:
+        lock.release()
+
+
+def _attempt(name: str, function: JobFunction, config: JobConfig, records: list[Record], run: Run) -> Iterator[Event]:
+    """Begin the run or take it up again, and carry it to its end; how it ends is written to its state."""
     run._begin(name, config, records)
     run._set_state("running")
     events = iter(function(config, run))
@@ -265,6 +300,14 @@ def execute(
         run._set_state("failed", error=f"{type(error).__name__}: {error}")
         raise
     yield Finished(result)
+
+
+def _check_processes(name: str, config: JobConfig, distributed: bool) -> None:
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        if not distributed:
+            raise UserError(f"{name} runs in one process; start it without `accelerate launch`.")
+        if config.run_key is None:
+            raise UserError("Under `accelerate launch` a run needs a name that all processes know; set run_key.")
 
 
 def runs_folder(dataset: str, root: Path | None = None) -> Path:
@@ -297,7 +340,7 @@ def run_of(dataset: str, key: str, root: Path | None = None) -> Run:
 
 def find_product(run: Run, given: str, file_name: str) -> Path:
     """The file that a field such as `lora` names: a run key, a file, or a folder that holds `file_name`."""
-    for path in (Path(given).expanduser(), run.sibling(given).folder):
+    for path in (run.sibling(given).folder, Path(given).expanduser()):
         if path.is_file():
             return path
         if (path / file_name).is_file():
@@ -318,12 +361,6 @@ def _refuse_other_settings(run: Run, stored: dict[str, Any], asked: dict[str, An
         )
 
 
-def _refuse_second_worker(run: Run, state: dict[str, Any]) -> None:
-    here = state.get("host") == socket.gethostname() and state.get("pid") != os.getpid()
-    if state["state"] == "running" and here and run.is_main and _alive(state["pid"]):
-        raise UserError(f"Run '{run.key}' is being worked on by process {state['pid']}; wait for it or stop it.")
-
-
 def _wait_for(path: Path) -> None:
     """Let the main process of `accelerate launch` make the run's folder first."""
     deadline = time.monotonic() + WAIT
@@ -333,14 +370,13 @@ def _wait_for(path: Path) -> None:
         time.sleep(0.1)
 
 
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+def _end_line(path: Path) -> None:
+    """End the last line of a file that a kill may have cut short."""
+    if path.exists() and path.stat().st_size:
+        with path.open("rb+") as f:
+            f.seek(-1, os.SEEK_END)
+            if f.read(1) != b"\n":
+                f.write(b"\n")
 
 
 def _environment() -> dict[str, Any]:

@@ -13,11 +13,15 @@ from busaug_core.job import Event, JobConfig, execute
 
 @dataclass(frozen=True)
 class Job:
-    """A job by name; `config` and `function` are `module:name`, imported on use."""
+    """A job by name; `config` and `function` are `module:name`, imported on use.
+
+    A `distributed` job shares its work among the processes of `accelerate launch`.
+    """
 
     name: str
     config: str
     function: str
+    distributed: bool = False
 
     def config_class(self) -> type[JobConfig]:
         """The config's class; needs no torch."""
@@ -28,7 +32,7 @@ class Job:
     ) -> Iterator[Event]:
         """Validate `values` and run the job; see `busaug_core.job.execute`."""
         config = self.config_class().parse(values)
-        return execute(self.name, _import(self.function), config, records, dataset, root)
+        return execute(self.name, _import(self.function), config, records, dataset, root, self.distributed)
 
 
 def _import(place: str) -> Any:
@@ -41,11 +45,12 @@ JOBS = {
     for job in (
         Job("load_busi", "busaug_core.data.config:LoadBusi", "busaug_core.data.load:load_busi"),
         Job("audit", "busaug_core.data.config:Audit", "busaug_core.data.audit:audit"),
-        Job("train_lora", "busaug_core.train.config:Lora", "busaug_core.train.lora:train_lora"),
+        Job("train_lora", "busaug_core.train.config:Lora", "busaug_core.train.lora:train_lora", distributed=True),
         Job(
             "train_textual_inversion",
             "busaug_core.train.config:TextualInversion",
             "busaug_core.train.textual_inversion:train_textual_inversion",
+            distributed=True,
         ),
         Job("generate", "busaug_core.generate.config:Generate", "busaug_core.generate.generate:generate"),
         Job(

@@ -8,16 +8,7 @@ from importlib import metadata
 from busaug_core.base.defaults import MINI_FOLDER
 from busaug_core.job import home
 
-PACKAGES = (
-    "torch",
-    "torchvision",
-    "diffusers",
-    "transformers",
-    "peft",
-    "accelerate",
-    "scikit-learn",
-    "scipy",
-)
+PACKAGES = ("torch", "torchvision", "diffusers", "transformers", "peft", "scikit-learn", "pytorch-fid", "umap-learn")
 
 
 @dataclass(frozen=True)

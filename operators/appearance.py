@@ -19,6 +19,7 @@ def tidy(dataset: fo.Dataset) -> None:
     """Set colours, the fields that are shown, the sidebar's groups and the saved views."""
     dataset.app_config.color_scheme = fo.ColorScheme(
         color_by="value",
+        opacity=0.35,
         fields=[
             {"path": "ground_truth", "colorByAttribute": "label", "valueColors": _values(CLASS_COLORS)},
             {"path": "lesions", "colorByAttribute": "label", "valueColors": _values(CLASS_COLORS)},
@@ -30,12 +31,15 @@ def tidy(dataset: fo.Dataset) -> None:
         fo.SidebarGroupDocument(name="tags"),
         fo.SidebarGroupDocument(name="labels", paths=["ground_truth", "lesions"]),
         fo.SidebarGroupDocument(name="origin", paths=["variant", "origin", "pair"]),
-        fo.SidebarGroupDocument(name="measures", paths=_inner(dataset, "fid")),
+        fo.SidebarGroupDocument(name="distance", paths=["fid.value"]),
         fo.SidebarGroupDocument(name="synthesis", paths=_inner(dataset, "synthesis"), expanded=False),
         fo.SidebarGroupDocument(name="metadata", paths=_inner(dataset, "metadata"), expanded=False),
         fo.SidebarGroupDocument(
             name="other",
-            paths=["id", "filepath", "duplicate_group", "split_group", "created_at", "last_modified_at"],
+            paths=[
+                *[path for path in _inner(dataset, "fid") if path != "fid.value"],
+                *["duplicate_group", "split_group", "id", "filepath", "created_at", "last_modified_at"],
+            ],
             expanded=False,
         ),
     ]

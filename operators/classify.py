@@ -55,7 +55,7 @@ class ApplyClassifier(JobOperator):
                 field,
                 fo.EmbeddedDocumentField,
                 embedded_doc_type=fo.Classification,
-                description=f"Prediction of the classifier {key}; logits in the order {run.result['classes']}",
+                description=f"Prediction of {key}; its logits are those of {', '.join(run.result['classes'])}",
             )
         predictions = dict(_read_predictions(run))
         present = set(dataset.values("filepath")) & predictions.keys()
@@ -65,9 +65,8 @@ class ApplyClassifier(JobOperator):
         if dataset.has_evaluation(eval_key):
             dataset.delete_evaluation(eval_key)
         if len(held_out):
-            held_out.evaluate_classifications(
-                field, gt_field="ground_truth", eval_key=eval_key, classes=run.result["classes"], progress=False
-            )
+            options = dict(gt_field="ground_truth", classes=run.result["classes"], progress=False)
+            held_out.evaluate_classifications(field, eval_key=eval_key, **options)
 
     def summarise(self, result: dict[str, Any]) -> str:
         counted = f"{result['n']} predictions"
@@ -84,4 +83,5 @@ def _read_predictions(run: Run) -> Iterator[tuple[str, fo.Classification]]:
         for line in lines:
             row = json.loads(line)
             logits = np.asarray(row["logits"], dtype=np.float32)
-            yield row["path"], fo.Classification(label=row["label"], confidence=row["confidence"], logits=logits)
+            known = dict(label=row["label"], confidence=row["confidence"], logits=logits)
+            yield row["path"], fo.Classification(**known)

@@ -1,6 +1,5 @@
 """The App's form of a job, made from the fields of its config."""
 
-import json
 import types as python_types
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -31,18 +30,18 @@ class Suggestions:
 
 
 def read_form(config: type[JobConfig], params: dict[str, Any], hidden: Collection[str] = ()) -> dict[str, Any]:
-    """The job's values in a form's parameters: empty entries left out, JSON text read."""
+    """The job's values in a form's parameters: empty entries left out."""
     values = {}
     for name, value in params.items():
         if name in OWN or name in hidden or value is None:
             continue
         info = config.model_fields.get(name)
         if info is not None:
-            kind, optional = _kind(info.annotation)
+            _, optional = _kind(info.annotation)
             if value in ("", []) and (optional or value != info.default):
                 continue
-            if kind is dict and isinstance(value, str):
-                value = _from_json(value)
+            if isinstance(value, dict):
+                value = {k: v for k, v in value.items() if v is not None}
         values[name] = value
     return values
 
@@ -67,10 +66,8 @@ def find_problems(config: type[JobConfig], values: dict[str, Any]) -> dict[str, 
 class Form:
     """Inputs for a config's fields; a field whose value in `params` is wrong is marked invalid."""
 
-    def __init__(
-        self, inputs: types.Object, config: type[JobConfig], params: dict[str, Any], suggestions: Suggestions
-    ):
-        self.inputs, self.config, self.params, self.suggestions = inputs, config, params, suggestions
+    def __init__(self, inputs: types.Object, config: type[JobConfig], params: dict[str, Any], suggestions: Suggestions):
+        self.inputs, self.config, self.suggestions = inputs, config, suggestions
         self.problems = find_problems(config, read_form(config, params, suggestions.hidden))
 
     def add(self, names: Collection[str]) -> None:
@@ -78,9 +75,7 @@ class Form:
         for name in names:
             if name in self.suggestions.hidden:
                 continue
-            prop = _add_field(
-                self.inputs, name, self.config.model_fields[name], self.params.get(name), self.suggestions
-            )
+            prop = _add_field(self.inputs, name, self.config.model_fields[name], self.suggestions)
             if name in self.problems:
                 prop.invalid, prop.error_message = True, self.problems.pop(name)
 
@@ -93,9 +88,7 @@ class Form:
             prop.invalid, prop.error_message = True, text
 
 
-def _add_field(
-    inputs: types.Object, name: str, info: FieldInfo, given: Any, suggestions: Suggestions
-) -> types.Property:
+def _add_field(inputs: types.Object, name: str, info: FieldInfo, suggestions: Suggestions) -> types.Property:
     kind, optional = _kind(info.annotation)
     default = suggestions.defaults.get(name, None if info.default is PydanticUndefined else info.default)
     choices = suggestions.choices.get(name, [])
@@ -112,12 +105,19 @@ def _add_field(
         return inputs.int(name, **_bounds(info), **options)
     if kind is float:
         return inputs.float(name, **_bounds(info), **options)
-    if kind is dict:
-        options["default"] = json.dumps(default, indent=1, ensure_ascii=False) if default else None
-        shape = types.Object() if isinstance(given, dict) else types.String(allow_empty=True)
-        return inputs.define_property(name, shape, view=types.CodeView(language="json"), **options)
+    if get_origin(kind) is dict:
+        prop = inputs.obj(name, **options)
+        for key in default or {}:
+            number = get_args(kind)[1] is int
+            add = prop.type.int if number else prop.type.str
+            add(key, label=key, default=default[key], **({"min": 0} if number else {}))
+        return prop
     if get_origin(kind) is Literal:
-        return inputs.enum(name, list(get_args(kind)), view=_choice_view(get_args(kind)), **options)
+        values = [*get_args(kind), *([""] if optional else [])]
+        view = types.DropdownView()
+        for value in values:
+            view.add_choice(value, label=value or "none")
+        return inputs.enum(name, values, view=view, **options)
     if get_origin(kind) is list:
         element = get_args(kind)[0]
         fixed = get_origin(element) is Literal
@@ -134,13 +134,13 @@ def _add_field(
 
 
 def _kind(annotation: Any) -> tuple[Any, bool]:
-    """The type of a field without None, `dict` for every dictionary, and whether None is allowed."""
+    """The type of a field without None, and whether None is allowed."""
     optional = False
     if get_origin(annotation) in (Union, python_types.UnionType):
         members = [a for a in get_args(annotation) if a is not type(None)]
         optional = len(members) < len(get_args(annotation))
         annotation = members[0]
-    return (dict if get_origin(annotation) is dict else annotation), optional
+    return annotation, optional
 
 
 def _bounds(info: FieldInfo) -> dict[str, float]:
@@ -151,17 +151,3 @@ def _bounds(info: FieldInfo) -> dict[str, float]:
         if getattr(rule, "le", None) is not None:
             bounds["max"] = rule.le
     return bounds
-
-
-def _choice_view(choices: tuple[str, ...]) -> types.DropdownView:
-    view = types.DropdownView()
-    for choice in choices:
-        view.add_choice(choice, label=choice)
-    return view
-
-
-def _from_json(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError:
-        return text

@@ -31,7 +31,7 @@ class Generate(JobOperator):
     job_name = "generate"
     label = "generate"
     icon = "auto_awesome"
-    main_fields = ("base_model", "lora", "token", "variants", "mode", "balance_to", "ratio", "counts", "reference")
+    main_fields = ("base_model", "lora", "token", "variants", "mode", "amount", *AMOUNTS, "reference", "seed")
     default_target = "DATASET"
 
     def hidden_fields(self, params: dict[str, Any]) -> Collection[str]:
@@ -45,16 +45,18 @@ class Generate(JobOperator):
         counts = _training_counts(dataset)
         defaults: dict[str, Any] = {"balance_to": max(counts.values(), default=None), "ratio": 1.0}
         defaults["counts"] = dict.fromkeys(counts, 10)
+        # The same seed would make the same images again.
+        seed = self.config_class.model_fields["seed"].default
+        defaults["seed"] = seed + len(runs.finished_runs(dataset.name, self.job_name))
         defaults |= {name: keys[0] for name, keys in (("lora", loras), ("token", tokens)) if keys}
         return Suggestions(choices={"base_model": BASES, "lora": loras, "token": tokens}, defaults=defaults)
 
-    def add_controls(self, ctx: ExecutionContext, inputs: types.Object) -> None:
-        super().add_controls(ctx, inputs)
+    def add_control(self, ctx: ExecutionContext, inputs: types.Object, name: str) -> None:
         if ctx.params.get("mode") != "evaluation":
             choice = types.RadioGroup()
-            for name, label in AMOUNTS.items():
-                choice.add_choice(name, label=label)
-            inputs.enum("amount", list(AMOUNTS), default=_amount({}), label="How many", view=choice)
+            for amount, label in AMOUNTS.items():
+                choice.add_choice(amount, label=label)
+            inputs.enum(name, list(AMOUNTS), default=_amount({}), label="How many", view=choice)
 
     def open_dataset(self, ctx: ExecutionContext, values: dict[str, Any]) -> fo.Dataset:
         declare_fields(ctx.dataset)

@@ -69,9 +69,12 @@ class JobOperator(foo.Operator):
         return Suggestions()
 
     def add_controls(self, ctx: ExecutionContext, inputs: types.Object) -> None:
-        """Inputs above those of the config: the choice of the samples to work on."""
+        """Inputs above all others: the choice of the samples to work on."""
         if ctx.dataset_name is not None:
             inputs.view_target(ctx, action_description="Use", default_target=self.default_target)
+
+    def add_control(self, ctx: ExecutionContext, inputs: types.Object, name: str) -> None:
+        """An input of the form's own, named in `main_fields` among those of the config."""
 
     def dataset_name(self, ctx: ExecutionContext, values: dict[str, Any]) -> str:
         """The dataset whose folder holds the run."""
@@ -88,7 +91,7 @@ class JobOperator(foo.Operator):
         return None
 
     def store(self, ctx: ExecutionContext, dataset: fo.Dataset | None, run: Run) -> fo.Dataset:
-        """Insert what a finished run has made; called whenever the run is asked for, so never twice the same."""
+        """Insert what a finished run has made and the dataset lacks; called whenever the run is asked for."""
         return dataset
 
     def write(self, ctx: ExecutionContext, dataset: fo.Dataset, run: Run) -> None:
@@ -106,7 +109,8 @@ class JobOperator(foo.Operator):
     # What FiftyOne calls
 
     def resolve_input(self, ctx: ExecutionContext) -> types.Property:
-        return self.make_form(ctx, self.suggest(ctx.dataset) if ctx.dataset_name is not None else Suggestions())
+        known = self.suggest(ctx.dataset) if ctx.dataset_name is not None else Suggestions()
+        return self.make_form(ctx, known)
 
     def make_form(self, ctx: ExecutionContext, suggestions: Suggestions) -> types.Property:
         """The controls of the operator, the main fields, and on demand all others."""
@@ -114,7 +118,11 @@ class JobOperator(foo.Operator):
         suggestions.hidden = self.hidden_fields(ctx.params)
         self.add_controls(ctx, inputs)
         form = Form(inputs, self.config_class, ctx.params, suggestions)
-        form.add(self.main_fields)
+        for name in self.main_fields:
+            if name in self.config_class.model_fields:
+                form.add([name])
+            else:
+                self.add_control(ctx, inputs, name)
         inputs.bool(ALL_SETTINGS, label="All settings", default=False, view=types.SwitchView())
         if ctx.params.get(ALL_SETTINGS):
             form.add([name for name in self.config_class.model_fields if name not in self.main_fields])
@@ -133,8 +141,12 @@ class JobOperator(foo.Operator):
                 yield from self._queue_from_form(ctx)
             else:
                 yield from self._run(ctx)
-        except UserError as error:
-            yield ctx.ops.notify(str(error), variant="error")
+        except Exception as error:
+            message = str(error)
+            if not isinstance(error, UserError):
+                message = f"{type(error).__name__}: {error} (the server's log has the traceback)"
+            yield ctx.ops.set_progress(progress=0, label=f"{self.label}: failed")
+            yield ctx.ops.notify(message, variant="error")
             raise
 
     def __call__(
@@ -169,7 +181,8 @@ class JobOperator(foo.Operator):
 
     def _values(self, params: dict[str, Any]) -> dict[str, Any]:
         """The job's values in the parameters of a form (which has the switch of all settings) or a call."""
-        return read_form(self.config_class, params, self.hidden_fields(params) if ALL_SETTINGS in params else ())
+        hidden = self.hidden_fields(params) if ALL_SETTINGS in params else ()
+        return read_form(self.config_class, params, hidden)
 
     def _name_run(self, ctx: ExecutionContext, values: dict[str, Any]) -> tuple[str, str]:
         """The run's key and the name of its dataset; raises UserError for wrong values."""
@@ -181,7 +194,16 @@ class JobOperator(foo.Operator):
         values = self._values(ctx.params)
         key, name = self._name_run(ctx, values)
         values["run_key"] = key
+        if not ctx.delegated:
+            yield ctx.ops.set_progress(progress=0, label=f"{self.label}: preparing run {key}")
         run = Run(runs_folder(name) / key)
+        try:
+            yield from self._work(ctx, run, values, name)
+        finally:
+            runs.free_unused_key(run.folder)
+
+    def _work(self, ctx: ExecutionContext, run: Run, values: dict[str, Any], name: str) -> Iterator[Any]:
+        """Run the job, store what it makes, and mirror the run."""
         dataset = self.open_dataset(ctx, values)
         was_done = run.state == "done"
         records = read_samples(ctx.target_view()) if dataset is not None and run.state == "new" else []
@@ -191,7 +213,7 @@ class JobOperator(foo.Operator):
         with closing(reporter), closing(self.job.run(values, records, name)) as events:
             for event in events:
                 if not registered and dataset is not None:
-                    runs.register_run(dataset, key, self.job_name, run.config)
+                    runs.register_run(dataset, run.key, self.job_name, run.config)
                     registered = True
                 match event:
                     case Made() | Progress():
@@ -205,10 +227,11 @@ class JobOperator(foo.Operator):
                     case Finished():
                         break
         dataset = self.store(ctx, dataset, run)
-        if not was_done or not runs.is_mirrored(dataset, key):
+        if not was_done or not runs.is_mirrored(dataset, run.key):
             self.write(ctx, dataset, run)
-            runs.register_run(dataset, key, self.job_name, run.config)
-            runs.save_results(dataset, key, run.result)
+            runs.register_run(dataset, run.key, self.job_name, run.config)
+            runs.save_results(dataset, run.key, run.result)
+        yield ctx.ops.set_progress(progress=1, label=f"{self.label}: {self.summarise(run.result)}")
         yield from self.show(ctx, dataset, run.result)
 
     def _queue_from_form(self, ctx: ExecutionContext) -> Iterator[Any]:
@@ -217,9 +240,8 @@ class JobOperator(foo.Operator):
         kept = {k: v for k, v in ctx.request_params.items() if k not in ("params", "prompt_id")}
         request = {**kept, "params": {**ctx.params, BACKGROUND: False, "run_key": key}}
         self._queue(ctx, request, name)
-        yield ctx.ops.notify(
-            f"{self.label}: queued as run {key}; `fiftyone delegated launch` works the queue off.", variant="info"
-        )
+        message = f"{self.label}: queued as run {key}; `fiftyone delegated launch` works the queue off."
+        yield ctx.ops.notify(message, variant="info")
 
     def _queue(self, ctx: ExecutionContext, request: dict[str, Any], name: str) -> dict[str, Any]:
         key = request["params"]["run_key"]

@@ -9,7 +9,7 @@ from fiftyone.operators.executor import ExecutionContext
 
 from busaug_core.data.config import SIMULATED
 from busaug_core.errors import UserError
-from busaug_core.job import Run
+from busaug_core.job import Run, runs_folder
 
 from .appearance import tidy
 from .form import Suggestions
@@ -37,8 +37,9 @@ class LoadBusi(JobOperator):
         return self.config_class.parse(values).dataset_name
 
     def open_dataset(self, ctx: ExecutionContext, values: dict[str, Any]) -> None:
-        name, key = self.dataset_name(ctx, values), values["run_key"]
-        if fo.dataset_exists(name) and fo.load_dataset(name).info.get(INFO, {}).get("loaded_by") != key:
+        name = self.dataset_name(ctx, values)
+        folder = str(runs_folder(name) / values["run_key"])
+        if fo.dataset_exists(name) and fo.load_dataset(name).info.get(INFO, {}).get("loaded_from") != folder:
             raise UserError(
                 f"There is a dataset '{name}' already; choose another dataset_name, or delete it with "
                 f'fo.delete_dataset("{name}").'
@@ -52,7 +53,7 @@ class LoadBusi(JobOperator):
             return dataset
         dataset = fo.Dataset(name, persistent=True)
         try:
-            dataset.info[INFO] = {"loaded_by": run.key}
+            dataset.info[INFO] = {"loaded_from": str(run.folder)}
             dataset.save()
             declare_fields(dataset)
             insert_missing(dataset, run.products)

@@ -1,5 +1,6 @@
 """Operators that measure: embeddings and Fréchet distances."""
 
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -47,7 +48,7 @@ class ComputeEmbeddings(Measurement):
         ids = dict(zip(*dataset.values(["filepath", "id"]), strict=True))
         rows = [(ids[r.path], i) for i, r in enumerate(run.products) if r.path in ids]
         dataset.set_values(field, {id_: features[i] for id_, i in rows}, key_field="id")
-        _add_umap(dataset, [id_ for id_, _ in rows], features[[i for _, i in rows]], field, run.config["seed"])
+        _add_umap(dataset, [id_ for id_, _ in rows], field, run.config["seed"])
 
     def summarise(self, result: dict[str, Any]) -> str:
         return f"{result['field']}, and its UMAP in the Embeddings panel"
@@ -62,9 +63,7 @@ class ComputeFid(Measurement):
 
     def write(self, ctx: ExecutionContext, dataset: fo.Dataset, run: Run) -> None:
         declare_fields(dataset)
-        for row in run.result["rows"]:
-            if row["class"] != "all" or not _is_distance(row) or row["value"] is None:
-                continue
+        for row in overall_distances(run.result):
             document = fo.DynamicEmbeddedDocument(
                 value=row["value"],
                 n=row["n"],
@@ -87,20 +86,21 @@ class ComputeFid(Measurement):
         yield ctx.ops.show_output(types.Property(outputs).to_json(), {"rows": rows})
 
     def summarise(self, result: dict[str, Any]) -> str:
-        rows = [r for r in result["rows"] if r["class"] == "all" and _is_distance(r) and r["value"] is not None]
-        return ", ".join(f"{r['variant']} {r['value']:.1f}" for r in rows)
+        return ", ".join(f"{row['variant']} {row['value']:.1f}" for row in overall_distances(result))
 
 
-def _is_distance(row: dict[str, Any]) -> bool:
-    return row["metric"].startswith(("FID", "FD"))
+def overall_distances(result: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rows that hold a Fréchet distance over all classes, among them the floor's (variant `real`)."""
+    rows = [r for r in result["rows"] if r["class"] == "all" and r["metric"].startswith(("FID", "FD"))]
+    return [r for r in rows if r["value"] is not None]
 
 
 def _short(value: Any) -> Any:
     return f"{value:.4g}" if isinstance(value, float) else value
 
 
-def _add_umap(dataset: fo.Dataset, ids: list[str], features: np.ndarray, field: str, seed: int) -> None:
-    """A UMAP of the features as a brain run of the dataset; too few samples have none."""
+def _add_umap(dataset: fo.Dataset, ids: list[str], field: str, seed: int) -> None:
+    """A UMAP of a vector field as a brain run of the dataset; fewer than five samples have none."""
     import fiftyone.brain as fob
 
     key = field.replace("features_", "umap_", 1)
@@ -108,13 +108,14 @@ def _add_umap(dataset: fo.Dataset, ids: list[str], features: np.ndarray, field: 
         dataset.delete_brain_run(key)
     if len(ids) < 5:
         return
-    view = dataset.select(ids, ordered=True)
-    fob.compute_visualization(
-        view,
-        embeddings=features,
-        method="umap",
-        brain_key=key,
-        seed=seed,
-        verbose=False,
-        n_neighbors=min(NEIGHBORS, len(ids) - 2),
-    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="n_jobs value 1 overridden")
+        fob.compute_visualization(
+            dataset.select(ids, ordered=True),
+            embeddings=field,
+            method="umap",
+            brain_key=key,
+            seed=seed,
+            verbose=False,
+            n_neighbors=min(NEIGHBORS, len(ids) - 2),
+        )

@@ -1,4 +1,4 @@
-"""Progress of a job: live in the App, in the queue's document when delegated, and as a bar on the terminal."""
+"""Progress of a job: live in the App, in the queue's document when delegated, and on the terminal."""
 
 import sys
 import time

@@ -1,6 +1,8 @@
 """Runs of the core as FiftyOne knows them: custom runs of the same key, and entries of its queue."""
 
 import json
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import fiftyone as fo
@@ -22,6 +24,12 @@ def reserve_key(job: str, dataset: str) -> str:
         except FileExistsError:
             continue
         return key
+
+
+def free_unused_key(folder: Path) -> None:
+    """Remove a run's folder in which nothing was ever written."""
+    with suppress(OSError):
+        folder.rmdir()
 
 
 def finished_runs(dataset: str, job: str) -> list[str]:

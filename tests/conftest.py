@@ -10,6 +10,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[1]
 TMP = Path(tempfile.mkdtemp(prefix="busaug-test-"))
 
@@ -24,7 +26,8 @@ def _start_mongod() -> str:
         port = s.getsockname()[1]
     (TMP / "db").mkdir()
     place = ["--dbpath", str(TMP / "db"), "--port", str(port), "--bind_ip", "127.0.0.1", "--nounixsocket"]
-    server = subprocess.Popen([program, *place, "--logpath", str(TMP / "mongod.log")], stdout=subprocess.DEVNULL)
+    place += ["--logpath", str(TMP / "mongod.log")]
+    server = subprocess.Popen([program, *place], stdout=subprocess.DEVNULL)
 
     def stop() -> None:
         server.terminate()
@@ -57,3 +60,18 @@ os.environ.update(
     HF_HUB_OFFLINE="1",
 )
 sys.path.insert(0, str(ROOT))
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory):
+    """A diffusers folder of mini's architecture with random weights."""
+    from busaug_core.base.mini_training.autoencoder import build_autoencoder
+    from busaug_core.base.mini_training.diffusion import build_unet
+    from busaug_core.base.mini_training.export import export
+    from busaug_core.base.mini_training.text import build_text_encoder, build_tokenizer
+
+    folder = tmp_path_factory.mktemp("base") / "random"
+    tokenizer = build_tokenizer()
+    models = build_autoencoder(0), build_unet(0), build_text_encoder(tokenizer, 0)
+    export(folder, *models, tokenizer, "Random weights.")
+    return str(folder)

@@ -64,7 +64,11 @@ def add_lora(pipe: StableDiffusionPipeline, file: Path) -> None:
     """
     _refuse_pickle(file)
     weights = load_file(file)
-    pipe.load_lora_weights(weights, adapter_name="busaug")
+    try:
+        pipe.load_lora_weights(str(file.parent), weight_name=file.name, adapter_name="busaug")
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{file} is no LoRA of this base model ({reason}); was it trained on another one?") from None
     parts = (pipe.unet, pipe.text_encoder)
     loaded = sum(".lora_" in name for part in parts for name, _ in part.named_parameters())
     wanted = sum(not name.endswith(".alpha") for name in weights)

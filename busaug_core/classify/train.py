@@ -7,7 +7,6 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from busaug_core.base.loading import make_readable
-from busaug_core.checkpoint import FILE as CHECKPOINT
 from busaug_core.checkpoint import restore_checkpoint, save_checkpoint
 from busaug_core.classify.config import TrainClassifier
 from busaug_core.classify.metrics import figures
@@ -16,7 +15,7 @@ from busaug_core.data.records import Record, count_labels, of_split
 from busaug_core.device import describe, pick_device
 from busaug_core.errors import UserError
 from busaug_core.images import PREPROCESSING, load_batch
-from busaug_core.job import Event, Progress, Run
+from busaug_core.job import CHECKPOINT, Event, Progress, Run
 
 NEVER = {"rejected", "evaluation"}
 """Tags of synthetic images that no classifier is trained with."""
@@ -37,12 +36,19 @@ def training_set(records: list[Record], include: list[str]) -> list[Record]:
 
 
 def train_classifier(config: TrainClassifier, run: Run) -> Iterator[Event]:
-    """Train with Adam and cross-entropy for a fixed number of epochs, then report on held-out images."""
+    """Train with Adam and cross-entropy for a fixed number of epochs, then report on held-out images.
+
+    Returns the `metrics` of `figures` on `evaluated_on`, `classes`, `n_train`, `train_counts` and the settings.
+    Raises UserError where a split is empty, a variant has no image, or the architecture is unknown.
+    """
     training = training_set(run.records, config.include)
     held_out = of_split(run.records, config.evaluate_on)
     if not training or not held_out:
         raise UserError(f"A classifier needs samples tagged 'train' and '{config.evaluate_on}'; load a split dataset.")
     classes = sorted({r.label for r in training})
+    unknown = sorted({r.label for r in held_out} - set(classes))
+    if unknown:
+        raise UserError(f"The split '{config.evaluate_on}' has the class(es) {', '.join(unknown)}, training has not.")
     device = pick_device()
     torch.manual_seed(config.seed)
     model = Classifier(config.arch, classes, config.resolution, config.pretrained).to(device)
@@ -60,7 +66,6 @@ def train_classifier(config: TrainClassifier, run: Run) -> Iterator[Event]:
     model.eval()
     model.save(run.folder)
     make_readable(run.folder / FILE)
-    (run.folder / CHECKPOINT).unlink(missing_ok=True)
     logits = predict(model, load_batch([r.path for r in held_out], config.resolution), config.batch_size, device)
     return {
         "weights": str(run.folder / FILE),
@@ -86,9 +91,10 @@ def _epoch(
     epoch: int,
     device: torch.device,
 ) -> float:
-    """One pass in an order drawn from (seed, epoch); returns the mean loss."""
+    """One pass, its order and dropout drawn from (seed, epoch); returns the mean loss."""
     model.train()
     rng = np.random.default_rng([config.seed, epoch])
+    torch.manual_seed(int(rng.integers(2**31)))
     order = rng.permutation(len(images))
     losses = []
     for i in range(0, len(order), config.batch_size):

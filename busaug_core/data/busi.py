@@ -57,6 +57,8 @@ def list_scans(folder: str | Path) -> list[Scan]:
             if match or path.parent.name.lower().startswith("mask"):
                 masks.setdefault(match["stem"] if match else path.stem, []).append(path)
             else:
+                if path.stem in images:
+                    raise UserError(f"{images[path.stem]} and {path} have one name; rename or remove one of them.")
                 images[path.stem] = path
         if not images:
             raise UserError(f"{root / label} holds no images (.png); is the copy of BUSI complete?")

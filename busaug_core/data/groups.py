@@ -7,7 +7,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from busaug_core.data.records import Record
-from busaug_core.data.similarity import SIDE, bits, candidates, detail, likeness
+from busaug_core.data.similarity import SIDE, candidates, detail, likeness, outlines
 from busaug_core.images import load_gray
 from busaug_core.job import Event, Progress
 
@@ -18,14 +18,14 @@ def find_groups(records: list[Record], copy: float, scan: float) -> Iterator[Eve
     A conflict of labels taints its whole split group. `copy` and `scan` are the likeness of the same picture
     and of two frames of one scan. Yields progress; returns the pairs of one scan, int M×2.
     """
-    details, coefficients = [], []
+    details, outline = [], []
     for n, record in enumerate(records, 1):
         gray = load_gray(record.path, SIDE)
         details.append(detail(gray))
-        coefficients.append(bits(gray))
+        outline.append(outlines(gray))
         if n % 50 == 0 or n == len(records):
             yield Progress(n, len(records), "Looking for copies")
-    pairs = candidates(np.stack(coefficients))
+    pairs = candidates(np.stack(outline))
     values = likeness(np.stack(details), pairs)
     copies = _components(pairs[values >= copy], len(records))
     scans = _components(pairs[values >= scan], len(records))

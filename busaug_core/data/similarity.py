@@ -2,8 +2,8 @@
 
 An image is reduced to a small *detail*: 64×64, each pixel relative to its surroundings, so that depth
 darkening and gain, which all scans share, do not count as likeness. Two details are compared at the
-best shift. Candidates come from an index of sampled bits of the detail's low frequencies (locality-
-sensitive hashing, Indyk and Motwani 1998), so that the work grows with the images, not with their pairs.
+best shift. Candidates come from a coarser *outline* of 195 numbers, compared at a few shifts by matrix
+products: 0.1 s for the 300,000 pairs of BUSI, about a minute for 20,000 images.
 """
 
 import numpy as np
@@ -11,10 +11,13 @@ from scipy.fft import dctn, irfft2, rfft2
 from scipy.ndimage import gaussian_filter
 
 SIDE = 64
-
-LOW = 10
-TABLES, KEY_BITS = 128, 16
+LOW = 14
+SHIFTS = [(down, right) for down in (-2, 0, 2) for right in (-6, -3, 0, 3, 6)]
+"""Shifts at which outlines are compared, in pixels of 32."""
+PROMISING = 0.5
+"""Correlation of outlines from which a pair is a candidate; in BUSI no pair of one scan lies below 0.56."""
 MAX_SHIFT = 12
+BLOCK = 2048
 PAIRS_AT_A_TIME = 512
 REFINED = 5
 
@@ -24,32 +27,30 @@ def detail(gray: np.ndarray) -> np.ndarray:
     return _normalised(gray, blur=4, surroundings=6)
 
 
-def bits(gray: np.ndarray) -> np.ndarray:
-    """Low-frequency DCT coefficients, float32 99, whose signs (round their means) are the hash."""
+def outlines(gray: np.ndarray) -> np.ndarray:
+    """Low-frequency DCT coefficients at each of the 15 `SHIFTS`, float32 15×195, of a gray 64×64 picture."""
     small = gray.astype(np.float32).reshape(SIDE // 2, 2, SIDE // 2, 2).mean((1, 3))
-    return dctn(_normalised(small, blur=6, surroundings=8), norm="ortho")[:LOW, :LOW].ravel()[1:]
+    flat = _normalised(small, blur=4, surroundings=6)
+    shifted = np.stack([np.roll(flat, shift, (0, 1)) for shift in SHIFTS])
+    return dctn(shifted, axes=(1, 2), norm="ortho")[:, :LOW, :LOW].reshape(len(SHIFTS), -1)[:, 1:]
 
 
-def candidates(coefficients: np.ndarray, seed: int = 0) -> np.ndarray:
-    """Pairs of images, int M×2 with the smaller index first, that agree in all bits of some table.
+def candidates(outline: np.ndarray) -> np.ndarray:
+    """Pairs of images whose outlines correlate at some shift; int M×2, the smaller index first.
 
     Args:
-        coefficients: N×99, as `bits` gives them
-        seed: seed of the tables
+        outline: N×15×195, as `outlines` gives them
     """
-    signs = coefficients > coefficients.mean(0)
-    rng = np.random.default_rng(seed)
-    found = []
-    for _ in range(TABLES):
-        chosen = rng.choice(signs.shape[1], KEY_BITS, replace=False)
-        keys = signs[:, chosen] @ (1 << np.arange(KEY_BITS))
-        order = np.argsort(keys, kind="stable")
-        bounds = np.flatnonzero(np.diff(keys[order])) + 1
-        for bucket in np.split(order, bounds):
-            if len(bucket) > 1:
-                i, j = np.triu_indices(len(bucket), 1)
-                found.append(np.sort(np.stack([bucket[i], bucket[j]], 1), axis=1))
-    return np.unique(np.concatenate(found), axis=0) if found else np.empty((0, 2), int)
+    centred = outline - outline[:, SHIFTS.index((0, 0))].mean(0)
+    unit = centred / np.maximum(np.linalg.norm(centred, axis=2, keepdims=True), 1e-6)
+    at_rest = unit[:, SHIFTS.index((0, 0))]
+    found = [np.empty((0, 2), int)]
+    for first in range(0, len(unit), BLOCK):
+        best = np.max([unit[first : first + BLOCK, k] @ at_rest.T for k in range(len(SHIFTS))], axis=0)
+        one, other = np.nonzero(best >= PROMISING)
+        pairs = np.sort(np.stack([one + first, other], 1), axis=1)
+        found.append(pairs[pairs[:, 0] < pairs[:, 1]])
+    return np.unique(np.concatenate(found), axis=0)
 
 
 def likeness(details: np.ndarray, pairs: np.ndarray) -> np.ndarray:

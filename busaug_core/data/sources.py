@@ -80,9 +80,7 @@ def unpack(archive: Path, folder: Path) -> Iterator[Event]:
 
 def _check_entries(archive: Path, entries: list[zipfile.ZipInfo]) -> None:
     if len(entries) > MAX_FILES or sum(e.file_size for e in entries) > MAX_BYTES:
-        raise UserError(
-            f"{archive} unpacks to over {MAX_FILES} files or {MAX_BYTES >> 30} GiB; unpack it by hand."
-        )
+        raise UserError(f"{archive} unpacks to over {MAX_FILES} files or {MAX_BYTES >> 30} GiB; unpack it by hand.")
     for entry in entries:
         name = PurePosixPath(entry.filename.replace("\\", "/"))
         if name.is_absolute() or ".." in name.parts or ":" in name.parts[0]:
@@ -123,8 +121,6 @@ def _download(address: str, sha256: str, target: Path) -> Iterator[Event]:
             raise UserError(f"What {address} sent is not BUSI as known (its SHA-256 differs); fetch it by hand.")
         partial.rename(target)
     except (urllib.error.URLError, TimeoutError) as error:
-        raise UserError(
-            f"{address} cannot be reached ({error}); download it by hand and name the zip."
-        ) from None
+        raise UserError(f"{address} cannot be reached ({error}); download it by hand and name the zip.") from None
     finally:
         partial.unlink(missing_ok=True)

@@ -12,23 +12,31 @@ from busaug_core.generate.config import Generate
 from busaug_core.generate.plan import Item, class_counts, work_list
 from busaug_core.generate.recipes import RECIPES
 from busaug_core.generate.sampler import Sampler
-from busaug_core.images import read_synthesis, save_synthetic
-from busaug_core.job import Event, Made, Progress, Run, find_product
+from busaug_core.images import content_hash, read_synthesis, save_synthetic
+from busaug_core.job import Event, Made, Notice, Progress, Run, find_product
 from busaug_core.prompts import prompt_of, with_token
 from busaug_core.train.lora import FILE as LORA_FILE
 from busaug_core.train.textual_inversion import FILE as TOKEN_FILE
 
 
 def generate(config: Generate, run: Run) -> Iterator[Event]:
-    """Yield a record for every image; what an earlier attempt has written is not made again."""
+    """Yield a record for every image; what an earlier attempt has written is not made again.
+
+    Returns `images`, their `counts` by class and the `variants`. Raises UserError where a class has no prompt,
+    or base, LoRA or token cannot be loaded.
+    """
     counts = class_counts(config, run.records)
     for label in counts:
         prompt_of(label, config.prompts)
     store = Store(run, config)
-    items = work_list(counts, config.seed)
+    items = work_list(counts, config.mode, config.seed)
     batches = [items[i : i + config.batch_size] for i in range(0, len(items), config.batch_size)]
     total, done = len(items) * len(config.variants), 0
     producer = None
+    present = {(r.variant, r.synthesis["seed"]) for r in run.records if r.synthesis}
+    doubled = sum((slug, item.seed) in present for slug in config.variants for item in items)
+    if doubled:
+        yield Notice(f"{doubled} images have the seed of one that is there already; set another seed for new ones.")
     for batch in batches:
         if not all(store.path(slug, item).exists() for slug in config.variants for item in batch):
             producer = producer or Producer(config, run)
@@ -82,12 +90,17 @@ class Producer:
         self.token = None
         recipes = [RECIPES[slug] for slug in config.variants]
         if any(r.token for r in recipes):
-            self.token = add_token(pipe, find_product(run, config.token, TOKEN_FILE))
+            token = find_product(run, config.token, TOKEN_FILE)
+            self.token = add_token(pipe, token)
+            run.pin(token_weights=content_hash(token))
         uses_lora = any(r.lora for r in recipes)
         if uses_lora:
-            add_lora(pipe, find_product(run, config.lora, LORA_FILE))
+            lora = find_product(run, config.lora, LORA_FILE)
+            add_lora(pipe, lora)
+            run.pin(lora_weights=content_hash(lora))
         self.sampler = Sampler(pipe, config, has_lora=uses_lora)
-        run.record_environment(device=describe(device), base_weights=fingerprint(config.base_model))
+        run.pin(base_weights=fingerprint(config.base_model))
+        run.record_environment(device=describe(device))
 
     def produce(self, batch: list[Item]) -> Iterator[tuple[str, np.ndarray]]:
         """Yield each variant's slug and images (uint8 N×H×W); text2img runs once for all that grow from it."""

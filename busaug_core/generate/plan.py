@@ -37,18 +37,19 @@ def class_counts(config: Generate, records: list[Record]) -> dict[str, int]:
     if negative:
         raise UserError(f"counts of {', '.join(negative)} are negative.")
     if not sum(counts.values()):
-        raise UserError(f"Nothing to generate: every class has {config.balance_to or 0} images or more already.")
+        reason = f"every class has {config.balance_to} images already" if config.balance_to else "counts are all 0"
+        raise UserError(f"Nothing to generate: {reason}.")
     return counts
 
 
-def work_list(counts: dict[str, int], seed: int) -> list[Item]:
-    """All items, class by class; an item's seed depends on the run's seed, its class and index alone."""
-    return [Item(label, i, item_seed(seed, label, i)) for label, n in sorted(counts.items()) for i in range(n)]
+def work_list(counts: dict[str, int], mode: str, seed: int) -> list[Item]:
+    """All items, class by class; an item's seed depends on the run's mode and seed, its class and index alone."""
+    return [Item(label, i, item_seed(mode, seed, label, i)) for label, n in sorted(counts.items()) for i in range(n)]
 
 
-def item_seed(seed: int, label: str, index: int) -> int:
-    """The first 31 bits of SHA-256 of run seed, class and index."""
-    digest = hashlib.sha256(f"{seed}/{label}/{index}".encode()).digest()
+def item_seed(mode: str, seed: int, label: str, index: int) -> int:
+    """The first 31 bits of SHA-256 of mode, run seed, class and index: no image is in both kinds of set."""
+    digest = hashlib.sha256(f"{mode}/{seed}/{label}/{index}".encode()).digest()
     return int.from_bytes(digest[:4], "big") >> 1
 
 

@@ -16,8 +16,8 @@ from busaug_core.generate.recipes import Recipe
 class Sampler:
     """A base with its adapters, and the settings of a run.
 
-    Text states are kept by prompt. The img2img noise comes from `seed + 1`: noise equal to that of
-    text2img would add nothing new.
+    Text states are kept by prompt, and apart with the LoRA on and off, since it may reach the text encoder. The
+    img2img noise comes from `seed + 1`: noise equal to that of text2img would add nothing new.
     """
 
     pipe: StableDiffusionPipeline
@@ -27,12 +27,14 @@ class Sampler:
     def __post_init__(self) -> None:
         self.refiner = StableDiffusionImg2ImgPipeline(**self.pipe.components, requires_safety_checker=False)
         self.refiner.set_progress_bar_config(disable=True)
-        self._states: dict[str, Tensor] = {}
+        self._states: dict[tuple[bool, str], Tensor] = {}
+        self._lora_on = False
 
     def switch(self, recipe: Recipe) -> None:
         """Put the LoRA on or off as the recipe says."""
         if self.has_lora:
             (self.pipe.enable_lora if recipe.lora else self.pipe.disable_lora)()
+            self._lora_on = recipe.lora
 
     def text_to_image(self, prompts: list[str], seeds: list[int]) -> Tensor:
         """Latents, batch × channels × height × width, of text2img."""
@@ -83,11 +85,13 @@ class Sampler:
             conditions["negative_prompt_embeds"] = self._encode(negative)
         return conditions
 
+    @torch.no_grad()
     def _encode(self, prompts: list[str]) -> Tensor:
-        for prompt in set(prompts) - self._states.keys():
-            states, _ = self.pipe.encode_prompt(prompt, self.pipe.device, 1, False)
-            self._states[prompt] = states[0]
-        return torch.stack([self._states[p] for p in prompts])
+        keys = [(self._lora_on, prompt) for prompt in prompts]
+        for key in set(keys) - self._states.keys():
+            states, _ = self.pipe.encode_prompt(key[1], self.pipe.device, 1, False)
+            self._states[key] = states[0]
+        return torch.stack([self._states[key] for key in keys])
 
 
 def _generators(seeds: list[int]) -> list[torch.Generator]:

@@ -7,7 +7,11 @@ from busaug_core.data.similarity import SIDE, detail, nearest_likeness
 from busaug_core.images import load_gray
 
 
-def is_near_copy(paths: list[str], references: list[str]) -> np.ndarray:
-    """For each image whether it is as like a reference as two frames of one scan are; bool N."""
-    images, others = (np.stack([detail(load_gray(p, SIDE)) for p in side]) for side in (paths, references))
-    return nearest_likeness(images, others) > SCAN
+def details_of(paths: list[str]) -> np.ndarray:
+    """What images are compared by, float32 N×64×64; see `busaug_core.data.similarity.detail`."""
+    return np.stack([detail(load_gray(path, SIDE)) for path in paths])
+
+
+def is_near_copy(images: np.ndarray, references: np.ndarray) -> np.ndarray:
+    """For each image whether it is as like a reference as two frames of one scan are; bool N, of `details_of`."""
+    return nearest_likeness(images, references) > SCAN

@@ -1,7 +1,8 @@
 """The job `compute_fid`: how far each variant's evaluation set lies from held-out real images.
 
 Every comparison is at equal class counts, and beside it stands the real-vs-real floor: the distance of
-as many other real images, drawn from the other splits, to the same reference.
+as many other real images, drawn from the other splits, to the same reference. Where the features are those
+of a classifier that was trained on these others, the floor is too high if anything.
 """
 
 import csv
@@ -16,7 +17,7 @@ from busaug_core.errors import UserError
 from busaug_core.images import PREPROCESSING
 from busaug_core.job import Event, Notice, Row, Run
 from busaug_core.measure.config import ComputeFid
-from busaug_core.measure.copies import is_near_copy
+from busaug_core.measure.copies import details_of, is_near_copy
 from busaug_core.measure.extractors import make_extractor
 from busaug_core.measure.features import extract
 from busaug_core.measure.fid import frechet_distance
@@ -27,10 +28,16 @@ COLUMNS = ("variant", "class", "reference", "n", "metric", "value", "low", "high
 
 
 def compute_fid(config: ComputeFid, run: Run) -> Iterator[Event]:
-    """Yield a row for each variant and class, and the floor's rows, whose variant is `real`."""
-    reference = of_split(run.records, config.reference)
-    others = [r for r in run.records if not r.synthetic and config.reference not in r.tags]
-    variants = evaluation_sets(run.records, config.variants)
+    """Yield a row for each variant and class, and the floor's rows, whose variant is `real`.
+
+    Returns all `rows`, the `extractor` and its `weights`, the `preprocessing`, the `seed`, and what `floor` means.
+    Raises UserError where a side is empty, a file is on both sides, or the extractor's classifier knows more
+    than real training images.
+    """
+    everything = run.records
+    reference = of_split(everything, config.reference)
+    others = [r for r in everything if not r.synthetic and config.reference not in r.tags]
+    variants = evaluation_sets(everything, config.variants)
     if not reference:
         raise UserError(f"No real sample is tagged '{config.reference}' to compare with.")
     if not variants:
@@ -54,12 +61,12 @@ def compute_fid(config: ComputeFid, run: Run) -> Iterator[Event]:
                 yield Notice(f"{variant}, {label}: compared at {len(pair[0])} of {len(real)} images, class for class.")
             value = distance(*pair) if len(pair[0]) > 1 else None
             rows.append(_row(config, extractor.metric, variant, label, len(pair[0]), value))
-        draws = [distance(*pair) for pair in _draws(real, others, config.floor_draws, rng)]
+        draws = [(distance(*pair), len(pair[0])) for pair in _draws(real, others, config.floor_draws, rng)]
         if draws:
-            low, high = np.percentile(draws, [2.5, 97.5])
-            n = len(matched(real, others, rng)[0])
-            rows.append(_row(config, extractor.metric, REAL, label, n, np.mean(draws), low, high))
-    rows += _copy_rows(config, variants, reference, of_split(run.records, "train"))
+            low, high = np.percentile([value for value, _ in draws], [2.5, 97.5])
+            n = draws[0][1]
+            rows.append(_row(config, extractor.metric, REAL, label, n, np.mean([v for v, _ in draws]), low, high))
+    rows += _copy_rows(config, variants, reference, of_split(everything, "train"))
     for row in rows:
         yield Row(row)
     _write_table(run, rows)
@@ -129,9 +136,9 @@ def _copy_rows(
     if config.reference == "train" or not training:
         return
     metric = "share of near-copies of training images"
-    paths = [r.path for r in training]
+    trained = details_of([r.path for r in training])
     for variant, members in [*variants.items(), (REAL, reference)]:
-        share = float(is_near_copy([r.path for r in members], paths).mean())
+        share = float(is_near_copy(details_of([r.path for r in members]), trained).mean())
         yield {**_row(config, metric, variant, ALL, len(members), share), "reference": "train"}
 
 

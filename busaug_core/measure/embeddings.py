@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from busaug_core.data.records import Record, of_split, write_records
+from busaug_core.data.records import Record, write_records
 from busaug_core.device import pick_device
 from busaug_core.errors import UserError
 from busaug_core.images import PREPROCESSING
@@ -53,7 +53,7 @@ def selected(records: list[Record], variants: list[str] | None) -> list[Record]:
 
 
 def _overlap(records: list[Record], features: np.ndarray, config: ComputeEmbeddings, extractor: str) -> Iterator[dict]:
-    real = [i for i, r in enumerate(records) if r in of_split([r], config.reference)]
+    real = [i for i, r in enumerate(records) if config.reference in r.tags and not r.synthetic]
     rng = np.random.default_rng(config.seed)
     for variant in sorted({r.variant for r in records if r.synthetic}):
         members = [i for i, r in enumerate(records) if r.synthetic and r.variant == variant]

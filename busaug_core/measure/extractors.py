@@ -8,7 +8,7 @@ import torch
 
 from busaug_core.classify.model import FILE as CLASSIFIER_FILE
 from busaug_core.classify.model import load_classifier
-from busaug_core.errors import MissingWeights
+from busaug_core.errors import MissingWeights, UserError
 from busaug_core.images import content_hash
 from busaug_core.job import Run
 
@@ -67,6 +67,12 @@ class ClassifierFeatures:
     metric = "FD (classifier)"
 
     def __init__(self, run: Run, device: torch.device):
+        trained = run.config if run.state == "done" else {}
+        if trained.get("include"):
+            raise UserError(
+                f"Classifier '{run.key}' was trained with synthetic images ({', '.join(trained['include'])}), which "
+                "would flatter them; name one that was trained on real images alone."
+            )
         self.name = run.key
         self.device = device
         self.network = load_classifier(run).to(device)

@@ -18,12 +18,14 @@ def extract(records: list[Record], extractor: Extractor, run: Run, batch_size: i
     cache = FeatureCache(run, extractor)
     hashes = [content_hash(r.path) for r in records]
     missing = list({h: r.path for h, r in zip(hashes, records, strict=True) if h not in cache}.items())
-    for i in range(0, len(missing), batch_size):
-        batch = missing[i : i + batch_size]
-        features = extractor(load_batch([path for _, path in batch], extractor.resolution))
-        cache.add([h for h, _ in batch], features)
-        yield Progress(min(i + batch_size, len(missing)), len(missing), "Computing features")
-    cache.save()
+    try:
+        for i in range(0, len(missing), batch_size):
+            batch = missing[i : i + batch_size]
+            features = extractor(load_batch([path for _, path in batch], extractor.resolution))
+            cache.add([h for h, _ in batch], features)
+            yield Progress(min(i + batch_size, len(missing)), len(missing), "Computing features")
+    finally:
+        cache.save()
     return np.stack([cache[h] for h in hashes]), hashes
 
 

@@ -11,17 +11,18 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from accelerate import Accelerator
+from accelerate import PartialState
+from accelerate.utils import reduce
 from diffusers import DDPMScheduler, StableDiffusionPipeline
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from torch import Tensor
 from torch.nn.functional import mse_loss
 
-from busaug_core.checkpoint import FILE as CHECKPOINT
 from busaug_core.checkpoint import restore_checkpoint, save_checkpoint
 from busaug_core.data.records import Record
+from busaug_core.errors import UserError
 from busaug_core.images import load_batch
-from busaug_core.job import Event, Progress, Run
+from busaug_core.job import CHECKPOINT, Event, Progress, Run
 from busaug_core.train.config import DiffusionTraining
 
 ENCODE_BATCH = 8
@@ -53,45 +54,57 @@ def train(
     """Train `method` on the records and their prompts; returns the mean loss of the last tenth.
 
     The objective is the denoising one of Ho et al. 2020 (or its v-parametrisation, as the base has it):
-    the squared error of the UNet's prediction at a uniform timestep.
+    the squared error of the UNet's prediction at a uniform timestep. A checkpoint is left every
+    `checkpoint_every` steps and when the training is stopped.
+
+    Raises:
+        UserError: the loss is not finite any more
     """
-    accelerator = Accelerator(mixed_precision=_mixed_precision(method.pipe.unet.dtype))
-    unet = method.pipe.unet
-    noise_scheduler = DDPMScheduler.from_config(method.pipe.scheduler.config)
-    latents = yield from encode_images(method.pipe, [r.path for r in records], config)
+    processes = PartialState()
+    pipe, device = method.pipe, method.pipe.device
+    noise_scheduler = DDPMScheduler.from_config(pipe.scheduler.config)
+    latents = yield from encode_images(pipe, [r.path for r in records], config)
     parameters = method.parameters()
     optimizer = torch.optim.AdamW(parameters.values(), lr=config.learning_rate, weight_decay=method.weight_decay)
-    optimizer = accelerator.prepare(optimizer)
-    start = restore_checkpoint(run.folder / CHECKPOINT, parameters, optimizer)
-    losses: list[float] = []
-    for step in range(start, config.steps):
-        generator = _generator(config.seed, step, accelerator.process_index)
-        chosen = _draw(len(records), config, step, accelerator.process_index, accelerator.num_processes)
-        target_latents = latents.sample(chosen, config.flip, generator).to(accelerator.device)
-        noise = torch.randn(target_latents.shape, generator=generator).to(accelerator.device)
-        timesteps = torch.randint(noise_scheduler.config.num_train_timesteps, (len(chosen),), generator=generator).to(
-            accelerator.device
-        )
-        noisy = noise_scheduler.add_noise(target_latents, noise, timesteps)
-        with accelerator.autocast():
-            states = method.encode_prompts([prompts[i] for i in chosen])
-            prediction = unet(noisy.to(unet.dtype), timesteps, states.to(unet.dtype)).sample
-        loss = mse_loss(prediction.float(), _target(noise_scheduler, target_latents, noise, timesteps))
-        accelerator.backward(loss)
-        if accelerator.num_processes > 1:
+    half = pipe.unet.dtype != torch.float32
+    scaler = torch.amp.GradScaler(device.type, enabled=pipe.unet.dtype == torch.float16)
+    losses = torch.zeros(config.steps)
+    kept = {**parameters, "losses": losses}
+    start = restore_checkpoint(run.folder / CHECKPOINT, kept, optimizer, scaler)
+    step = start
+    try:
+        for step in range(start, config.steps):
+            generator = _generator(config.seed, step, processes.process_index)
+            chosen = _draw(len(records), config, step, processes.process_index, processes.num_processes)
+            clean = latents.sample(chosen, config.flip, generator).to(device)
+            noise = torch.randn(clean.shape, generator=generator).to(device)
+            timesteps = torch.randint(
+                noise_scheduler.config.num_train_timesteps, (len(chosen),), generator=generator
+            ).to(device)
+            noisy = noise_scheduler.add_noise(clean, noise, timesteps)
+            with torch.autocast(device.type, pipe.unet.dtype, enabled=half):
+                states = method.encode_prompts([prompts[i] for i in chosen])
+                prediction = pipe.unet(noisy.to(pipe.unet.dtype), timesteps, states.to(pipe.unet.dtype)).sample
+            loss = mse_loss(prediction.float(), _target(noise_scheduler, clean, noise, timesteps))
+            if not torch.isfinite(loss):
+                raise UserError(f"The loss is {loss.item()} at step {step + 1}; lower learning_rate, or set precision.")
+            scaler.scale(loss).backward()
             for parameter in parameters.values():
-                parameter.grad = accelerator.reduce(parameter.grad, "mean")
-        optimizer.step()
-        optimizer.zero_grad()
-        method.after_step()
-        losses.append(loss.item())
-        if (step + 1) % config.checkpoint_every == 0 and accelerator.is_main_process:
-            save_checkpoint(run.folder / CHECKPOINT, step + 1, parameters, optimizer)
-        yield Progress(step + 1, config.steps, method.message, {"loss": losses[-1]})
-    if accelerator.is_main_process:
+                parameter.grad = reduce(parameter.grad, "mean")
+            scaler.step(optimizer)
+            scaler.update()
+            optimizer.zero_grad()
+            method.after_step()
+            losses[step] = loss.item()
+            if (step + 1) % config.checkpoint_every == 0 and processes.is_main_process:
+                save_checkpoint(run.folder / CHECKPOINT, step + 1, kept, optimizer, scaler)
+            yield Progress(step + 1, config.steps, method.message, {"loss": float(losses[step])})
+    except GeneratorExit:
+        save_checkpoint(run.folder / CHECKPOINT, step + 1, kept, optimizer, scaler)
+        raise
+    if processes.is_main_process:
         method.save(run.folder)
-        (run.folder / CHECKPOINT).unlink(missing_ok=True)
-    return float(np.mean(losses[-max(1, config.steps // 10) :])) if losses else None
+    return float(losses[-max(1, config.steps // 10) :].mean())
 
 
 class Latents:
@@ -140,7 +153,3 @@ def _target(scheduler: DDPMScheduler, latents: Tensor, noise: Tensor, timesteps:
     if scheduler.config.prediction_type == "v_prediction":
         return scheduler.get_velocity(latents, noise, timesteps)
     return noise
-
-
-def _mixed_precision(dtype: torch.dtype) -> str:
-    return {torch.float16: "fp16", torch.bfloat16: "bf16"}.get(dtype, "no")

@@ -31,7 +31,11 @@ LAYERS = {
 
 
 def train_lora(config: Lora, run: Run) -> Iterator[Event]:
-    """Adapt the UNet to the training split's images and class prompts."""
+    """Adapt the UNet to the training split's images and class prompts.
+
+    Returns `weights` (the file), the mean `loss` of the last tenth, `images` by class, `trained_parameters` and
+    their `share_of_unet`. Raises UserError where no sample trains or a class has no prompt.
+    """
     records = of_split(run.records, "train")
     if not records:
         raise UserError("No sample is tagged 'train'; load a dataset with a split first.")
@@ -39,7 +43,8 @@ def train_lora(config: Lora, run: Run) -> Iterator[Event]:
     pipe = load_pipeline(config.base_model, device, dtype_of(config.precision, device))
     torch.manual_seed(config.seed)
     method = LoraMethod(pipe, config.rank, config.layers)
-    run.record_environment(device=describe(device), base_weights=fingerprint(config.base_model))
+    run.pin(base_weights=fingerprint(config.base_model))
+    run.record_environment(device=describe(device))
     prompts = [prompt_of(r.label, config.prompts) for r in records]
     loss = yield from train(method, records, prompts, config, run)
     trained = sum(p.numel() for p in method.parameters().values())

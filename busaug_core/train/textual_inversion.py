@@ -13,6 +13,7 @@ from busaug_core.base.loading import add_lora, fingerprint, load_pipeline, make_
 from busaug_core.data.records import Record, count_labels, of_split
 from busaug_core.device import describe, dtype_of, pick_device
 from busaug_core.errors import UserError
+from busaug_core.images import content_hash
 from busaug_core.job import Event, Run, find_product
 from busaug_core.prompts import prompt_of, with_token
 from busaug_core.train.config import TextualInversion
@@ -23,19 +24,22 @@ FILE = "learned_embeds.safetensors"
 
 
 def train_textual_inversion(config: TextualInversion, run: Run) -> Iterator[Event]:
-    """Learn the token inside the class prompts, on a class-balanced draw from the training split."""
+    """Learn the token inside the class prompts, on a class-balanced draw from the training split.
+
+    Returns `weights` (the file), `token`, the mean `loss` of the last tenth, `images` by class, and the mean `norm`
+    of its vectors beside the `vocabulary_norm`. Raises UserError where a class has too few images or no prompt.
+    """
     records = balanced_draw(of_split(run.records, "train"), config.images_per_class, config.seed)
     device = pick_device()
     pipe = load_pipeline(config.base_model, device, dtype_of(config.precision, device))
+    run.pin(base_weights=fingerprint(config.base_model))
     if config.lora:
-        add_lora(pipe, find_product(run, config.lora, LORA_FILE))
+        lora = find_product(run, config.lora, LORA_FILE)
+        add_lora(pipe, lora)
+        run.pin(lora_weights=content_hash(lora))
         pipe.unet.requires_grad_(False)
     method = TokenMethod(pipe, config.token, config.initial_word, config.vectors, config.keep_norm)
-    run.record_environment(
-        device=describe(device),
-        base_weights=fingerprint(config.base_model),
-        drawn=[r.path for r in records],
-    )
+    run.record_environment(device=describe(device), drawn=[r.path for r in records])
     prompts = [with_token(prompt_of(r.label, config.prompts), config.token) for r in records]
     loss = yield from train(method, records, prompts, config, run)
     return {

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from busaug_core.data.busi import list_scans, read_mask
+from busaug_core.data.config import LoadBusi
 from busaug_core.data.splits import class_sizes, fold_numbers, grouped_split, leaked
 from busaug_core.errors import UserError
 from busaug_core.job import Made, Notice
@@ -59,8 +60,8 @@ def test_a_split_depends_on_its_seed_alone():
 def test_a_split_that_cannot_be_made_is_refused():
     with pytest.raises(UserError, match="'b' has 1 image"):
         grouped_split(["a"] * 10 + ["b"], [None] * 11, "80-20", 0)
-    with pytest.raises(UserError, match="sums to 90"):
-        grouped_split(["a"] * 10, [None] * 10, "80-10", 0)
+    with pytest.raises(UserError, match="80-10 do not sum to 100"):
+        LoadBusi.parse({"split": "80-10"})
     with pytest.raises(UserError, match="cannot fill the split 'val' exactly"):
         grouped_split(["a"] * 10, ["g"] * 10, "80-20", 0)
 

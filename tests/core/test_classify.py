@@ -13,6 +13,7 @@ from busaug_core.classify.model import Classifier, load_classifier
 from busaug_core.classify.train import training_set
 from busaug_core.data.records import Record
 from busaug_core.errors import UserError
+from busaug_core.images import load_gray
 from busaug_core.job import Progress, Run
 from busaug_core.jobs import job
 
@@ -32,8 +33,15 @@ def test_figures_of_a_perfect_and_of_a_constant_classifier():
 def test_figures_are_macro_averages():
     rng = np.random.default_rng(0)
     truth, logits = rng.integers(0, 3, 50), rng.normal(size=(50, 3))
-    expected = f1_score(truth, logits.argmax(1), average="macro")
-    assert figures(truth, logits)["f1"] == pytest.approx(expected)
+    truth[:30] = 0
+    found, predicted = figures(truth, logits), logits.argmax(1)
+    assert found["f1"] == pytest.approx(f1_score(truth, predicted, average="macro"))
+    hits = [((predicted == c) & (truth == c)).sum() for c in range(3)]
+    assert found["ppv"] == pytest.approx(np.mean([h / (predicted == c).sum() for c, h in enumerate(hits)]))
+    assert found["recall"] == pytest.approx(np.mean([h / (truth == c).sum() for c, h in enumerate(hits)]))
+    odds = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    pairs = [(odds[truth == c, c][:, None] > odds[truth != c, c][None]).mean() for c in range(3)]
+    assert found["auc"] == pytest.approx(np.mean(pairs))
 
 
 def test_auc_is_none_where_a_class_is_absent():
@@ -46,6 +54,12 @@ def test_architectures_get_one_output_a_class_and_flat_features(arch):
     images = torch.randint(0, 256, (2, 64, 64), dtype=torch.uint8)
     assert model(images).shape == (2, 2)
     assert model.features(images).ndim == 2
+
+
+def test_a_class_that_training_lacks_is_named_before_training(run_job, records):
+    odd = [*records, Record(records[0].path, "cyst", tags=["val"])]
+    with pytest.raises(UserError, match="class\\(es\\) cyst"):
+        run_job("train_classifier", odd, **QUICK)
 
 
 def test_an_unknown_architecture_is_named(run_job, records):
@@ -97,7 +111,10 @@ def test_predictions_are_the_models_own(run_job, records, tmp_path):
     lines = (tmp_path / "trial/runs/apply/predictions.jsonl").read_text().splitlines()
     rows = [json.loads(line) for line in lines]
     model = load_classifier(Run(tmp_path / "trial/runs/clf"))
-    for row in rows:
+    for record, row in zip([*records, fake], rows, strict=True):
+        image = torch.from_numpy(load_gray(record.path, 32)[None].copy())
+        assert row["path"] == record.path
+        assert np.allclose(model(image).detach().numpy()[0], row["logits"], atol=1e-4)
         assert row["label"] == model.classes[int(np.argmax(row["logits"]))]
         odds = np.exp(row["logits"]) / np.exp(row["logits"]).sum()
         assert row["confidence"] == pytest.approx(odds.max(), rel=1e-5)

@@ -39,6 +39,21 @@ def test_a_wrong_field_ends_with_a_sentence_and_status_2(capsys):
     assert "Traceback" not in error
 
 
+def test_numbers_lists_and_dictionaries_are_read_by_the_fields_type(busi, home, capsys):
+    load = ["load_busi", "--source", str(busi), "--dataset_name", "2024", "--split", "50-50", "--run_key", "load"]
+    assert main(load) == 0
+    generate = ["generate", "--dataset", "2024", "--data", "load", "--variants", "base", "sd_ti", "--counts"]
+    assert main([*generate, '{"benign": 1}']) == 2
+    assert "variant 'sd_ti' needs a LoRA" in capsys.readouterr().err
+    assert main([*generate, "benign=1"]) == 2
+    assert "is not JSON" in capsys.readouterr().err
+
+
+def test_a_shortened_field_name_is_an_error():
+    with pytest.raises(SystemExit):
+        main(["load_busi", "--sour", "x"])
+
+
 def test_every_field_of_every_job_has_a_sentence_of_help(capsys):
     for name, job in JOBS.items():
         for field, info in job.config_class().model_fields.items():

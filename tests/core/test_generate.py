@@ -17,7 +17,7 @@ from busaug_core.generate.generate import Producer
 from busaug_core.generate.plan import Item, class_counts, item_seed, work_list
 from busaug_core.generate.sampler import Sampler
 from busaug_core.images import NOTICE, load_gray, read_synthesis
-from busaug_core.job import Made, Run
+from busaug_core.job import Made, Notice, Run
 from busaug_core.jobs import job
 
 FOUR = ["sd", "sd_img2img", "sd_ti", "sd_ti_img2img"]
@@ -226,21 +226,25 @@ def test_a_stopped_run_is_finished_without_a_doubled_or_changed_image(trained, r
     stream = job("generate").run(values, records, "trial", trained)
     first = next(e for e in stream if isinstance(e, Made))
     stream.close()
-    before = Path(first.record.path).read_bytes()
-    made = [
-        e.record
-        for e in make(
-            trained,
-            records,
-            "broken",
-            token=None,
-            **{k: v for k, v in values.items() if k not in ("run_key", *QUICK)},
-        )
-        if isinstance(e, Made)
-    ]
+    written = Path(first.record.path).stat().st_mtime_ns
+    resumed = make(trained, records, "broken", token=None, base_model=base, variants=["sd"], counts={"benign": 5})
+    made = [e.record for e in resumed if isinstance(e, Made)]
     assert len(made) == 5
     assert len({r.path for r in made}) == 5
-    assert Path(first.record.path).read_bytes() == before
+    assert Path(first.record.path).stat().st_mtime_ns == written
+    whole = make(trained, records, "whole", token=None, base_model=base, variants=["sd"], counts={"benign": 5})
+    pictures = [[load_gray(e.record.path, 64) for e in run if isinstance(e, Made)] for run in (resumed, whole)]
+    assert np.array_equal(*pictures)
+
+
+def test_a_second_run_with_the_same_seed_says_that_its_images_are_there_already(trained, records, base, events):
+    present = [e.record for e in events if isinstance(e, Made)]
+    made = make(
+        trained, [*records, *present], "doubled", base_model=base, variants=["sd"], counts={"benign": 3}, token=None
+    )
+    assert [e.message for e in made if isinstance(e, Notice)] == [
+        "2 images have the seed of one that is there already; set another seed for new ones."
+    ]
 
 
 def test_lora_and_token_give_the_same_image_in_plain_diffusers_in_a_fresh_process(trained, events, base, tmp_path):
@@ -278,10 +282,10 @@ def test_an_evaluation_set_has_the_reference_splits_counts_and_a_tag(trained, re
 
 
 def test_seeds_differ_between_items_and_stay_when_counts_grow():
-    few, many = work_list({"benign": 2}, 1), work_list({"benign": 3, "normal": 3}, 1)
+    few, many = work_list({"benign": 2}, "new", 1), work_list({"benign": 3, "normal": 3}, "new", 1)
     assert few == many[:2]
     assert len({item.seed for item in many}) == 6
-    assert item_seed(1, "benign", 0) != item_seed(2, "benign", 0)
+    assert len({item_seed(mode, seed, "benign", 0) for mode in ("new", "evaluation") for seed in (1, 2)}) == 4
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,15 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from busaug_core.errors import UserError
 from busaug_core.job import Finished, JobConfig, Progress, Run, execute, find_product
 from busaug_core.train.config import Lora
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 class Count(JobConfig):
@@ -67,17 +70,52 @@ def test_a_failed_run_says_why_and_resumes(tmp_path):
     assert last.result["counted"] == 3
 
 
-def test_a_run_of_a_dead_process_is_taken_up_and_of_a_live_one_refused(tmp_path):
-    list(run_count(tmp_path, run_key="one"))
-    path = tmp_path / "trial/runs/one/state.json"
-    state = json.loads(path.read_text())
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
-        path.write_text(json.dumps({**state, "state": "running", "pid": process.pid}))
-        with pytest.raises(UserError, match=str(process.pid)):
-            list(run_count(tmp_path, run_key="one"))
-        process.communicate(b"\n")
+def test_a_run_of_a_dead_process_is_taken_up(tmp_path):
+    code = f"""
+import os, sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from test_job import run_count
+events = run_count(__import__("pathlib").Path({str(tmp_path)!r}), run_key="one")
+next(events)
+os._exit(1)
+"""
+    subprocess.run([sys.executable, "-c", code], check=False, cwd=ROOT)
+    assert Run(tmp_path / "trial/runs/one").state == "running"
     *_, last = run_count(tmp_path, run_key="one")
-    assert last.result["state"] == "done"
+    assert last.result["counted"] == 3
+
+
+def test_a_run_that_is_worked_on_is_refused_to_a_second(tmp_path):
+    events = run_count(tmp_path, run_key="one")
+    next(events)
+    with pytest.raises(UserError, match="being worked on already"):
+        list(run_count(tmp_path, run_key="one"))
+    assert list(events)[-1].result["counted"] == 3
+
+
+def test_other_weights_under_a_begun_run_are_refused(tmp_path):
+    def use(weights):
+        def job(config, run):
+            run.pin(lora_weights=weights)
+            yield Progress(0, 1, "Using")
+            yield Progress(1, 1, "Using")
+
+        return execute("use", job, Count(run_key="one"), [], "trial", tmp_path)
+
+    events = use("abc")
+    next(events)
+    events.close()
+    with pytest.raises(UserError, match="lora_weights has changed since run 'one' began"):
+        list(use("xyz"))
+    assert list(use("abc"))[-1].result["state"] == "done"
+
+
+def test_only_jobs_that_share_their_work_start_under_accelerate_launch(tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UserError, match="runs in one process"):
+        list(run_count(tmp_path, run_key="one"))
+    with pytest.raises(UserError, match="set run_key"):
+        list(execute("count", count, Count(), [], "trial", tmp_path, distributed=True))
 
 
 def test_a_done_run_yields_its_result_without_working_again(tmp_path):

