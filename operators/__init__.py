@@ -1,5 +1,6 @@
 """The operators, one file for each verb."""
 
+from .audit import Audit
 from .classify import ApplyClassifier, TrainClassifier
 from .generate import Generate
 from .load import LoadBusi
@@ -9,6 +10,7 @@ from .train import TrainLora, TrainTextualInversion
 
 OPERATORS = (
     LoadBusi,
+    Audit,
     TrainLora,
     TrainTextualInversion,
     Generate,

@@ -31,6 +31,7 @@ def tidy(dataset: fo.Dataset) -> None:
         fo.SidebarGroupDocument(name="tags"),
         fo.SidebarGroupDocument(name="labels", paths=["ground_truth", "lesions"]),
         fo.SidebarGroupDocument(name="origin", paths=["variant", "origin", "pair"]),
+        fo.SidebarGroupDocument(name="audit", paths=["duplicate_group", "split_group", "annotation_score"]),
         fo.SidebarGroupDocument(name="distance", paths=["fid.value"]),
         fo.SidebarGroupDocument(name="synthesis", paths=_inner(dataset, "synthesis"), expanded=False),
         fo.SidebarGroupDocument(name="metadata", paths=_inner(dataset, "metadata"), expanded=False),
@@ -38,7 +39,7 @@ def tidy(dataset: fo.Dataset) -> None:
             name="other",
             paths=[
                 *[path for path in _inner(dataset, "fid") if path != "fid.value"],
-                *["duplicate_group", "split_group", "id", "filepath", "created_at", "last_modified_at"],
+                *["id", "filepath", "created_at", "last_modified_at"],
             ],
             expanded=False,
         ),
@@ -46,6 +47,16 @@ def tidy(dataset: fo.Dataset) -> None:
     dataset.save()
     dataset.save_view("train", dataset.match_tags("train"), description="The training split")
     dataset.save_view("validation", dataset.match_tags("val"), description="The validation split")
+    dataset.save_view(
+        "label conflicts",
+        dataset.match_tags("label_conflict").sort_by("split_group"),
+        description="Scans that bear two classes, and the other frames of them",
+    )
+    dataset.save_view(
+        "duplicates",
+        dataset.match_tags("duplicate").sort_by("duplicate_group"),
+        description="Images that show the same picture, side by side",
+    )
     dataset.save_view(
         "synthetic by variant",
         dataset.match(F("origin") == "synthetic").sort_by("variant"),

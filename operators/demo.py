@@ -18,7 +18,9 @@ import fiftyone.plugins as fop
 
 from busaug_core.base.defaults import MINI
 from busaug_core.data.config import SIMULATED
+from busaug_core.data.records import of_split
 from busaug_core.errors import UserError
+from busaug_core.figures import variant_grid
 from busaug_core.job import Run, runs_folder
 from busaug_core.measure.extractors import INCEPTION, inception_weights
 
@@ -45,8 +47,6 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
 
 URI = "@busaug/busaug/"
 STAGES = 13
-EVALUATION_SEED = 52
-"""Another than that of the balancing sets, so that no image is in both."""
 ORIGINAL = "clf_original"
 COLUMNS = ("arm", "N", "{distance}", "accuracy", "F1", "AUC", "PPV", "recall")
 FIGURES = ("accuracy", "f1", "auc", "ppv", "recall")
@@ -85,7 +85,7 @@ class Demo:
         text = f"Generate {len(VARIANTS)} variants that fill each class up to {largest}"
         self.stage(text, "generate", "balancing", balance_to=largest, **parts)
         text = "Generate sets to measure, in the validation split's class counts"
-        self.stage(text, "generate", "evaluation", mode="evaluation", seed=EVALUATION_SEED, **parts)
+        self.stage(text, "generate", "evaluation", mode="evaluation", **parts)
         arms |= {variant: self.classifier(variant, [variant]) for variant in VARIANTS}
         text = "Classify every image with the classifier of the loaded scans alone"
         applied = self.stage(text, "apply_classifier", "predictions", classifier=ORIGINAL)
@@ -94,7 +94,14 @@ class Demo:
         self.stage(text, "compute_embeddings", f"embeddings_{extractor}", extractor=extractor)
         text = "Compute the Fréchet distances"
         fid = self.stage(text, "compute_fid", f"fid_{extractor}", extractor=extractor)
+        self.save_grid()
         return save_table(self.name, arms, fid, applied)
+
+    def save_grid(self) -> None:
+        """Write a picture of the variants beside loaded scans, by class."""
+        runs = runs_folder(self.name)
+        records = of_split(Run(runs / "load").products, "val") + Run(runs / "evaluation").products
+        variant_grid(records, runs.parent / "variants.png")
 
     def training_counts(self) -> dict[str, int]:
         """How many loaded scans of each class the training split has."""
@@ -143,6 +150,7 @@ def save_table(name: str, arms: dict[str, dict[str, Any]], fid: dict[str, Any], 
             cell += f" (floor, {distance['low']:.2f}–{distance['high']:.2f})"
         figures = [f"{result['metrics'][figure]:.3f}" for figure in FIGURES]
         table.append([arm if arm == "original" else f"+ {arm}", str(result["n_train"]), cell, *figures])
+    copies = {r["variant"]: r["value"] for r in fid["rows"] if "near-copies" in r["metric"]}
     original = arms["original"]
     n = max((r["n"] for r in rows), default=0)
     notes = [
@@ -152,6 +160,7 @@ def save_table(name: str, arms: dict[str, dict[str, Any]], fid: dict[str, Any], 
         f"Figures: {original['arch']}, {original['epochs']} epochs at {original['resolution']} px, "
         f"{'ImageNet weights' if original['pretrained'] else 'from random weights'}, one seed, on "
         f"{original['metrics']['n']} {original['evaluated_on']} scans. F1, AUC, PPV and recall are macro means.",
+        "Near-copies of training scans: " + ", ".join(f"{v} {share:.0%}" for v, share in copies.items()) + ".",
         f"Recognised as their class by {ORIGINAL}: "
         + ", ".join(f"{variant} {share:.0%}" for variant, share in applied["recognised"].items())
         + ".",

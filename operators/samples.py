@@ -32,6 +32,11 @@ FIELDS: dict[str, tuple[type, dict[str, Any], str]] = {
     "pair": (fo.StringField, {}, "Joins the variants that grew from one text2img image"),
     "duplicate_group": (fo.StringField, {}, "Joins images of the same picture"),
     "split_group": (fo.StringField, {}, "Joins images that must lie in one split: same picture or same scan"),
+    "annotation_score": (
+        fo.FloatField,
+        {},
+        "How surely the scan bears burnt-in marks; from 1 on it is tagged",
+    ),
     "fid": (
         fo.EmbeddedDocumentField,
         dict(embedded_doc_type=fo.DynamicEmbeddedDocument),
@@ -82,7 +87,17 @@ def read_samples(view: fo.DatasetView | fo.Dataset) -> list[Record]:
     Raises UserError where a sample has no class in `ground_truth`.
     """
     schema = view.get_field_schema()
-    names = ["filepath", "tags", "origin", "variant", "pair", "duplicate_group", "split_group", "synthesis"]
+    names = [
+        "filepath",
+        "tags",
+        "origin",
+        "variant",
+        "pair",
+        "duplicate_group",
+        "split_group",
+        "annotation_score",
+        "synthesis",
+    ]
     columns = {n: view.values(n) if n in schema else [None] * len(view) for n in names}
     labels = view.values("ground_truth.label") if "ground_truth" in schema else [None] * len(view)
     missing = [path for path, label in zip(columns["filepath"], labels, strict=True) if not label]
@@ -107,6 +122,7 @@ def read_samples(view: fo.DatasetView | fo.Dataset) -> list[Record]:
                 pair=values["pair"],
                 duplicate_group=values["duplicate_group"],
                 split_group=values["split_group"],
+                annotation_score=values["annotation_score"],
                 synthesis=synthesis.to_dict() if synthesis is not None else None,
             )
         )
@@ -136,7 +152,7 @@ def make_sample(record: Record) -> fo.Sample:
     lesions = [_lesion(path, record.label) for path in record.masks]
     if lesions:
         sample["lesions"] = fo.Detections(detections=[lesion for lesion in lesions if lesion])
-    for name in ("pair", "duplicate_group", "split_group"):
+    for name in ("pair", "duplicate_group", "split_group", "annotation_score"):
         if getattr(record, name) is not None:
             sample[name] = getattr(record, name)
     if record.synthesis is not None:

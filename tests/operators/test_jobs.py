@@ -83,7 +83,7 @@ def test_samples_appear_while_the_job_runs_and_a_stopped_run_goes_on(call, conte
 
 
 def test_the_app_is_sent_progress(context, loaded, small):
-    operator, ctx = context("generate", loaded, counts={"normal": 1}, **PLAIN, **small)
+    operator, ctx = context("generate", loaded, counts={"normal": 1}, seed=77, **PLAIN, **small)
     sent = [m.body for m in operator.execute(ctx)]
     names = [m.operator_uri for m in sent]
     assert names.index("set_progress") < names.index("reload_dataset") < names.index("notify")

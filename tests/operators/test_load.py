@@ -58,7 +58,13 @@ def test_every_field_is_declared_with_a_description(fresh):
 
 def test_the_app_finds_classes_views_and_active_fields(fresh):
     assert fresh.default_classes == ["benign", "malignant", "normal"]
-    assert set(fresh.list_saved_views()) == {"train", "validation", "synthetic by variant"}
+    assert set(fresh.list_saved_views()) == {
+        "train",
+        "validation",
+        "label conflicts",
+        "duplicates",
+        "synthetic by variant",
+    }
     assert fresh.app_config.active_fields.paths == ["ground_truth", "lesions"]
     assert len(fresh.load_saved_view("train")) + len(fresh.load_saved_view("validation")) == 30
 

@@ -11,6 +11,7 @@ from fiftyone.operators.registry import OperatorRegistry
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = {
     "load_busi",
+    "audit",
     "train_lora",
     "train_textual_inversion",
     "generate",

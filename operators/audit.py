@@ -1,0 +1,37 @@
+"""The operator that audits a dataset: copies, scans, doubtful labels, burnt-in annotations."""
+
+from typing import Any
+
+import fiftyone as fo
+from fiftyone.operators.executor import ExecutionContext
+
+from busaug_core.data.audit import TAGS
+from busaug_core.job import Run
+
+from .job_operator import JobOperator
+from .samples import declare_fields
+
+FIELDS = ("duplicate_group", "split_group", "annotation_score")
+
+
+class Audit(JobOperator):
+    """Writes groups, scores and tags onto the real samples; nothing else of them changes."""
+
+    job_name = "audit"
+    label = "audit"
+    icon = "policy"
+    main_fields = ("copy_likeness", "scan_likeness", "annotation_threshold")
+
+    def write(self, ctx: ExecutionContext, dataset: fo.Dataset, run: Run) -> None:
+        declare_fields(dataset)
+        present = dict(zip(*dataset.values(["filepath", "tags"]), strict=True))
+        records = [r for r in run.products if r.path in present]
+        for name in FIELDS:
+            dataset.set_values(name, {r.path: getattr(r, name) for r in records}, key_field="filepath")
+        kept = {r.path: [tag for tag in present[r.path] if tag not in TAGS] for r in records}
+        given = {r.path: [tag for tag in r.tags if tag in TAGS] for r in records}
+        dataset.set_values("tags", {path: kept[path] + given[path] for path in kept}, key_field="filepath")
+
+    def summarise(self, result: dict[str, Any]) -> str:
+        tags = ", ".join(f"{n} {tag}" for tag, n in result["tags"].items())
+        return f"{result['images']} images, {result['groups']['split_group']} groups of one scan; {tags}"

@@ -1,0 +1,49 @@
+"""`audit` on a dataset: groups and tags, and nothing else changed."""
+
+import shutil
+from pathlib import Path
+
+import fiftyone as fo
+import pytest
+
+
+@pytest.fixture
+def copied(call, loaded, tmp_path):
+    """The loaded dataset with a copy of one scan under another class and a tag of the user's own."""
+    dataset = loaded.clone("copied")
+    original = dataset.match({"ground_truth.label": "benign"}).first()
+    original.tags.append("mine")
+    original.save()
+    path = tmp_path / "copy.png"
+    shutil.copy(original.filepath, path)
+    copy = fo.Sample(
+        filepath=str(path), ground_truth=fo.Classification(label="malignant"), origin="real", tags=["train"]
+    )
+    dataset.add_sample(copy)
+    yield dataset, original, copy
+    fo.delete_dataset("copied")
+
+
+def test_a_copy_under_another_class_is_grouped_and_tagged(call, copied):
+    dataset, original, copy = copied
+    result = call("audit", dataset)
+    original.reload()
+    copy.reload()
+    assert original.duplicate_group == copy.duplicate_group is not None
+    assert original.split_group == copy.split_group is not None
+    assert {"duplicate", "label_conflict", "mine"} <= set(original.tags)
+    assert result["tags"]["duplicate"] == 2
+    assert dataset.count_values("duplicate_group")[original.duplicate_group] == 2
+    assert all(score is not None for score in dataset.values("annotation_score"))
+
+
+def test_auditing_again_takes_back_what_no_longer_applies(call, copied):
+    dataset, original, copy = copied
+    call("audit", dataset)
+    dataset.delete_samples([copy.id])
+    call("audit", dataset)
+    original.reload()
+    assert original.duplicate_group is None
+    assert not {"duplicate", "label_conflict"} & set(original.tags)
+    assert "mine" in original.tags
+    assert Path(original.filepath).exists()
