@@ -76,7 +76,8 @@ def compute_fid(config: ComputeFid, run: Run) -> Iterator[Event]:
         "weights": extractor.weights,
         "preprocessing": f"{PREPROCESSING}, {extractor.resolution} px",
         "seed": config.seed,
-        "floor": f"mean and 95 % range of {config.floor_draws} class-matched draws of other real images",
+        "floor": f"mean and 95 % range of {config.floor_draws} class-matched draws of other real images"
+        + extractor.caveat,
     }
 
 

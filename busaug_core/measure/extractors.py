@@ -22,12 +22,14 @@ class Extractor(Protocol):
     Attributes:
         name: a Python identifier, as in the field `features_<name>`
         metric: what a Fréchet distance in these features is called
+        caveat: what its distances suffer from, or nothing
         resolution: the side of its images in pixels
         weights: SHA-256 of its weights
     """
 
     name: str
     metric: str
+    caveat: str
     resolution: int
     weights: str
 
@@ -40,6 +42,7 @@ class Inception:
 
     name = INCEPTION
     metric = "FID"
+    caveat = ""
     resolution = 299
 
     def __init__(self, device: torch.device):
@@ -65,6 +68,7 @@ class ClassifierFeatures:
     """The penultimate layer of a classifier trained here; a stand-in with a name of its own, not FID."""
 
     metric = "FD (classifier)"
+    caveat = "; the classifier was trained on some of them, so the floor is too high if anything"
 
     def __init__(self, run: Run, device: torch.device):
         trained = run.config if run.state == "done" else {}
