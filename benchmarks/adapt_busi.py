@@ -9,10 +9,14 @@ beside it. Runs are kept under $BUSAUG_HOME and resumed when the script is calle
 """
 
 import argparse
+import os
+import sys
 import time
 from pathlib import Path
 
 import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from busaug_core.data.records import of_split
 from busaug_core.figures import variant_grid
@@ -38,11 +42,14 @@ def run(name: str, records: list, **values) -> dict:
 def main() -> None:
     """Run all seeds and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("busi", type=Path)
+    parser.add_argument("busi", type=Path, nargs="?", default=os.environ.get("BUSI"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--base", default="mini")
     parser.add_argument("--epochs", type=int, default=15)
     options = parser.parse_args()
+    if options.busi is None:
+        print("Needs real BUSI: give its folder, or set BUSI.")
+        return
     run("load_busi", [], run_key="load", source=str(options.busi), dataset_name=DATASET)
     real = run_of(DATASET, "load").products
     figures = run("train_classifier", real, run_key="clf", preset="demo", epochs=options.epochs)["metrics"]

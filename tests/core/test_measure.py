@@ -12,6 +12,7 @@ from pytorch_fid.fid_score import calculate_frechet_distance
 
 from busaug_core.data.records import Record
 from busaug_core.errors import MissingWeights, UserError
+from busaug_core.figures import variant_grid
 from busaug_core.images import load_gray
 from busaug_core.job import Notice, Run
 from busaug_core.jobs import job
@@ -222,3 +223,16 @@ def test_inception_features_equal_pytorch_fids_on_the_same_weights(records, home
         theirs = inception.InceptionV3([3]).eval()(batch)[0].flatten(1).numpy()
     assert ours.shape == (2, 2048)
     assert np.allclose(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
+def test_the_grid_shows_a_column_for_each_variant(records, tmp_path):
+    sets = synthetic(records, tmp_path, "sd", 2) + synthetic(records, tmp_path, "sd_ti", 60)
+    variant_grid(records + sets, tmp_path / "grid.png", rows_per_class=1)
+    with Image.open(tmp_path / "grid.png") as image:
+        pixels = np.asarray(image.convert("L")).astype(int)
+    height, width = pixels.shape
+    assert width > 0.9 * height
+    columns = [(pixels[:, i * width // 3 : (i + 1) * width // 3] < 128).mean() for i in range(3)]
+    assert min(columns) > 0.2
+    with pytest.raises(UserError, match="no synthetic image"):
+        variant_grid(records, tmp_path / "none.png")
