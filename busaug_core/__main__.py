@@ -6,9 +6,11 @@ import sys
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
+from busaug_core.config import JobConfig
 from busaug_core.data.records import Record, read_records
 from busaug_core.errors import UserError
-from busaug_core.job import Finished, JobConfig, Notice, Progress, Row, home, run_of
+from busaug_core.events import Finished, Notice, Progress, Row
+from busaug_core.job import home, run_of
 from busaug_core.jobs import JOBS, job
 
 

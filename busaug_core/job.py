@@ -1,4 +1,4 @@
-"""What every job is made of: a typed config, a generator of events, and a run folder.
+"""How a job runs: its config and its events meet in a run folder that can be resumed.
 
 A job is a function `job(config, run)` that yields events and returns a summary (plain JSON).
 `execute` wraps it: it makes or reopens the run folder, records what happens, and yields the events on
@@ -14,18 +14,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from filelock import FileLock, Timeout
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from busaug_core.config import JobConfig
 from busaug_core.data.records import Record, read_records, write_records
 from busaug_core.errors import UserError
+from busaug_core.events import Event, Finished
 
-KEY_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*$"
 CHECKPOINT = "checkpoint.safetensors"
 """A training's own file to resume from; removed when the run is done."""
 WAIT = 120
@@ -33,107 +33,12 @@ WAIT = 120
 VERSIONED = ("torch", "diffusers", "transformers", "peft", "torchvision", "numpy", "scipy", "fiftyone")
 
 
+JobFunction = Callable[[JobConfig, "Run"], Iterator[Event]]
+
+
 def home() -> Path:
     """The folder of all runs: `$BUSAUG_HOME`, by default `~/fiftyone/busaug`."""
     return Path(os.environ.get("BUSAUG_HOME") or Path.home() / "fiftyone" / "busaug").absolute()
-
-
-class JobConfig(BaseModel):
-    """The base of every job's config; unknown keys are errors.
-
-    A field left at None takes the preset's value, or else what `resolve` fills in.
-    """
-
-    model_config = ConfigDict(extra="forbid", validate_default=True, protected_namespaces=())
-    presets: ClassVar[dict[str, dict[str, Any]]] = {}
-
-    run_key: str | None = Field(
-        None, pattern=KEY_PATTERN, description="Name of the run; made from the job and the time when empty."
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _apply_preset(cls, values: Any) -> Any:
-        if not isinstance(values, dict):
-            return values
-        given = {k: v for k, v in values.items() if v is not None}
-        return {**cls.preset_values(given), **given}
-
-    @classmethod
-    def preset_values(cls, given: dict[str, Any]) -> dict[str, Any]:
-        """What the preset says where the user has set the values `given`."""
-        preset = given.get("preset", "")
-        return cls.presets.get(preset, {}) if isinstance(preset, str) else {}
-
-    @classmethod
-    def parse(cls, values: dict[str, Any]) -> "JobConfig":
-        """Validate plain values; raises UserError with a line for each field that is wrong."""
-        try:
-            return cls(**values)
-        except ValidationError as error:
-            raise UserError(_explain(error, cls)) from None
-
-    def resolve(self) -> "JobConfig":
-        """A copy with every field that was left open filled in; what the run stores."""
-        return self
-
-    def fill(self, open_fields: dict[str, Any]) -> "JobConfig":
-        """A copy in which the fields that are None have the given values."""
-        return self.model_copy(update={k: v for k, v in open_fields.items() if getattr(self, k) is None})
-
-
-def _explain(error: ValidationError, config: type[JobConfig]) -> str:
-    lines = []
-    for problem in error.errors():
-        name = ".".join(str(part) for part in problem["loc"]) or config.__name__
-        if problem["type"] == "extra_forbidden":
-            known = ", ".join(sorted(config.model_fields))
-            lines.append(f"'{name}' is not a field of this job; its fields are {known}.")
-        else:
-            lines.append(f"'{name}': {problem['msg']} (found {problem['input']!r}).")
-    return "\n".join(lines)
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Step `done` of `total` of the stage named in `message`; `values` are losses and the like."""
-
-    done: int
-    total: int
-    message: str
-    values: dict[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Made:
-    """An image came into being: loaded, simulated or generated."""
-
-    record: Record
-
-
-@dataclass(frozen=True)
-class Row:
-    """A line of a result table, plain JSON values."""
-
-    values: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Notice:
-    """Something the user should know, such as a warning about the data."""
-
-    message: str
-
-
-@dataclass(frozen=True)
-class Finished:
-    """The last event: the run's result as stored in `result.json`."""
-
-    result: dict[str, Any]
-
-
-Event = Progress | Made | Row | Notice | Finished
-JobFunction = Callable[[JobConfig, "Run"], Iterator[Event]]
 
 
 class Run:

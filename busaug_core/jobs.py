@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from busaug_core.config import JobConfig
 from busaug_core.data.records import Record
 from busaug_core.errors import UserError
-from busaug_core.job import Event, JobConfig, execute
+from busaug_core.events import Event
+from busaug_core.job import execute
 
 
 @dataclass(frozen=True)

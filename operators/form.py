@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from busaug_core.job import JobConfig
+from busaug_core.config import JobConfig
 
 ALL_SETTINGS = "all_settings"
 BACKGROUND = "background"

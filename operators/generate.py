@@ -9,7 +9,8 @@ from fiftyone.operators import types
 from fiftyone.operators.executor import ExecutionContext
 
 from busaug_core.data.records import Record
-from busaug_core.job import Made, Progress, Run
+from busaug_core.events import Made, Progress
+from busaug_core.job import Run
 
 from . import runs
 from .form import Suggestions

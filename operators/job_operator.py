@@ -10,8 +10,10 @@ import fiftyone.operators as foo
 from fiftyone.operators import types
 from fiftyone.operators.executor import ExecutionContext, Executor
 
+from busaug_core.config import JobConfig
 from busaug_core.errors import UserError
-from busaug_core.job import Finished, JobConfig, Made, Notice, Progress, Run, runs_folder
+from busaug_core.events import Finished, Made, Notice, Progress
+from busaug_core.job import Run, runs_folder
 from busaug_core.jobs import Job, job
 
 from . import runs

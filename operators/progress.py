@@ -8,7 +8,7 @@ from typing import Any
 import fiftyone as fo
 from tqdm import tqdm
 
-from busaug_core.job import Progress
+from busaug_core.events import Progress
 
 APP_INTERVAL = 0.3
 QUEUE_INTERVAL = 2.0

@@ -11,8 +11,9 @@ from busaug_core.classify.metrics import figures
 from busaug_core.classify.model import load_classifier, predict
 from busaug_core.device import pick_device
 from busaug_core.errors import UserError
+from busaug_core.events import Event, Progress
 from busaug_core.images import load_batch
-from busaug_core.job import Event, Progress, Run
+from busaug_core.job import Run
 
 FILE = "predictions.jsonl"
 

@@ -4,7 +4,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from busaug_core.job import KEY_PATTERN, JobConfig
+from busaug_core.config import KEY_PATTERN, JobConfig
 
 
 class TrainClassifier(JobConfig):

@@ -14,8 +14,9 @@ from busaug_core.classify.model import FILE, Classifier, predict
 from busaug_core.data.records import Record, count_labels, of_split
 from busaug_core.device import describe, pick_device
 from busaug_core.errors import UserError
+from busaug_core.events import Event, Progress
 from busaug_core.images import PREPROCESSING, load_batch
-from busaug_core.job import CHECKPOINT, Event, Progress, Run
+from busaug_core.job import CHECKPOINT, Run
 
 NEVER = {"rejected", "evaluation"}
 """Tags of synthetic images that no classifier is trained with."""

@@ -12,7 +12,8 @@ from busaug_core.data.config import Audit
 from busaug_core.data.groups import find_groups
 from busaug_core.data.records import Record, count_labels, write_records
 from busaug_core.errors import UserError
-from busaug_core.job import Event, Progress, Run
+from busaug_core.events import Event, Progress
+from busaug_core.job import Run
 
 BUSI_COUNTS = {"benign": 437, "malignant": 210, "normal": 133}
 PUBLISHED = Path(__file__).parent / "published"

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from busaug_core.job import JobConfig
+from busaug_core.config import JobConfig
 
 COPY = 0.75
 """Likeness from which two images are the same picture: in BUSI, most published copies lie above it."""

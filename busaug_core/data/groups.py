@@ -8,8 +8,8 @@ from scipy.sparse.csgraph import connected_components
 
 from busaug_core.data.records import Record
 from busaug_core.data.similarity import SIDE, candidates, detail, likeness, outlines
+from busaug_core.events import Event, Progress
 from busaug_core.images import load_gray
-from busaug_core.job import Event, Progress
 
 
 def find_groups(records: list[Record], copy: float, scan: float) -> Iterator[Event]:

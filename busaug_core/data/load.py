@@ -10,7 +10,8 @@ from busaug_core.data.records import Record, count_labels, of_split, write_recor
 from busaug_core.data.sources import open_source
 from busaug_core.data.splits import NAMES, fold_numbers, grouped_split, leaked
 from busaug_core.errors import UserError
-from busaug_core.job import Event, Made, Notice, Progress, Run
+from busaug_core.events import Event, Made, Notice, Progress
+from busaug_core.job import Run
 
 
 def load_busi(config: LoadBusi, run: Run) -> Iterator[Event]:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from busaug_core.errors import UserError
-from busaug_core.job import Event, Progress
+from busaug_core.events import Event, Progress
 
 KAGGLE = "kaggle"
 DOWNLOAD = "download"

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from busaug_core.job import JobConfig
+from busaug_core.config import JobConfig
 
 
 class Measurement(JobConfig):

@@ -14,8 +14,9 @@ import numpy as np
 from busaug_core.data.records import Record, count_labels, of_split
 from busaug_core.device import pick_device
 from busaug_core.errors import UserError
+from busaug_core.events import Event, Notice, Row
 from busaug_core.images import PREPROCESSING
-from busaug_core.job import Event, Notice, Row, Run
+from busaug_core.job import Run
 from busaug_core.measure.config import ComputeFid
 from busaug_core.measure.copies import details_of, is_near_copy
 from busaug_core.measure.extractors import make_extractor

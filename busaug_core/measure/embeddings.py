@@ -7,8 +7,9 @@ import numpy as np
 from busaug_core.data.records import Record, write_records
 from busaug_core.device import pick_device
 from busaug_core.errors import UserError
+from busaug_core.events import Event, Row
 from busaug_core.images import PREPROCESSING
-from busaug_core.job import Event, Row, Run
+from busaug_core.job import Run
 from busaug_core.measure.config import ComputeEmbeddings
 from busaug_core.measure.extractors import make_extractor
 from busaug_core.measure.features import extract

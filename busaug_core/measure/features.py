@@ -8,8 +8,9 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from busaug_core.data.records import Record
+from busaug_core.events import Event, Progress
 from busaug_core.images import content_hash, load_batch
-from busaug_core.job import Event, Progress, Run
+from busaug_core.job import Run
 from busaug_core.measure.extractors import Extractor
 
 

@@ -21,8 +21,9 @@ from torch.nn.functional import mse_loss
 from busaug_core.checkpoint import restore_checkpoint, save_checkpoint
 from busaug_core.data.records import Record
 from busaug_core.errors import UserError
+from busaug_core.events import Event, Progress
 from busaug_core.images import load_batch
-from busaug_core.job import CHECKPOINT, Event, Progress, Run
+from busaug_core.job import CHECKPOINT, Run
 from busaug_core.train.config import DiffusionTraining
 
 ENCODE_BATCH = 8

@@ -14,7 +14,8 @@ from busaug_core.base.loading import fingerprint, load_pipeline, make_readable
 from busaug_core.data.records import count_labels, of_split
 from busaug_core.device import describe, dtype_of, pick_device
 from busaug_core.errors import UserError
-from busaug_core.job import Event, Run
+from busaug_core.events import Event
+from busaug_core.job import Run
 from busaug_core.prompts import prompt_of
 from busaug_core.train.config import Lora
 from busaug_core.train.loop import train

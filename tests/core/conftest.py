@@ -4,7 +4,7 @@ import pytest
 
 from busaug_core.data.busi import list_scans
 from busaug_core.data.records import Record
-from busaug_core.job import Finished
+from busaug_core.events import Finished
 from busaug_core.jobs import job
 
 COUNTS = {"benign": 6, "malignant": 5, "normal": 4}

@@ -11,7 +11,7 @@ from busaug_core.data.busi import list_scans, read_mask
 from busaug_core.data.config import LoadBusi
 from busaug_core.data.splits import class_sizes, fold_numbers, grouped_split, leaked
 from busaug_core.errors import UserError
-from busaug_core.job import Made, Notice
+from busaug_core.events import Made, Notice
 from busaug_core.jobs import job
 
 

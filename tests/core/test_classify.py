@@ -13,8 +13,9 @@ from busaug_core.classify.model import Classifier, load_classifier
 from busaug_core.classify.train import training_set
 from busaug_core.data.records import Record
 from busaug_core.errors import UserError
+from busaug_core.events import Progress
 from busaug_core.images import load_gray
-from busaug_core.job import Progress, Run
+from busaug_core.job import Run
 from busaug_core.jobs import job
 
 QUICK = dict(epochs=3, resolution=32, batch_size=4)

@@ -12,12 +12,13 @@ from PIL import Image
 
 from busaug_core.data.records import Record, count_labels
 from busaug_core.errors import UserError
+from busaug_core.events import Made, Notice
 from busaug_core.generate.config import Generate
 from busaug_core.generate.generate import Producer
 from busaug_core.generate.plan import Item, class_counts, item_seed, work_list
 from busaug_core.generate.sampler import Sampler
 from busaug_core.images import NOTICE, load_gray, read_synthesis
-from busaug_core.job import Made, Notice, Run
+from busaug_core.job import Run
 from busaug_core.jobs import job
 
 FOUR = ["sd", "sd_img2img", "sd_ti", "sd_ti_img2img"]

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from busaug_core.config import JobConfig
 from busaug_core.errors import UserError
-from busaug_core.job import Finished, JobConfig, Progress, Run, execute, find_product
+from busaug_core.events import Finished, Progress
+from busaug_core.job import Run, execute, find_product
 from busaug_core.train.config import Lora
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -12,9 +12,10 @@ from pytorch_fid.fid_score import calculate_frechet_distance
 
 from busaug_core.data.records import Record
 from busaug_core.errors import MissingWeights, UserError
+from busaug_core.events import Notice
 from busaug_core.figures import variant_grid
 from busaug_core.images import load_gray
-from busaug_core.job import Notice, Run
+from busaug_core.job import Run
 from busaug_core.jobs import job
 from busaug_core.measure.copies import details_of, is_near_copy
 from busaug_core.measure.distance import matched

@@ -9,8 +9,8 @@ from safetensors import safe_open
 
 from busaug_core.base.defaults import MINI, MINI_FOLDER
 from busaug_core.base.loading import load_pipeline
+from busaug_core.events import Made
 from busaug_core.images import load_gray
-from busaug_core.job import Made
 from busaug_core.jobs import job
 
 EACH = 12

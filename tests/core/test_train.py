@@ -14,8 +14,9 @@ from safetensors.torch import load_file
 from busaug_core.base.loading import add_lora, add_token, load_pipeline
 from busaug_core.data.records import Record
 from busaug_core.errors import MissingWeights, UserError
+from busaug_core.events import Progress
 from busaug_core.images import load_batch
-from busaug_core.job import Progress, Run
+from busaug_core.job import Run
 from busaug_core.jobs import job
 from busaug_core.train import loop, lora
 from busaug_core.train.config import Lora
