@@ -114,12 +114,11 @@ class Run:
 
     def _begin(self, job: str, config: JobConfig, records: list[Record]) -> None:
         stored = self.folder / "config.json"
-        asked = {"job": job, **config.model_dump(mode="json", exclude={"run_key"})}
+        asked = _settings(job, config)
         if stored.exists():
-            _refuse_other_settings(self, self.config, asked)
+            _refuse_other_settings(self, asked)
             _end_line(self.folder / "events.jsonl")
         elif self.is_main:
-            self.folder.mkdir(parents=True, exist_ok=True)
             write_records(self.folder / "inputs.jsonl", records)
             _write_json(self.folder / "environment.json", _environment())
             _write_json(stored, asked)
@@ -164,7 +163,7 @@ def execute(
     runs = runs_folder(dataset, root)
     run = Run(runs / (config.run_key or new_key(name, runs)))
     if run.state == "done":
-        _refuse_other_settings(run, run.config, {"job": name, **config.model_dump(mode="json", exclude={"run_key"})})
+        _refuse_other_settings(run, _settings(name, config))
         yield Finished(run.result)
         return
     run.folder.mkdir(parents=True, exist_ok=True)
@@ -256,7 +255,13 @@ def find_product(run: Run, given: str, file_name: str) -> Path:
     raise UserError(f"'{given}' is neither a run of this dataset, nor a file, nor a folder with {file_name}.")
 
 
-def _refuse_other_settings(run: Run, stored: dict[str, Any], asked: dict[str, Any]) -> None:
+def _settings(job: str, config: JobConfig) -> dict[str, Any]:
+    """What `config.json` holds."""
+    return {"job": job, **config.model_dump(mode="json", exclude={"run_key"})}
+
+
+def _refuse_other_settings(run: Run, asked: dict[str, Any]) -> None:
+    stored = run.config
     names = sorted(stored.keys() | asked.keys())
     changed = [f"{n}: {stored.get(n)!r} there, {asked.get(n)!r} here" for n in names if stored.get(n) != asked.get(n)]
     if changed:

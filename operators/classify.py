@@ -16,7 +16,6 @@ from .form import Suggestions
 from .job_operator import JobOperator
 from .suggestions import variants_of
 
-PREDICTIONS = "predictions.jsonl"
 ARCHITECTURES = ["resnet18", "resnet50", "efficientnet_b0", "convnext_tiny", "vit_b_16"]
 
 
@@ -79,7 +78,9 @@ def figures(metrics: dict[str, float]) -> str:
 
 
 def _read_predictions(run: Run) -> Iterator[tuple[str, fo.Classification]]:
-    with (run.folder / PREDICTIONS).open(encoding="utf-8") as lines:
+    from busaug_core.classify.apply import FILE  # heavy, and loaded by the job already
+
+    with (run.folder / FILE).open(encoding="utf-8") as lines:
         for line in lines:
             row = json.loads(line)
             logits = np.asarray(row["logits"], dtype=np.float32)

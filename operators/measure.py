@@ -18,7 +18,6 @@ from .job_operator import JobOperator
 from .samples import declare_fields
 from .suggestions import variants_of
 
-FEATURES = "features.npy"
 NEIGHBORS = 15
 
 
@@ -40,7 +39,9 @@ class ComputeEmbeddings(Measurement):
     icon = "scatter_plot"
 
     def write(self, ctx: ExecutionContext, dataset: fo.Dataset, run: Run) -> None:
-        features = np.load(run.folder / FEATURES)
+        from busaug_core.measure.embeddings import FILE  # heavy, and loaded by the job already
+
+        features = np.load(run.folder / FILE)
         field = run.result["field"]
         if dataset.get_field(field) is None:
             description = f"Features of the extractor {run.result['extractor']}, float32"

@@ -33,11 +33,9 @@ def load_busi(config: LoadBusi, run: Run) -> Iterator[Event]:
             yield Notice(f"Left out: {error}")
             continue
         masks = [str(m) for m in masks]
-        records.append(Record(str(scan.path), scan.label, origin=origin, variant=origin, masks=masks))
+        records.append(Record(str(scan.path), scan.label, origin, origin, tags=[origin], masks=masks))
         if n % 20 == 0 or n == len(scans):
             yield Progress(n, len(scans), "Reading images and masks")
-    for record in records:
-        record.tags = [origin]
     found = yield from audit_records(records, Audit())
     yield from _assign_splits(records, config)
     write_records(run.folder / "products.jsonl", records)

@@ -26,7 +26,8 @@ def generate(config: Generate, run: Run) -> Iterator[Event]:
     Returns `images`, their `counts` by class and the `variants`. Raises UserError where a class has no prompt,
     or base, LoRA or token cannot be loaded.
     """
-    counts = class_counts(config, run.records)
+    given = run.records
+    counts = class_counts(config, given)
     for label in counts:
         prompt_of(label, config.prompts)
     store = Store(run, config)
@@ -34,7 +35,8 @@ def generate(config: Generate, run: Run) -> Iterator[Event]:
     batches = [items[i : i + config.batch_size] for i in range(0, len(items), config.batch_size)]
     total, done = len(items) * len(config.variants), 0
     producer = None
-    present = {(r.variant, r.synthesis["seed"]) for r in run.records if r.synthesis}
+    made: dict[tuple[str, Item], Record] = {}
+    present = {(r.variant, r.synthesis["seed"]) for r in given if r.synthesis}
     doubled = sum((slug, item.seed) in present for slug in config.variants for item in items)
     if doubled:
         yield Notice(f"{doubled} images have the seed of one that is there already; set another seed for new ones.")
@@ -46,10 +48,11 @@ def generate(config: Generate, run: Run) -> Iterator[Event]:
                     store.write(slug, item, image, producer.synthesis(slug, item))
         for slug in config.variants:
             for item in batch:
-                yield Made(store.record(slug, item))
+                made[slug, item] = store.record(slug, item)
+                yield Made(made[slug, item])
         done += len(batch) * len(config.variants)
         yield Progress(done, total, "Generating images")
-    records = [store.record(slug, item) for slug in config.variants for item in items]
+    records = [made[slug, item] for slug in config.variants for item in items]
     write_records(run.folder / "products.jsonl", records)
     return {"images": len(records), "counts": count_labels(records), "variants": list(config.variants)}
 

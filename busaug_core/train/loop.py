@@ -72,7 +72,6 @@ def train(
     losses = torch.zeros(config.steps)
     kept = {**parameters, "losses": losses}
     start = restore_checkpoint(run.folder / CHECKPOINT, kept, optimizer, scaler)
-    step = start
     try:
         for step in range(start, config.steps):
             generator = _generator(config.seed, step, processes.process_index)
@@ -101,7 +100,8 @@ def train(
                 save_checkpoint(run.folder / CHECKPOINT, step + 1, kept, optimizer, scaler)
             yield Progress(step + 1, config.steps, method.message, {"loss": float(losses[step])})
     except GeneratorExit:
-        save_checkpoint(run.folder / CHECKPOINT, step + 1, kept, optimizer, scaler)
+        if processes.is_main_process:
+            save_checkpoint(run.folder / CHECKPOINT, step + 1, kept, optimizer, scaler)
         raise
     if processes.is_main_process:
         method.save(run.folder)
