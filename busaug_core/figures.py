@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from busaug_core.data.records import Record
@@ -45,5 +46,27 @@ def variant_grid(records: list[Record], path: str | Path, rows_per_class: int = 
         line[0].set_ylabel(label, fontsize=11)
     for variant, cell in zip(variants, axes[0], strict=True):
         cell.set_title(TITLES.get(variant, variant), fontsize=10)
+    figure.tight_layout(pad=0.4)
+    figure.savefig(path, dpi=110)
+
+
+def pair_grid(pairs: list[tuple[str, str, str]], path: str | Path, columns: int = 4) -> None:
+    """Write a grid of image pairs, each side by side under its caption, as PNG.
+
+    Args:
+        pairs: two image files and a caption, at least one
+        path: the PNG
+        columns: pairs in a row
+    """
+    columns = min(columns, len(pairs))
+    lines = -(-len(pairs) // columns)
+    figure = Figure(figsize=(2.8 * columns, 1.7 * lines))
+    cells = figure.subplots(lines, columns, squeeze=False)
+    for cell in cells.flat:
+        cell.axis("off")
+    for cell, (left, right, caption) in zip(cells.flat, pairs, strict=False):
+        both = np.hstack([load_gray(left, SIDE), load_gray(right, SIDE)])
+        cell.imshow(both, cmap="gray", vmin=0, vmax=255)
+        cell.set_title(caption, fontsize=8)
     figure.tight_layout(pad=0.4)
     figure.savefig(path, dpi=110)

@@ -3,10 +3,11 @@
 import hashlib
 import json
 import os
+import zlib
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from busaug_core.errors import UserError
@@ -15,25 +16,35 @@ PREPROCESSING = "gray, whole image to a square, Pillow bicubic with antialiasing
 NOTICE = "synthetic image, not for clinical use"
 
 
-def load_gray(path: str | Path, size: int) -> np.ndarray:
-    """An image as uint8 size×size, 0 black; colour is turned to luma, alpha dropped, 16 bits scaled to 8.
-
-    Raises UserError for a file that is no readable image.
-    """
+def open_image(path: str | Path) -> Image.Image:
+    """An image, decoded; raises UserError for a file that is no readable image."""
     try:
         with Image.open(path) as image:
-            gray = _to_gray(image)
-    except (OSError, UnidentifiedImageError, SyntaxError) as error:
-        raise UserError(f"{path} cannot be read as an image ({error}).") from None
+            image.load()
+    except (OSError, ValueError, SyntaxError, EOFError, zlib.error, Image.DecompressionBombError) as error:
+        raise UserError(f"{path} cannot be read as an image ({error}); copy it again or remove it.") from None
+    return image
+
+
+def to_gray(image: Image.Image, size: int) -> np.ndarray:
+    """An image as uint8 size×size, 0 black; colour is turned to luma, alpha dropped, 16 bits scaled to 8."""
+    image = without_palette(image)
+    gray = image if image.mode == "L" else image.convert("L")
     if gray.size != (size, size):
         gray = gray.resize((size, size), Image.Resampling.BICUBIC)
     return np.asarray(gray)
 
 
-def _to_gray(image: Image.Image) -> Image.Image:
+def without_palette(image: Image.Image) -> Image.Image:
+    """An image of at most 8 bits a channel and no palette."""
     if image.mode.startswith("I"):  # Pillow would clip 16 bits at 255
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    return image.convert("RGB").convert("L") if image.mode in ("P", "PA") else image.convert("L")
+    return image.convert("RGBA" if image.mode == "PA" else "RGB") if image.mode in ("P", "PA") else image
+
+
+def load_gray(path: str | Path, size: int) -> np.ndarray:
+    """The image of a file; see `open_image` and `to_gray`."""
+    return to_gray(open_image(path), size)
 
 
 def load_batch(paths: list[str], size: int) -> np.ndarray:
@@ -62,6 +73,9 @@ def read_synthesis(path: str | Path) -> dict:
 
 
 def content_hash(path: str | Path) -> str:
-    """SHA-256 of a file's bytes, as hex."""
-    with open(path, "rb") as f:
-        return hashlib.file_digest(f, "sha256").hexdigest()
+    """SHA-256 of a file's bytes, as hex; raises UserError where it cannot be read."""
+    try:
+        with open(path, "rb") as f:
+            return hashlib.file_digest(f, "sha256").hexdigest()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error}); put it back, or remove its sample.") from None

@@ -166,7 +166,7 @@ def execute(
         _refuse_other_settings(run, _settings(name, config))
         yield Finished(run.result)
         return
-    run.folder.mkdir(parents=True, exist_ok=True)
+    make_folder(run.folder)
     lock = FileLock(run.folder / "lock")
     if run.is_main:
         try:
@@ -230,6 +230,18 @@ def new_key(job: str, runs: Path) -> str:
         n += 1
         taken = f"{key}_{n}"
     return taken
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder for runs or a run; raises UserError where it cannot be made or written to."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError("no right to write")
+    except OSError as error:
+        raise UserError(
+            f"{folder} cannot be made or written to ({error}); set BUSAUG_HOME to a folder that can."
+        ) from None
 
 
 def run_of(dataset: str, key: str, root: Path | None = None) -> Run:

@@ -46,6 +46,7 @@ JOBS = {
     job.name: job
     for job in (
         Job("load_busi", "busaug_core.data.config:LoadBusi", "busaug_core.data.load:load_busi"),
+        Job("load_external", "busaug_core.data.config:LoadExternal", "busaug_core.data.load:load_external"),
         Job("audit", "busaug_core.data.config:Audit", "busaug_core.data.audit:audit"),
         Job("train_lora", "busaug_core.train.config:Lora", "busaug_core.train.lora:train_lora", distributed=True),
         Job(
@@ -59,8 +60,25 @@ JOBS = {
             "compute_embeddings",
             "busaug_core.measure.config:ComputeEmbeddings",
             "busaug_core.measure.embeddings:compute_embeddings",
+            distributed=True,
         ),
-        Job("compute_fid", "busaug_core.measure.config:ComputeFid", "busaug_core.measure.distance:compute_fid"),
+        Job(
+            "compute_fid",
+            "busaug_core.measure.config:ComputeFid",
+            "busaug_core.measure.distance:compute_fid",
+            distributed=True,
+        ),
+        Job(
+            "score_synthetic",
+            "busaug_core.measure.config:ScoreSynthetic",
+            "busaug_core.measure.scores:score_synthetic",
+            distributed=True,
+        ),
+        Job(
+            "filter_synthetic",
+            "busaug_core.measure.config:FilterSynthetic",
+            "busaug_core.measure.filtering:filter_synthetic",
+        ),
         Job(
             "train_classifier",
             "busaug_core.classify.config:TrainClassifier",

@@ -62,8 +62,9 @@ def _inception() -> Check:
     from busaug_core.measure.extractors import INCEPTION_FILE, inception_weights
 
     path = inception_weights()
-    mend = f"put pytorch-fid's {INCEPTION_FILE} into the folder hub/checkpoints of TORCH_HOME; without it, name a "
-    mend += "classifier run as extractor and read 'FD (classifier)' in place of FID"
+    mend = f"the first use downloads pytorch-fid's {INCEPTION_FILE}; without a network, put it into the folder "
+    mend += "hub/checkpoints of TORCH_HOME or name it as 'inception:/path'; or name a classifier run as extractor and "
+    mend += "read 'FD (classifier)' in place of FID"
     return Check("Inception weights for FID", path is not None, str(path or "not here"), mend, needed=False)
 
 

@@ -3,19 +3,23 @@
 from .audit import Audit
 from .classify import ApplyClassifier, TrainClassifier
 from .generate import Generate
-from .load import LoadBusi
+from .load import LoadBusi, LoadExternal
 from .measure import ComputeEmbeddings, ComputeFid
+from .scores import FilterSynthetic, ScoreSynthetic
 from .setup import CheckSetup
 from .train import TrainLora, TrainTextualInversion
 
 OPERATORS = (
     LoadBusi,
+    LoadExternal,
     Audit,
     TrainLora,
     TrainTextualInversion,
     Generate,
     ComputeEmbeddings,
     ComputeFid,
+    ScoreSynthetic,
+    FilterSynthetic,
     TrainClassifier,
     ApplyClassifier,
     CheckSetup,

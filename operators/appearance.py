@@ -14,6 +14,9 @@ VARIANT_COLORS = {
     "sd_ti_img2img": "#7c5cf0",
 }
 
+SCORES = ("class_probability", "class_consistent", "copy_ratio", "realism", "fid_influence")
+"""The scores that the sidebar shows for filtering."""
+
 
 def tidy(dataset: fo.Dataset) -> None:
     """Set colours, the fields that are shown, the sidebar's groups and the saved views."""
@@ -32,13 +35,15 @@ def tidy(dataset: fo.Dataset) -> None:
         fo.SidebarGroupDocument(name="labels", paths=["ground_truth", "lesions"]),
         fo.SidebarGroupDocument(name="origin", paths=["variant", "origin", "pair"]),
         fo.SidebarGroupDocument(name="audit", paths=["duplicate_group", "split_group", "annotation_score"]),
-        fo.SidebarGroupDocument(name="distance", paths=["fid.value"]),
+        fo.SidebarGroupDocument(name="scores", paths=["fid.value", *(f"scores.{name}" for name in SCORES)]),
+        fo.SidebarGroupDocument(name="source", paths=_inner(dataset, "source"), expanded=False),
         fo.SidebarGroupDocument(name="synthesis", paths=_inner(dataset, "synthesis"), expanded=False),
         fo.SidebarGroupDocument(name="metadata", paths=_inner(dataset, "metadata"), expanded=False),
         fo.SidebarGroupDocument(
             name="other",
             paths=[
                 *[path for path in _inner(dataset, "fid") if path != "fid.value"],
+                *[path for path in _inner(dataset, "scores") if path.removeprefix("scores.") not in SCORES],
                 *["id", "filepath", "created_at", "last_modified_at"],
             ],
             expanded=False,

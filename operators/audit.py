@@ -5,13 +5,26 @@ from typing import Any
 import fiftyone as fo
 from fiftyone.operators.executor import ExecutionContext
 
-from busaug_core.data.audit import TAGS
+from busaug_core.data.audit import AXILLA, TAGS
+from busaug_core.data.records import Record
 from busaug_core.job import Run
 
 from .job_operator import JobOperator
 from .samples import declare_fields
 
 FIELDS = ("duplicate_group", "split_group", "annotation_score")
+
+
+def write_audit(dataset: fo.Dataset, records: list[Record]) -> None:
+    """Write the records' groups, scores and tags of the audit onto the samples of the same files."""
+    declare_fields(dataset)
+    present = dict(zip(*dataset.values(["filepath", "tags"]), strict=True))
+    records = [r for r in records if r.path in present]
+    for name in FIELDS:
+        dataset.set_values(name, {r.path: getattr(r, name) for r in records}, key_field="filepath")
+    kept = {r.path: [tag for tag in present[r.path] if tag not in TAGS] for r in records}
+    given = {r.path: [tag for tag in r.tags if tag in (*TAGS, AXILLA) and tag not in kept[r.path]] for r in records}
+    dataset.set_values("tags", {path: kept[path] + given[path] for path in kept}, key_field="filepath")
 
 
 class Audit(JobOperator):
@@ -23,14 +36,7 @@ class Audit(JobOperator):
     main_fields = ("copy_likeness", "scan_likeness", "annotation_threshold")
 
     def write(self, ctx: ExecutionContext, dataset: fo.Dataset, run: Run) -> None:
-        declare_fields(dataset)
-        present = dict(zip(*dataset.values(["filepath", "tags"]), strict=True))
-        records = [r for r in run.products if r.path in present]
-        for name in FIELDS:
-            dataset.set_values(name, {r.path: getattr(r, name) for r in records}, key_field="filepath")
-        kept = {r.path: [tag for tag in present[r.path] if tag not in TAGS] for r in records}
-        given = {r.path: [tag for tag in r.tags if tag in TAGS] for r in records}
-        dataset.set_values("tags", {path: kept[path] + given[path] for path in kept}, key_field="filepath")
+        write_audit(dataset, run.products)
 
     def summarise(self, result: dict[str, Any]) -> str:
         tags = ", ".join(f"{n} {tag}" for tag, n in result["tags"].items())

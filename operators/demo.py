@@ -24,6 +24,8 @@ from busaug_core.figures import variant_grid
 from busaug_core.job import Run, runs_folder
 from busaug_core.measure.extractors import INCEPTION, inception_weights
 
+from .measure import overall_distances
+
 VARIANTS = ["sd", "sd_img2img", "sd_ti", "sd_ti_img2img"]
 
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
@@ -46,7 +48,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
 }
 
 URI = "@busaug/busaug/"
-STAGES = 13
+STAGES = 14
 ORIGINAL = "clf_original"
 COLUMNS = ("arm", "N", "{distance}", "accuracy", "F1", "AUC", "PPV", "recall")
 FIGURES = ("accuracy", "f1", "auc", "ppv", "recall")
@@ -76,7 +78,8 @@ class Demo:
         simulated = self.source == SIMULATED
         load = dict(source=self.source, dataset_name=self.name, **(sizes["load"] if simulated else {}))
         self.stage(f"Load {'simulated' if simulated else 'BUSI'} scans", "load_busi", "load", **load)
-        largest = max(self.training_counts().values())
+        # Up to the next ten: on BUSI 350, as in the hybrid-diffusion paper.
+        largest = -(-max(self.training_counts().values()) // 10) * 10
         self.stage("Fine-tune the base: LoRA", "train_lora", "lora", **base, **sizes["lora"])
         text = "Learn a token of the modality: textual inversion"
         self.stage(text, "train_textual_inversion", "token", lora="lora", **base, **sizes["token"])
@@ -92,10 +95,12 @@ class Demo:
         extractor = choose_extractor()
         text = "Compute features and their UMAP"
         self.stage(text, "compute_embeddings", f"embeddings_{extractor}", extractor=extractor)
-        text = "Compute the Fréchet distances"
-        fid = self.stage(text, "compute_fid", f"fid_{extractor}", extractor=extractor)
+        text = "Measure the variants: Fréchet distance, its companions and the floor"
+        fid = self.stage(text, "compute_fid", f"fid_{extractor}", extractor=extractor, on_copies="leave_out")
+        text = "Score every synthetic image"
+        scores = self.stage(text, "score_synthetic", f"scores_{extractor}", extractor=extractor, classifier=ORIGINAL)
         self.save_grid()
-        return save_table(self.name, arms, fid, applied)
+        return save_table(self.name, arms, fid, applied, scores)
 
     def save_grid(self) -> None:
         """Write a picture of the variants beside loaded scans, by class."""
@@ -136,31 +141,41 @@ def choose_extractor() -> str:
     return ORIGINAL
 
 
-def save_table(name: str, arms: dict[str, dict[str, Any]], fid: dict[str, Any], applied: dict[str, Any]) -> list[str]:
+def save_table(
+    name: str,
+    arms: dict[str, dict[str, Any]],
+    fid: dict[str, Any],
+    applied: dict[str, Any],
+    scores: dict[str, Any],
+) -> list[str]:
     """Write `results.md` and `results.csv` into the dataset's folder; returns the lines of the first."""
-    rows = [r for r in fid["rows"] if r["class"] == "all" and r["metric"].startswith(("FID", "FD"))]
+    rows = overall_distances(fid)
     distances = {r["variant"]: r for r in rows}
-    metric = rows[0]["metric"]
+    metric = fid["metric"]
     header = [c.format(distance=metric) for c in COLUMNS]
     table = []
     for arm, result in arms.items():
         distance = distances.get("real" if arm == "original" else arm)
         cell = "–" if distance is None else f"{distance['value']:.2f}"
-        if arm == "original" and distance is not None:
-            cell += f" (floor, {distance['low']:.2f}–{distance['high']:.2f})"
+        if distance is not None:
+            cell += f" ({'floor, ' if arm == 'original' else ''}{distance['low']:.2f}–{distance['high']:.2f})"
         figures = [f"{result['metrics'][figure]:.3f}" for figure in FIGURES]
         table.append([arm if arm == "original" else f"+ {arm}", str(result["n_train"]), cell, *figures])
     copies = {r["variant"]: r["value"] for r in fid["rows"] if "near-copies" in r["metric"]}
+    nearest = {r["variant"]: r["copy_ratio"] for r in scores["means"]}
     original = arms["original"]
     n = max((r["n"] for r in rows), default=0)
     notes = [
         f"N: training images of the arm. {metric}: {n} images of an evaluation set against {n} validation "
         f"scans, features of {fid['extractor']} ({fid['preprocessing']}), seed {fid['seed']}.",
-        f"Floor: {fid['floor']}.",
+        f"In brackets 95 % intervals. Floor: {fid['floor']}.",
         f"Figures: {original['arch']}, {original['epochs']} epochs at {original['resolution']} px, "
         f"{'ImageNet weights' if original['pretrained'] else 'from random weights'}, one seed, on "
         f"{original['metrics']['n']} {original['evaluated_on']} scans. F1, AUC, PPV and recall are macro means.",
         "Near-copies of training scans: " + ", ".join(f"{v} {share:.0%}" for v, share in copies.items()) + ".",
+        "Mean copy ratio (0 a copy of a training scan, 1 as far as these lie apart): "
+        + ", ".join(f"{v} {ratio:.2f}" for v, ratio in nearest.items())
+        + ".",
         f"Recognised as their class by {ORIGINAL}: "
         + ", ".join(f"{variant} {share:.0%}" for variant, share in applied["recognised"].items())
         + ".",

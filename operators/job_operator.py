@@ -88,6 +88,10 @@ class JobOperator(foo.Operator):
         """The dataset to work on, None where the job makes it; raises UserError where it will not do."""
         return ctx.dataset
 
+    def samples(self, ctx: ExecutionContext, dataset: fo.Dataset) -> fo.Dataset | fo.DatasetView:
+        """The samples that a new run is given."""
+        return ctx.target_view()
+
     def watch(self, ctx: ExecutionContext, dataset: fo.Dataset) -> "Watcher | None":
         """Who is told of images while the job still runs."""
         return None
@@ -208,7 +212,8 @@ class JobOperator(foo.Operator):
         """Run the job, store what it makes, and mirror the run."""
         dataset = self.open_dataset(ctx, values)
         was_done = run.state == "done"
-        records = read_samples(ctx.target_view()) if dataset is not None and run.state == "new" else []
+        given = dataset is not None and run.state == "new"
+        records = read_samples(self.samples(ctx, dataset)) if given else []
         reporter = Reporter(ctx, self.label)
         watcher = self.watch(ctx, dataset) if dataset is not None else None
         registered = was_done

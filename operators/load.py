@@ -1,4 +1,4 @@
-"""The operator that loads BUSI, or simulated scans, as a new dataset."""
+"""The operators that load a set of images as a new dataset, or into the one at hand."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -7,11 +7,12 @@ import fiftyone as fo
 from fiftyone.operators import types
 from fiftyone.operators.executor import ExecutionContext
 
-from busaug_core.data.config import SIMULATED
+from busaug_core.data.config import FOLDERS, SIMULATED
 from busaug_core.errors import UserError
 from busaug_core.job import Run, runs_folder
 
 from .appearance import tidy
+from .audit import write_audit
 from .form import Suggestions
 from .job_operator import JobOperator
 from .samples import declare_fields, insert_missing
@@ -19,39 +20,39 @@ from .samples import declare_fields, insert_missing
 INFO = "busaug"
 
 
-class LoadBusi(JobOperator):
-    """Makes a labelled and split dataset; it appears when all of it is loaded."""
+class Load(JobOperator):
+    """Makes a labelled dataset, which appears when all of it is loaded."""
 
-    job_name = "load_busi"
-    label = "load BUSI"
     icon = "download"
-    main_fields = ("source", "dataset_name", "split", "images")
-
-    def resolve_input(self, ctx: ExecutionContext) -> types.Property:
-        return self.make_form(ctx, Suggestions(choices={"source": [SIMULATED]}))
 
     def add_controls(self, ctx: ExecutionContext, inputs: types.Object) -> None:
-        """None: the job works on no dataset."""
+        """None: no sample is chosen."""
 
     def dataset_name(self, ctx: ExecutionContext, values: dict[str, Any]) -> str:
-        return self.config_class.parse(values).dataset_name
+        return self.config_class.parse(values).dataset_name or super().dataset_name(ctx, values)
 
-    def open_dataset(self, ctx: ExecutionContext, values: dict[str, Any]) -> None:
-        name = self.dataset_name(ctx, values)
+    def open_dataset(self, ctx: ExecutionContext, values: dict[str, Any]) -> fo.Dataset | None:
+        name = values.get("dataset_name") or self.config_class.model_fields["dataset_name"].default
+        if name is None:
+            return ctx.dataset
         folder = str(runs_folder(name) / values["run_key"])
         if fo.dataset_exists(name) and fo.load_dataset(name).info.get(INFO, {}).get("loaded_from") != folder:
             raise UserError(
                 f"There is a dataset '{name}' already; choose another dataset_name, or delete it with "
                 f'fo.delete_dataset("{name}").'
             )
+        return None
 
-    def store(self, ctx: ExecutionContext, dataset: None, run: Run) -> fo.Dataset:
-        name = run.result["dataset"]
-        if fo.dataset_exists(name):
-            dataset = fo.load_dataset(name)
-            insert_missing(dataset, run.products)
+    def store(self, ctx: ExecutionContext, dataset: fo.Dataset | None, run: Run) -> fo.Dataset:
+        """Make the dataset, or add the run's images to the one at hand."""
+        if dataset is None and fo.dataset_exists(run.result["dataset"]):
+            dataset = fo.load_dataset(run.result["dataset"])
+        if dataset is not None:
+            given = {r.path for r in run.records}
+            declare_fields(dataset)
+            insert_missing(dataset, (r for r in run.products if r.path not in given))
             return dataset
-        dataset = fo.Dataset(name, persistent=True)
+        dataset = fo.Dataset(run.result["dataset"], persistent=True)
         try:
             dataset.info[INFO] = {"loaded_from": str(run.folder)}
             dataset.save()
@@ -72,3 +73,32 @@ class LoadBusi(JobOperator):
     def summarise(self, result: dict[str, Any]) -> str:
         counts = ", ".join(f"{n} {label}" for label, n in result["counts"].items())
         return f"{sum(result['counts'].values())} images ({counts})"
+
+
+class LoadBusi(Load):
+    """BUSI, or simulated scans in its place."""
+
+    job_name = "load_busi"
+    label = "load BUSI"
+    main_fields = ("source", "dataset_name", "split", "images")
+
+    def resolve_input(self, ctx: ExecutionContext) -> types.Property:
+        return self.make_form(ctx, Suggestions(choices={"source": [SIMULATED]}))
+
+
+class LoadExternal(Load):
+    """Another published set, or a folder a class."""
+
+    job_name = "load_external"
+    label = "load external set"
+    main_fields = ("layout", "source", "dataset_name", "split")
+
+    def resolve_input(self, ctx: ExecutionContext) -> types.Property:
+        return self.make_form(ctx, Suggestions(choices={"split": ["80-20", FOLDERS]}))
+
+    def samples(self, ctx: ExecutionContext, dataset: fo.Dataset) -> fo.Dataset:
+        """All of the dataset: a copy may be of any image."""
+        return dataset
+
+    def write(self, ctx: ExecutionContext, dataset: fo.Dataset, run: Run) -> None:
+        write_audit(dataset, run.products)

@@ -19,6 +19,7 @@ from .samples import declare_fields
 from .suggestions import variants_of
 
 NEIGHBORS = 15
+EXTRACTORS = ("inception", "dinov2", "clip", "torchvision:resnet50")
 
 
 class Measurement(JobOperator):
@@ -27,7 +28,7 @@ class Measurement(JobOperator):
     main_fields = ("extractor", "variants", "reference")
 
     def suggest(self, dataset: fo.Dataset) -> Suggestions:
-        extractors = ["inception", *runs.finished_runs(dataset.name, "train_classifier")]
+        extractors = [*EXTRACTORS, *runs.finished_runs(dataset.name, "train_classifier")]
         return Suggestions(choices={"extractor": extractors, "variants": variants_of(dataset)})
 
 
@@ -75,25 +76,77 @@ class ComputeFid(Measurement):
             view = dataset.match((F("origin") == "synthetic") & (F("variant") == row["variant"]))
             view.set_values("fid", [document] * len(view))
 
+    def __call__(self, *args: Any, **config: Any) -> dict[str, Any]:
+        """Run the job as every operator does, and print its table over all classes."""
+        result = super().__call__(*args, **config)
+        if result["state"] == "done":
+            from busaug_core.measure.report import markdown, overall
+
+            print("\n".join(markdown(overall(result))), flush=True)
+        return result
+
     def show(self, ctx: ExecutionContext, dataset: fo.Dataset, result: dict[str, Any]) -> Iterator[Any]:
         yield from super().show(ctx, dataset, result)
         table = types.TableView()
-        for key in ("variant", "class", "metric", "n", "value", "low", "high"):
+        for key in ("variant", "class", "reference", "metric", "n", "value", "low", "high", "note"):
             table.add_column(key, label=key)
         outputs = types.Object()
-        row = types.Object()
-        outputs.list("rows", row, view=table, label=f"Distance to the real split, by {result['extractor']}")
+        plots = _plots(result)
+        for name, plot in plots.items():
+            outputs.plot(name, layout=plot["layout"], config={"displaylogo": False})
+        outputs.list("rows", types.Object(), view=table, label=f"Measured in the features of {result['extractor']}")
         rows = [{k: _short(v) for k, v in r.items()} for r in result["rows"]]
-        yield ctx.ops.show_output(types.Property(outputs).to_json(), {"rows": rows})
+        data = {name: plot["data"] for name, plot in plots.items()}
+        yield ctx.ops.show_output(types.Property(outputs).to_json(), {**data, "rows": rows})
 
     def summarise(self, result: dict[str, Any]) -> str:
         return ", ".join(f"{row['variant']} {row['value']:.1f}" for row in overall_distances(result))
 
 
 def overall_distances(result: dict[str, Any]) -> list[dict[str, Any]]:
-    """The rows that hold a Fréchet distance over all classes, among them the floor's (variant `real`)."""
-    rows = [r for r in result["rows"] if r["class"] == "all" and r["metric"].startswith(("FID", "FD"))]
+    """The rows that hold the Fréchet distance over all classes, among them the floor's (variant `real`)."""
+    wanted = (result["metric"], result["reference"], "all")
+    rows = [r for r in result["rows"] if (r["metric"], r["reference"], r["class"]) == wanted]
     return [r for r in rows if r["value"] is not None]
+
+
+def _plots(result: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """A Plotly figure for each metric that is told with an interval: a dot for each variant, the floor as a band."""
+    plots: dict[str, dict[str, Any]] = {}
+    rows = [r for r in result["rows"] if r["class"] == "all" and r["reference"] == result["reference"]]
+    rows = [r for r in rows if r["low"] is not None and not r["metric"].startswith("speckle")]
+    for number, metric in enumerate(dict.fromkeys(r["metric"] for r in rows)):
+        variants = [r for r in rows if r["metric"] == metric and r["variant"] != "real"]
+        floor = next((r for r in rows if r["metric"] == metric and r["variant"] == "real"), None)
+        trace = {
+            "type": "scatter",
+            "mode": "markers",
+            "x": [r["value"] for r in variants],
+            "y": [r["variant"] for r in variants],
+            "error_x": {
+                "type": "data",
+                "symmetric": False,
+                "array": [r["high"] - r["value"] for r in variants],
+                "arrayminus": [r["value"] - r["low"] for r in variants],
+            },
+        }
+        layout = {"title": metric, "height": 120 + 30 * len(variants), "showlegend": False}
+        if floor:
+            layout["shapes"] = [
+                {
+                    "type": "rect",
+                    "yref": "paper",
+                    "y0": 0,
+                    "y1": 1,
+                    "x0": floor["low"],
+                    "x1": floor["high"],
+                    "fillcolor": "gray",
+                    "opacity": 0.25,
+                    "line": {"width": 0},
+                }
+            ]
+        plots[f"plot_{number}"] = {"data": [trace], "layout": layout}
+    return plots
 
 
 def _short(value: Any) -> Any:

@@ -9,7 +9,7 @@ import fiftyone as fo
 from fiftyone.operators.delegated import DelegatedOperationService
 from fiftyone.operators.executor import ExecutionContext
 
-from busaug_core.job import new_key, runs_folder
+from busaug_core.job import make_folder, new_key, runs_folder
 
 METHOD = "busaug/"
 
@@ -17,10 +17,11 @@ METHOD = "busaug/"
 def reserve_key(job: str, dataset: str) -> str:
     """A new run key, taken by making its folder, so that two runs queued at once do not share one."""
     folder = runs_folder(dataset)
+    make_folder(folder)
     while True:
         key = new_key(job, folder)
         try:
-            (folder / key).mkdir(parents=True)
+            (folder / key).mkdir()
         except FileExistsError:
             continue
         return key

@@ -6,11 +6,9 @@ from collections.abc import Iterable
 from typing import Any
 
 import fiftyone as fo
-import numpy as np
 from PIL import Image
 
-from busaug_core.data.busi import read_mask
-from busaug_core.data.records import Record
+from busaug_core.data.records import Lesion, Record
 from busaug_core.errors import UserError
 
 BATCH = 100
@@ -37,6 +35,18 @@ FIELDS: dict[str, tuple[type, dict[str, Any], str]] = {
         {},
         "How surely the scan bears burnt-in marks; from 1 on it is tagged",
     ),
+    "source": (
+        fo.EmbeddedDocumentField,
+        dict(embedded_doc_type=fo.DynamicEmbeddedDocument),
+        "What an external set tells of the image",
+    ),
+    "source.set": (fo.StringField, {}, "The external set"),
+    "source.id": (fo.StringField, {}, "The image's name in its set"),
+    "source.subject": (fo.StringField, {}, "What ties images that share a split: a patient, or the original picture"),
+    "source.patient": (fo.StringField, {}, "The patient's number in the set"),
+    "source.birads": (fo.StringField, {}, "BI-RADS category"),
+    "source.device": (fo.StringField, {}, "The scanner"),
+    "source.split": (fo.StringField, {}, "The split that the set was published with"),
     "fid": (
         fo.EmbeddedDocumentField,
         dict(embedded_doc_type=fo.DynamicEmbeddedDocument),
@@ -47,6 +57,20 @@ FIELDS: dict[str, tuple[type, dict[str, Any], str]] = {
     "fid.extractor": (fo.StringField, {}, "The network whose features are compared"),
     "fid.reference": (fo.StringField, {}, "The split of real images that is compared with"),
     "fid.run": (fo.StringField, {}, "The run that measured it"),
+    "scores": (
+        fo.EmbeddedDocumentField,
+        dict(embedded_doc_type=fo.DynamicEmbeddedDocument),
+        "What a synthetic image is worth by itself",
+    ),
+    "scores.class_probability": (fo.FloatField, {}, "Probability of the intended class by a classifier of real images"),
+    "scores.class_consistent": (fo.BooleanField, {}, "Whether that classifier takes it for the intended class"),
+    "scores.nearest_real_distance": (fo.FloatField, {}, "Distance of features to the nearest training image"),
+    "scores.nearest_real_id": (fo.StringField, {}, "The nearest training image"),
+    "scores.copy_ratio": (fo.FloatField, {}, "That distance over the usual one between real images; 0 is a copy"),
+    "scores.realism": (fo.FloatField, {}, "Realism; from 1 on it lies among real images"),
+    "scores.fid_influence": (fo.FloatField, {}, "By how much it raises the Fréchet distance of its variant"),
+    "scores.run": (fo.StringField, {}, "The run that scored it"),
+    "scores.extractor": (fo.StringField, {}, "The network whose features were compared"),
     "synthesis": (
         fo.EmbeddedDocumentField,
         dict(embedded_doc_type=fo.DynamicEmbeddedDocument),
@@ -96,7 +120,9 @@ def read_samples(view: fo.DatasetView | fo.Dataset) -> list[Record]:
         "duplicate_group",
         "split_group",
         "annotation_score",
+        "source",
         "synthesis",
+        "scores",
     ]
     columns = {n: view.values(n) if n in schema else [None] * len(view) for n in names}
     labels = view.values("ground_truth.label") if "ground_truth" in schema else [None] * len(view)
@@ -110,7 +136,7 @@ def read_samples(view: fo.DatasetView | fo.Dataset) -> list[Record]:
     for i, label in enumerate(labels):
         values = {name: column[i] for name, column in columns.items()}
         origin = values["origin"] or "real"
-        synthesis = values["synthesis"]
+        documents = {n: values[n] and _known(values[n].to_dict()) for n in ("source", "synthesis", "scores")}
         records.append(
             Record(
                 values["filepath"],
@@ -118,12 +144,12 @@ def read_samples(view: fo.DatasetView | fo.Dataset) -> list[Record]:
                 origin=origin,
                 variant=values["variant"] or origin,
                 tags=list(values["tags"]),
-                masks=[m for m in masks[i] or () if m],
+                lesions=[Lesion(m) for m in masks[i] or () if m],
                 pair=values["pair"],
                 duplicate_group=values["duplicate_group"],
                 split_group=values["split_group"],
                 annotation_score=values["annotation_score"],
-                synthesis=synthesis.to_dict() if synthesis is not None else None,
+                **documents,
             )
         )
     return records
@@ -140,48 +166,52 @@ def insert_missing(dataset: fo.Dataset, records: Iterable[Record]) -> int:
 
 
 def make_sample(record: Record) -> fo.Sample:
-    """The sample of a record; reads the image's size and the masks."""
+    """The sample of a record; a file is opened, for its header, only where the record does not hold its size."""
     sample = fo.Sample(
         filepath=record.path,
         tags=list(record.tags),
-        metadata=_metadata(record.path),
+        metadata=_metadata(record),
         ground_truth=fo.Classification(label=record.label),
         origin=record.origin,
         variant=record.variant,
     )
-    lesions = [_lesion(path, record.label) for path in record.masks]
-    if lesions:
-        sample["lesions"] = fo.Detections(detections=[lesion for lesion in lesions if lesion])
+    if record.lesions:
+        width, height = record.size[:2]
+        sample["lesions"] = fo.Detections(
+            detections=[_detection(lesion, record.label, width, height) for lesion in record.lesions]
+        )
     for name in ("pair", "duplicate_group", "split_group", "annotation_score"):
         if getattr(record, name) is not None:
             sample[name] = getattr(record, name)
-    if record.synthesis is not None:
-        known = {k: v for k, v in record.synthesis.items() if v is not None}
-        sample["synthesis"] = fo.DynamicEmbeddedDocument(**known)
+    for name in ("source", "synthesis"):
+        if getattr(record, name) is not None:
+            sample[name] = fo.DynamicEmbeddedDocument(**_known(getattr(record, name)))
     return sample
 
 
-def _metadata(path: str) -> fo.ImageMetadata:
-    with Image.open(path) as image:
-        (width, height), channels = image.size, len(image.getbands())
-    mime = mimetypes.guess_type(path)[0] or "image/png"
+def _metadata(record: Record) -> fo.ImageMetadata:
+    size = record.size
+    if size is None:
+        with Image.open(record.path) as image:
+            size = [*image.size, len(image.getbands())]
     return fo.ImageMetadata(
-        size_bytes=os.path.getsize(path), mime_type=mime, width=width, height=height, num_channels=channels
+        size_bytes=os.path.getsize(record.path),
+        mime_type=mimetypes.guess_type(record.path)[0] or "image/png",
+        width=size[0],
+        height=size[1],
+        num_channels=size[2],
     )
 
 
-def _lesion(path: str, label: str) -> fo.Detection | None:
-    """The lesion of a mask file: its box, and the mask within it; None for an empty mask."""
-    mask = read_mask(path)
-    if not mask.any():
-        return None
-    height, width = mask.shape
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
-    box = [left / width, top / height, (right - left) / width, (bottom - top) / height]
+def _detection(lesion: Lesion, label: str, width: int, height: int) -> fo.Detection:
+    left, top, across, down = lesion.box
     return fo.Detection(
         label=label,
-        bounding_box=[float(x) for x in box],
-        mask=mask[top:bottom, left:right],
-        mask_file=path,
+        bounding_box=[left / width, top / height, across / width, down / height],
+        mask=lesion.mask,
+        mask_file=lesion.path,
     )
+
+
+def _known(document: dict[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in document.items() if v is not None}

@@ -1,10 +1,12 @@
 """Burnt-in annotations: calipers, text and colour marks drawn onto a scan."""
 
-from pathlib import Path
+from functools import reduce
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageChops
 from scipy.ndimage import find_objects, grey_opening, label
+
+from busaug_core.images import without_palette
 
 SHORT_SIDE = 224
 CORNER = 14
@@ -12,29 +14,32 @@ CORNER = 14
 ARM = 3
 CROSS = 25.0
 STROKES = 2
-COLOUR = 5e-4
+COLOUR = 1e-4
+TINT = 0.3
+"""Share of coloured pixels from which colour is the scan's own map, no mark."""
 
 
-def annotation_score(path: str | Path) -> float:
-    """How surely a scan bears burnt-in marks; 1 and above counts as annotated.
+def annotation_score(image: Image.Image) -> float:
+    """How surely a decoded scan bears burnt-in marks; 1 and above counts as annotated.
 
     The greatest of three signs, each over its threshold: a bright upright cross (a caliper), thin bright
     strokes of a letter's size (text), and the share of coloured pixels. Float, 0 and up.
     """
-    colour = _small_rgb(path)
-    gray = colour.max(-1)
-    coloured = np.ptp(colour, axis=-1) > 60
-    signs = (_cross(gray) / CROSS, _strokes(gray) / STROKES, coloured.mean() / COLOUR)
+    channels = _small(image).split()
+    brightest, darkest = reduce(ImageChops.lighter, channels), reduce(ImageChops.darker, channels)
+    coloured = (np.asarray(ImageChops.subtract(brightest, darkest)) > 15).mean()
+    gray = np.asarray(brightest, dtype=np.float32)
+    signs = (_cross(gray) / CROSS, _strokes(gray) / STROKES, coloured / COLOUR if coloured < TINT else 0)
     return float(max(0.0, *signs))
 
 
-def _small_rgb(path: str | Path) -> np.ndarray:
-    """The scan as float32 H×W×3 with a short side of 224."""
-    with Image.open(path) as image:
-        image = image.convert("RGB")
+def _small(image: Image.Image) -> Image.Image:
+    """The scan, gray or RGB, with a short side of 224."""
+    image = without_palette(image)
+    image = image.convert("L" if len(image.getbands()) < 3 else "RGB")
     scale = SHORT_SIDE / min(image.size)
     size = [max(1, round(side * scale)) for side in image.size]
-    return np.asarray(image.resize(size, Image.Resampling.LANCZOS), dtype=np.float32)
+    return image.resize(size, Image.Resampling.LANCZOS)
 
 
 def _cross(gray: np.ndarray) -> float:

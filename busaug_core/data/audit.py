@@ -7,17 +7,20 @@ from pathlib import Path
 
 import numpy as np
 
-from busaug_core.data.annotations import annotation_score
 from busaug_core.data.config import Audit
 from busaug_core.data.groups import find_groups
+from busaug_core.data.look import Look
 from busaug_core.data.records import Record, count_labels, write_records
 from busaug_core.errors import UserError
 from busaug_core.events import Event, Progress
+from busaug_core.images import open_image
 from busaug_core.job import Run
+from busaug_core.parallel import in_order
 
 BUSI_COUNTS = {"benign": 437, "malignant": 210, "normal": 133}
 PUBLISHED = Path(__file__).parent / "published"
-TAGS = ("duplicate", "label_conflict", "axilla", "annotated")
+AXILLA = "axilla"
+TAGS = ("duplicate", "label_conflict", "annotated")
 """The tags that the audit gives, and takes from images that no longer deserve them."""
 
 
@@ -26,42 +29,50 @@ def audit(config: Audit, run: Run) -> Iterator[Event]:
     records = [r for r in run.records if not r.synthetic]
     if not records:
         raise UserError("There is no real or simulated sample to audit.")
-    summary = yield from audit_records(records, config)
+    looks = yield from look_at(records)
+    summary = yield from audit_records(records, looks, config)
     write_records(run.folder / "products.jsonl", records)
     return summary
 
 
-def audit_records(records: list[Record], config: Audit) -> Iterator[Event]:
+def look_at(records: list[Record]) -> Iterator[Event]:
+    """Read the images, yielding progress; returns a look of each."""
+    looks = []
+    for look in in_order(lambda record: Look.at(open_image(record.path)), records):
+        looks.append(look)
+        if len(looks) % 50 == 0 or len(looks) == len(records):
+            yield Progress(len(looks), len(records), "Reading images")
+    return looks
+
+
+def audit_records(records: list[Record], looks: list[Look], config: Audit) -> Iterator[Event]:
     """Set groups, tags and annotation scores of the records in place; returns the figures."""
-    for record in records:
+    for record, look in zip(records, looks, strict=True):
         record.tags = [tag for tag in record.tags if tag not in TAGS]
         record.duplicate_group = record.split_group = None
-    pairs = yield from find_groups(records, config.copy_likeness, config.scan_likeness)
-    for n, record in enumerate(records, 1):
-        record.annotation_score = annotation_score(record.path)
-        if record.annotation_score >= config.annotation_threshold:
+        record.annotation_score = look.annotation_score
+        if look.annotation_score >= config.annotation_threshold:
             record.tags.append("annotated")
-        if n % 50 == 0 or n == len(records):
-            yield Progress(n, len(records), "Looking for burnt-in annotations")
-    whole_busi = is_whole_busi(records)
-    if whole_busi:
+    pairs = yield from find_groups(records, looks, config.copy_likeness, config.scan_likeness)
+    busi = is_whole_busi(records)
+    if busi:
         axilla = {row["filename"] for row in _rows("axilla.csv")}
         for record in records:
-            if Path(record.path).name in axilla:
-                record.tags.append("axilla")
+            if record.source is None and Path(record.path).name in axilla and AXILLA not in record.tags:
+                record.tags.append(AXILLA)
     return {
         "images": len(records),
         "pairs": len(pairs),
         "groups": {name: _count(records, name) for name in ("duplicate_group", "split_group")},
-        "tags": {tag: sum(tag in r.tags for r in records) for tag in TAGS},
-        "published": agreement(records, pairs) if whole_busi else None,
+        "tags": {tag: sum(tag in r.tags for r in records) for tag in (*TAGS, AXILLA)},
+        "published": agreement(records, pairs) if busi else None,
     }
 
 
 def is_whole_busi(records: list[Record]) -> bool:
-    """Whether these are BUSI's 780 images by origin, class counts and names."""
-    named = all(Path(r.path).stem.startswith(f"{r.label} (") for r in records)
-    return named and count_labels(records) == BUSI_COUNTS and all(r.origin == "real" for r in records)
+    """Whether BUSI's 780 images are among these, by origin, class counts and names; external sets aside."""
+    own = [r for r in records if r.source is None and r.origin == "real"]
+    return count_labels(own) == BUSI_COUNTS and all(Path(r.path).stem.startswith(f"{r.label} (") for r in own)
 
 
 def agreement(records: list[Record], pairs: np.ndarray) -> dict[str, int]:
@@ -69,13 +80,14 @@ def agreement(records: list[Record], pairs: np.ndarray) -> dict[str, int]:
 
     Returns `listed` pairs of the list, those `found` in one split group, and pairs `added` beyond it.
     """
-    index = {Path(r.path).name: i for i, r in enumerate(records)}
+    index = {Path(r.path).name: i for i, r in enumerate(records) if r.source is None}
     groups: dict[str, list[int]] = {}
     for row in _rows("duplicates.csv"):
         groups.setdefault(row["group"], []).append(index[row["filename"]])
     listed = {pair for members in groups.values() for pair in combinations(sorted(members), 2)}
     found = [p for p in listed if records[p[0]].split_group and records[p[0]].split_group == records[p[1]].split_group]
-    added = {tuple(int(i) for i in pair) for pair in pairs} - listed
+    own = set(index.values())
+    added = {tuple(int(i) for i in pair) for pair in pairs if own.issuperset(pair)} - listed
     return {"listed": len(listed), "found": len(found), "added": len(added)}
 
 

@@ -1,5 +1,6 @@
 """Settings of the jobs that load data."""
 
+import re
 from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -12,20 +13,17 @@ SCAN = 0.34
 """Likeness from which they are of one scan: of BUSI's 270 pairs above it all but one doubtful one are, by eye."""
 
 SIMULATED = "simulated"
+FOLDERS = "folders"
+"""The split that an external set's own folders make."""
 
 
-class LoadBusi(JobConfig):
-    """BUSI, or simulated scans in its place, as a labelled and split dataset."""
+class Load(JobConfig):
+    """What all loading has in common: splits, and what becomes of bad files."""
 
-    source: str = Field(
-        SIMULATED,
-        min_length=1,
-        description="A folder or zip in BUSI's layout (a folder a class); or 'kaggle', 'download', 'simulated'.",
-    )
-    dataset_name: str = Field("busi", min_length=1, description="Name of the new dataset.")
-    split: str = Field(
+    source: str = Field(min_length=1, description="A folder or a zip.")
+    dataset_name: str | None = Field(None, min_length=1, description="Name of the new dataset.")
+    split: str | None = Field(
         "80-20",
-        pattern=r"^(\d+(-\d+){1,2}|\d+(/\d+){1,2})$",
         description="Training, validation and perhaps test images: percentages (80-20) or numbers (545/115/120).",
     )
     split_by: Literal["group", "image"] = Field(
@@ -39,6 +37,28 @@ class LoadBusi(JobConfig):
     on_error: Literal["raise", "skip"] = Field(
         "raise", description="What to do with a file that cannot be read: stop, or leave it out and say so."
     )
+
+    @field_validator("split")
+    @classmethod
+    def _whole(cls, split: str | None) -> str | None:
+        if split is None or split == FOLDERS:
+            return split
+        if not re.fullmatch(r"\d+(-\d+){1,2}|\d+(/\d+){1,2}", split):
+            raise ValueError(f"{split!r} is neither percentages such as 80-20 nor numbers such as 545/115/120")
+        if "-" in split and sum(int(share) for share in split.split("-")) != 100:
+            raise ValueError(f"the percentages {split} do not sum to 100")
+        return split
+
+
+class LoadBusi(Load):
+    """BUSI, or simulated scans in its place, as a labelled and split dataset."""
+
+    source: str = Field(
+        SIMULATED,
+        min_length=1,
+        description="A folder or zip in BUSI's layout (a folder a class); or 'kaggle', 'download', 'simulated'.",
+    )
+    dataset_name: str = Field("busi", min_length=1, description="Name of the new dataset.")
     images: int = Field(
         240,
         ge=12,
@@ -49,10 +69,37 @@ class LoadBusi(JobConfig):
 
     @field_validator("split")
     @classmethod
-    def _whole(cls, split: str) -> str:
-        if "-" in split and sum(int(share) for share in split.split("-")) != 100:
-            raise ValueError(f"the percentages {split} do not sum to 100")
+    def _no_folders(cls, split: str | None) -> str | None:
+        if split == FOLDERS:
+            raise ValueError("BUSI has no folders of splits")
         return split
+
+
+class LoadExternal(Load):
+    """Another breast-ultrasound set, as a dataset of its own or as tagged samples of this one."""
+
+    layout: Literal["bus_bra", "breast_lesions_usg", "meddap_kaggle", "udiat", "folder"] = Field(
+        description="How the set's files are laid out: one of the published sets, or a folder a class."
+    )
+    source: str = Field(min_length=1, description="The set's folder or zip.")
+    dataset_name: str | None = Field(
+        None, min_length=1, description="Name of a new dataset; none: add the samples to the dataset at hand."
+    )
+    split: str | None = Field(
+        None,
+        description="Percentages (80-20), numbers, or 'folders' as published; none: no split, a set to test on.",
+    )
+    rename: list[str] = Field(
+        [], description="Classes under another name, such as 'Benign lesion=benign'; letter case does not matter."
+    )
+
+    @field_validator("rename")
+    @classmethod
+    def _pairs(cls, rename: list[str]) -> list[str]:
+        for pair in rename:
+            if not all(pair.partition("=")):
+                raise ValueError(f"{pair!r} is not of the form 'name in the set=name here'")
+        return rename
 
 
 class Audit(JobConfig):

@@ -1,37 +1,43 @@
 """Groups of images that are copies of one another, or frames of one scan."""
 
 from collections.abc import Iterator
+from pathlib import Path
+from zlib import crc32
 
 import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
+from busaug_core.data.look import Look
 from busaug_core.data.records import Record
-from busaug_core.data.similarity import SIDE, candidates, detail, likeness, outlines
+from busaug_core.data.similarity import candidates, likeness
 from busaug_core.events import Event, Progress
-from busaug_core.images import load_gray
+
+BLOCK = 512
 
 
-def find_groups(records: list[Record], copy: float, scan: float) -> Iterator[Event]:
+def find_groups(records: list[Record], looks: list[Look], copy: float, scan: float) -> Iterator[Event]:
     """Set `duplicate_group` and `split_group` of the records, and the tags `duplicate` and `label_conflict`.
 
-    A conflict of labels taints its whole split group. `copy` and `scan` are the likeness of the same picture
+    A conflict of labels taints its whole group of one scan. Images of one subject (`source["subject"]`)
+    share a `split_group` too, whatever their classes. `copy` and `scan` are the likeness of the same picture
     and of two frames of one scan. Yields progress; returns the pairs of one scan, int M×2.
     """
-    details, outline = [], []
-    for n, record in enumerate(records, 1):
-        gray = load_gray(record.path, SIDE)
-        details.append(detail(gray))
-        outline.append(outlines(gray))
-        if n % 50 == 0 or n == len(records):
-            yield Progress(n, len(records), "Looking for copies")
-    pairs = candidates(np.stack(outline))
-    values = likeness(np.stack(details), pairs)
+    details, outline = np.stack([look.detail for look in looks]), np.stack([look.outline for look in looks])
+    pairs, values = [], []
+    for first in range(0, len(records), BLOCK):
+        found = candidates(outline, slice(first, first + BLOCK))
+        pairs.append(found)
+        values.append(likeness(details, found))
+        yield Progress(min(first + BLOCK, len(records)), len(records), "Comparing images")
+    pairs, values = np.concatenate(pairs), np.concatenate(values)
+    same_scan = pairs[values >= scan]
     copies = _components(pairs[values >= copy], len(records))
-    scans = _components(pairs[values >= scan], len(records))
-    for name, components in (("duplicate_group", copies), ("split_group", scans)):
+    scans = _components(same_scan, len(records))
+    together = _components(np.concatenate([same_scan, _of_one_subject(records)]), len(records))
+    for name, components in (("duplicate_group", copies), ("split_group", together)):
         for members in components:
-            key = f"{name.removesuffix('_group')}-{records[members[0]].label}-{members[0]:05d}"
+            key = _key(records[members[0]].path)
             for i in members:
                 setattr(records[i], name, key)
     for members in copies:
@@ -39,7 +45,26 @@ def find_groups(records: list[Record], copy: float, scan: float) -> Iterator[Eve
     for members in scans:
         if len({records[i].label for i in members}) > 1:
             _tag(records, members, "label_conflict")
-    return pairs[values >= scan]
+    return same_scan
+
+
+def _key(path: str) -> str:
+    """A group's name: that of its first image, and a mark that tells files of one name apart."""
+    return f"{Path(path).stem} #{crc32(path.encode()):08x}"
+
+
+def _of_one_subject(records: list[Record]) -> np.ndarray:
+    """Pairs that join the images of each subject; int M×2."""
+    last: dict[str, int] = {}
+    pairs = []
+    for i, record in enumerate(records):
+        subject = (record.source or {}).get("subject")
+        if subject is not None:
+            key = f"{record.source['set']}/{subject}"
+            if key in last:
+                pairs.append((last[key], i))
+            last[key] = i
+    return np.array(pairs, int).reshape(-1, 2)
 
 
 def _components(pairs: np.ndarray, n: int) -> list[np.ndarray]:

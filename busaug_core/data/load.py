@@ -1,17 +1,25 @@
-"""The job `load_busi`: a folder of BUSI, or simulated scans in its place, as labelled and split records."""
+"""The jobs `load_busi` and `load_external`: files on disk, or simulated scans, as audited and split records."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from busaug_core.data.audit import BUSI_COUNTS, audit_records
-from busaug_core.data.busi import CLASSES, check_scan, list_scans
-from busaug_core.data.config import SIMULATED, Audit, LoadBusi
+from busaug_core.data import external
+from busaug_core.data.audit import BUSI_COUNTS, audit_records, look_at
+from busaug_core.data.busi import CLASSES, list_scans
+from busaug_core.data.config import FOLDERS, SIMULATED, Audit, Load, LoadBusi, LoadExternal
+from busaug_core.data.look import Look
 from busaug_core.data.records import Record, count_labels, of_split, write_records
-from busaug_core.data.sources import open_source
-from busaug_core.data.splits import NAMES, fold_numbers, grouped_split, leaked
+from busaug_core.data.scans import Scan, read_scan
+from busaug_core.data.sources import BUSI, open_source
+from busaug_core.data.splits import NAMES, fold_numbers, grouped_split, leaked, too_few
 from busaug_core.errors import UserError
 from busaug_core.events import Event, Made, Notice, Progress
 from busaug_core.job import Run
+from busaug_core.parallel import in_order
+
+HINT = "(Set on_error to 'skip' to load the others.)"
 
 
 def load_busi(config: LoadBusi, run: Run) -> Iterator[Event]:
@@ -20,52 +28,147 @@ def load_busi(config: LoadBusi, run: Run) -> Iterator[Event]:
         origin, folder = "simulated", run.folder / "Dataset_BUSI_with_GT"
         yield from _simulate(config, folder)
     else:
-        origin, folder = "real", (yield from open_source(config.source, run.folder / "source"))
-    scans = list_scans(folder)
-    records, skipped = [], []
-    for n, scan in enumerate(scans, 1):
-        try:
-            masks = check_scan(scan)
-        except UserError as error:
-            if config.on_error == "raise":
-                raise UserError(f"{error} (Set on_error to 'skip' to load the others.)") from None
-            skipped.append(str(scan.path))
-            yield Notice(f"Left out: {error}")
-            continue
-        masks = [str(m) for m in masks]
-        records.append(Record(str(scan.path), scan.label, origin, origin, tags=[origin], masks=masks))
+        origin, folder = "real", (yield from open_source(config.source, run.folder / "source", BUSI))
+    scans, problems = list_scans(folder)
+    records, looks, skipped = yield from _read(scans, problems, config.on_error, [origin], origin)
+    found = yield from audit_records(records, looks, Audit())
+    yield from _assign_splits(records, config)
+    return (yield from _finish(records, records, config, run, audit=found, skipped=skipped))
+
+
+def load_external(config: LoadExternal, run: Run) -> Iterator[Event]:
+    """Yield a record for every image of an external set; audited together with the records at hand.
+
+    The products are the set's records, then those at hand with their groups and tags brought up to date.
+    """
+    kind = external.SETS[config.layout]
+    folder = yield from open_source(config.source, run.folder / "source", kind.published)
+    scans, problems = kind.list_scans(folder)
+    names = dict(pair.split("=", 1) for pair in config.rename)
+    scans = [_renamed(scan, names) for scan in scans]
+    tags = ["real", "external", config.layout]
+    records, looks, skipped = yield from _read(scans, problems, config.on_error, tags)
+    for record in records:
+        record.source = {"set": config.layout, **record.source}
+    present = [r for r in run.records if not r.synthetic and config.dataset_name is None]
+    looks += yield from look_at(present)
+    found = yield from audit_records(records + present, looks, Audit())
+    yield from _assign_splits(records, config)
+    if known := _shared_groups(records, present):
+        yield Notice(
+            f"{known} images of {config.layout} show a scan that the dataset holds already; they share its "
+            "split_group. Leave them out where the set is to test what was trained on the dataset."
+        )
+    figures = dict(audit=found, skipped=skipped, licence=kind.licence)
+    return (yield from _finish(records, records + present, config, run, **figures))
+
+
+def _read(
+    scans: list[Scan], problems: list[str], on_error: str, tags: list[str], origin: str = "real"
+) -> Iterator[Event]:
+    """Read every file once; returns the records, their looks, and what was left out."""
+    skipped = []
+
+    def refuse(problem: str) -> Notice:
+        if on_error == "raise":
+            raise UserError(f"{problem} {HINT}")
+        skipped.append(problem)
+        return Notice(f"Left out: {problem}")
+
+    for problem in problems:
+        yield refuse(problem)
+    records, looks = [], []
+    for n, result in enumerate(in_order(_read_one, scans), 1):
+        if isinstance(result, UserError):
+            yield refuse(str(result))
+        else:
+            record, look = result
+            record.origin = record.variant = origin
+            record.tags = list(tags)
+            records.append(record)
+            looks.append(look)
         if n % 20 == 0 or n == len(scans):
             yield Progress(n, len(scans), "Reading images and masks")
-    found = yield from audit_records(records, Audit())
-    yield from _assign_splits(records, config)
-    write_records(run.folder / "products.jsonl", records)
+    if not records:
+        raise UserError("No image could be loaded. " + " ".join(skipped[:3]))
+    return records, looks, skipped
+
+
+def _read_one(scan: Scan) -> tuple[Record, Look] | UserError:
+    try:
+        image, lesions = read_scan(scan)
+    except UserError as error:
+        return error
+    size = [*image.size, len(image.getbands())]
+    source = scan.source
+    if scan.subject is not None:
+        source = {**(source or {}), "subject": scan.subject}
+    return Record(str(scan.path), scan.label, lesions=lesions, size=size, source=source), Look.at(image)
+
+
+def _assign_splits(records: list[Record], config: Load) -> Iterator[Event]:
+    """Tag each record with its split and fold."""
+    if config.split is None:
+        return
+    by_group = config.split_by == "group"
+    if config.split == FOLDERS:
+        splits = [(r.source or {}).get("split") for r in records]
+        if not all(splits):
+            raise UserError("The split 'folders' needs images in folders train, val or test; choose another split.")
+    else:
+        able = yield from _able(records, too_few(count_labels(records), config.split), config, "train")
+        groups = [r.split_group if by_group else None for r in able]
+        split = grouped_split([r.label for r in able], groups, config.split, config.seed)
+        split_of = dict(zip([r.path for r in able], split, strict=True))
+        splits = [split_of.get(r.path, NAMES[0]) for r in records]
+    if leaks := leaked(splits, [r.split_group for r in records]):
+        yield Notice(
+            f"{leaks} held-out images have a copy, or another frame of their scan, in training; figures on them "
+            "are too good. Set split to percentages and split_by to 'group'."
+        )
+    for record, name in zip(records, splits, strict=True):
+        record.tags.insert(0, name)
+    if config.folds:
+        few = [c for c, n in count_labels(records).items() if n < config.folds]
+        able = yield from _able(records, few, config, "are in no fold")
+        groups = [r.split_group if by_group else None for r in able]
+        numbers = fold_numbers([r.label for r in able], groups, config.folds, config.seed)
+        for record, number in zip(able, numbers, strict=True):
+            if number is not None:
+                record.tags.append(f"fold_{number}")
+
+
+def _able(records: list[Record], few: list[str], config: Load, fate: str) -> Iterator[Event]:
+    """The records without the classes of too few images, where the user lets these be left out."""
+    if not few or config.on_error == "raise":
+        return records
+    yield Notice(f"Too few images of {', '.join(few)}: all of them {fate}.")
+    return [r for r in records if r.label not in few]
+
+
+def _finish(records: list[Record], products: list[Record], config: Load, run: Run, **figures: Any) -> Iterator[Event]:
+    write_records(run.folder / "products.jsonl", products)
     for record in records:
         yield Made(record)
+    splits = {s: count_labels(of_split(records, s)) for s in NAMES}
     return {
         "dataset": config.dataset_name,
         "counts": count_labels(records),
-        "splits": {s: count_labels(of_split(records, s)) for s in NAMES if of_split(records, s)},
-        "audit": found,
-        "skipped": skipped,
+        "splits": {s: counts for s, counts in splits.items() if counts},
+        **figures,
     }
 
 
-def _assign_splits(records: list[Record], config: LoadBusi) -> Iterator[Event]:
-    """Tag each record with its split and fold."""
-    labels, groups = [r.label for r in records], [r.split_group for r in records]
-    kept = groups if config.split_by == "group" else [None] * len(records)
-    splits = grouped_split(labels, kept, config.split, config.seed)
-    if leaks := leaked(splits, groups):
-        yield Notice(
-            f"{leaks} held-out images have a copy, or another frame of their scan, in training; figures on them "
-            "are too good. Set split_by to 'group'."
-        )
-    for record, split in zip(records, splits, strict=True):
-        record.tags.insert(0, split)
-    if config.folds:
-        for record, number in zip(records, fold_numbers(labels, kept, config.folds, config.seed), strict=True):
-            if number is not None:
-                record.tags.append(f"fold_{number}")
+def _renamed(scan: Scan, names: dict[str, str]) -> Scan:
+    """The scan with its class under the project's name."""
+    label = names.get(scan.label, scan.label)
+    return replace(scan, label=label.lower() if label.lower() in CLASSES else label)
+
+
+def _shared_groups(records: list[Record], others: list[Record]) -> int:
+    """How many records share a group with one of the others."""
+    groups = {r.split_group for r in others} - {None}
+    return sum(r.split_group in groups for r in records)
 
 
 def _simulate(config: LoadBusi, folder: Path) -> Iterator[Event]:

@@ -1,20 +1,52 @@
 """One image and what is known of it, as plain data that travels between jobs as JSON lines."""
 
+import base64
 import json
 import os
+import zlib
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
+import numpy as np
+
 from busaug_core.errors import UserError
+
+
+@dataclass
+class Lesion:
+    """A lesion: its mask file, and once that was read its box in pixels and the pixels in the box.
+
+    `box` is left, top, width, height; `bits` are the mask within it, packed, deflated and in base 64.
+    """
+
+    path: str
+    box: list[int] | None = None
+    bits: str | None = None
+
+    @classmethod
+    def of(cls, path: str | Path, mask: np.ndarray) -> "Lesion":
+        """The lesion of a mask, bool H×W with at least one pixel set."""
+        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+        top, bottom, left, right = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
+        packed = zlib.compress(np.packbits(mask[top:bottom, left:right]).tobytes())
+        return cls(str(path), [left, top, right - left, bottom - top], base64.b64encode(packed).decode())
+
+    @property
+    def mask(self) -> np.ndarray:
+        """The pixels within the box, bool height×width."""
+        _, _, width, height = self.box
+        packed = np.frombuffer(zlib.decompress(base64.b64decode(self.bits)), np.uint8)
+        return np.unpackbits(packed, count=width * height).reshape(height, width).astype(bool)
 
 
 @dataclass
 class Record:
     """An image of the dataset.
 
-    `path` is absolute and identifies the record; `masks` are the lesion masks' absolute paths (one
-    lesion each); `tags` hold the split (`train`, `val`, `test`), the origin and the variant.
+    `path` is absolute and identifies the record; `size` is its width, height and number of channels;
+    `source` holds what an external set tells of it; `tags` hold the split (`train`, `val`, `test`), the
+    origin and the variant.
     """
 
     path: str
@@ -22,12 +54,15 @@ class Record:
     origin: str = "real"
     variant: str = "real"
     tags: list[str] = field(default_factory=list)
-    masks: list[str] = field(default_factory=list)
+    lesions: list[Lesion] = field(default_factory=list)
+    size: list[int] | None = None
+    source: dict | None = None
     pair: str | None = None
     duplicate_group: str | None = None
     split_group: str | None = None
     annotation_score: float | None = None
     synthesis: dict | None = None
+    scores: dict | None = None
 
     @property
     def synthetic(self) -> bool:
@@ -43,7 +78,8 @@ class Record:
         unknown = sorted(set(values) - known)
         if unknown:
             raise UserError(f"A record has unknown fields {unknown}; known are {sorted(known)}.")
-        return cls(**values)
+        lesions = [Lesion(**lesion) for lesion in values.pop("lesions", [])]
+        return cls(**values, lesions=lesions)
 
 
 def write_records(path: str | Path, records: Iterable[Record]) -> None:

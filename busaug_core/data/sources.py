@@ -1,4 +1,4 @@
-"""Where BUSI comes from: a folder, a zip, Kaggle, or the official download. All end in a folder."""
+"""Where a set comes from: a folder, a zip, Kaggle, or its official download. All end in a folder."""
 
 import hashlib
 import importlib.util
@@ -8,6 +8,7 @@ import urllib.error
 import urllib.request
 import zipfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from busaug_core.errors import UserError
@@ -15,9 +16,6 @@ from busaug_core.events import Event, Progress
 
 KAGGLE = "kaggle"
 DOWNLOAD = "download"
-KAGGLE_NAME = "aryashah2k/breast-ultrasound-images-dataset"
-OFFICIAL = "https://scholar.cu.edu.eg/Dataset_BUSI.zip"
-OFFICIAL_SHA256 = "b2ce09f6063a31a73f628b6a6ee1245187cbaec225e93e563735691d68654de7"
 MAX_FILES = 200_000
 MAX_BYTES = 8 * 2**30
 MAX_RATIO = 200
@@ -25,28 +23,46 @@ MAX_RATIO = 200
 CHUNK = 2**20
 
 
-def open_source(source: str, workspace: Path) -> Iterator[Event]:
+@dataclass(frozen=True)
+class Published:
+    """Where a set is published: its name on Kaggle, and the address and SHA-256 of its zip."""
+
+    kaggle: str | None = None
+    address: str | None = None
+    sha256: str | None = None
+
+
+BUSI = Published(
+    kaggle="aryashah2k/breast-ultrasound-images-dataset",
+    address="https://scholar.cu.edu.eg/Dataset_BUSI.zip",
+    sha256="b2ce09f6063a31a73f628b6a6ee1245187cbaec225e93e563735691d68654de7",
+)
+
+
+def open_source(source: str, workspace: Path, published: Published) -> Iterator[Event]:
     """Fetch or unpack what needs it into `workspace`, yielding progress; returns the folder.
 
     Args:
-        source: a folder, a zip file, `kaggle` or `download`
+        source: a folder, a zip file, or `kaggle` or `download` where the set is published there
+        workspace: a folder of the run's own
+        published: where the set can be had
 
     Raises:
         UserError: the source cannot be had, is damaged or unsafe
     """
-    if source == KAGGLE:
-        return _from_kaggle()
-    if source == DOWNLOAD:
-        archive = workspace / "Dataset_BUSI.zip"
+    if source == KAGGLE and published.kaggle:
+        return _from_kaggle(published.kaggle)
+    if source == DOWNLOAD and published.address:
+        archive = workspace / published.address.split("/")[-1]
         if not archive.exists():
-            yield from _download(OFFICIAL, OFFICIAL_SHA256, archive)
+            yield from _download(published.address, published.sha256, archive)
         return (yield from unpack(archive, workspace / "unpacked"))
     path = Path(source).expanduser().absolute()
     if path.is_dir():
         return path
     if path.is_file():
         return (yield from unpack(path, workspace / "unpacked"))
-    raise UserError(f"{path} is neither a folder nor a zip; give the path of Dataset_BUSI_with_GT or of its zip.")
+    raise UserError(f"{path} is neither a folder nor a zip; give the path of the set's folder or zip.")
 
 
 def unpack(archive: Path, folder: Path) -> Iterator[Event]:
@@ -91,16 +107,16 @@ def _check_entries(archive: Path, entries: list[zipfile.ZipInfo]) -> None:
             raise UserError(f"{archive} holds {entry.filename!r}, which unpacks {MAX_RATIO}-fold; do not trust it.")
 
 
-def _from_kaggle() -> Path:
+def _from_kaggle(name: str) -> Path:
     if importlib.util.find_spec("kagglehub") is None:
         raise UserError("The source 'kaggle' needs the package kagglehub; run pip install kagglehub.")
     import kagglehub
 
     try:
-        return Path(kagglehub.dataset_download(KAGGLE_NAME))
+        return Path(kagglehub.dataset_download(name))
     except Exception as error:  # kagglehub raises requests' errors, its own, and plain ones
         raise UserError(
-            f"Kaggle's {KAGGLE_NAME} cannot be fetched ({error}); download it by hand and give the zip's path."
+            f"Kaggle's {name} cannot be fetched ({error}); download it by hand and give the zip's path."
         ) from None
 
 
@@ -118,7 +134,7 @@ def _download(address: str, sha256: str, target: Path) -> Iterator[Event]:
                 done += len(chunk)
                 yield Progress(done >> 20, max(total, done) >> 20, "Downloading (MiB)")
         if digest.hexdigest() != sha256:
-            raise UserError(f"What {address} sent is not BUSI as known (its SHA-256 differs); fetch it by hand.")
+            raise UserError(f"What {address} sent is not the set as known (its SHA-256 differs); fetch it by hand.")
         partial.rename(target)
     except (urllib.error.URLError, TimeoutError) as error:
         raise UserError(f"{address} cannot be reached ({error}); download it by hand and name the zip.") from None

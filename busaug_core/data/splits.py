@@ -33,12 +33,22 @@ def class_sizes(counts: dict[str, int], split: str) -> dict[str, list[int]]:
         shares = [int(share) for share in split.split("-")]
         if sum(shares) != 100:
             raise UserError(f"The split {split} sums to {sum(shares)}, not to 100.")
-        bounds = {c: [0, *(n * sum(shares[: k + 1]) // 100 for k in range(len(shares)))] for c, n in counts.items()}
-        found = {c: [int(size) for size in np.diff(b)] for c, b in bounds.items()}
+        found = {c: _by_shares(n, shares) for c, n in counts.items()}
     for label, sizes in found.items():
         if min(sizes) < 1:
-            raise UserError(f"Class '{label}' has {counts[label]} image(s), too few for the split {split}.")
+            raise UserError(
+                f"Class '{label}' has {counts[label]} image(s), too few for the split {split}; add some, or set "
+                "on_error to 'skip' so that they all train."
+            )
     return found
+
+
+def too_few(counts: dict[str, int], split: str) -> list[str]:
+    """The classes that have too few images for a split by percentages."""
+    if "/" in split:
+        return []
+    shares = [int(share) for share in split.split("-")]
+    return [c for c, n in counts.items() if min(_by_shares(n, shares)) < 1]
 
 
 def grouped_split(labels: list[str], groups: list[str | None], split: str, seed: int) -> list[str]:
@@ -52,8 +62,10 @@ def grouped_split(labels: list[str], groups: list[str | None], split: str, seed:
         split: see `class_sizes`
         seed: seed of the draw
 
+    Splits by numbers are filled exactly; those by percentages as far as whole groups go.
+
     Raises:
-        UserError: see `class_sizes`; or the groups of a class cannot fill the splits exactly
+        UserError: see `class_sizes`; or the groups of a class cannot fill the splits
     """
     members = _members(groups)
     names = [NAMES[0]] * len(labels)
@@ -62,7 +74,12 @@ def grouped_split(labels: list[str], groups: list[str | None], split: str, seed:
         pure = [m for m in members if {labels[i] for i in m} == {label}]
         shuffled = [pure[i] for i in rng.permutation(len(pure))]
         for name, size in zip(NAMES[1:], sizes[1:], strict=False):
-            shuffled = _fill(names, name, size, shuffled, label)
+            shuffled, short = _fill(names, name, size, shuffled)
+            if short == size or (short and "/" in split):
+                raise UserError(
+                    f"The groups of copies in class '{label}' cannot fill the split '{name}' ({short} of {size} "
+                    "short); choose another split or another seed."
+                )
     return names
 
 
@@ -70,7 +87,12 @@ def fold_numbers(labels: list[str], groups: list[str | None], folds: int, seed: 
     """A fold, 1…folds, for each image: stratified by class, no group in two folds, as even as groups allow.
 
     Groups with two classes get none (None): they may train in every fold and validate in none.
+
+    Raises UserError for a class of fewer images than folds.
     """
+    for label, n in Counter(labels).items():
+        if n < folds:
+            raise UserError(f"Class '{label}' has {n} image(s), too few for {folds} folds.")
     numbers: list[int | None] = [None] * len(labels)
     keys = np.empty(len(labels), int)
     clear = []
@@ -99,6 +121,11 @@ def _members(groups: list[str | None]) -> list[list[int]]:
     return list(members.values())
 
 
+def _by_shares(n: int, shares: list[int]) -> list[int]:
+    """`n` by percentages, the roundings falling to the later parts."""
+    return [int(size) for size in np.diff([0, *(n * sum(shares[: k + 1]) // 100 for k in range(len(shares)))])]
+
+
 def _shared_out(size: int, counts: dict[str, int]) -> dict[str, int]:
     """`size` shared out in proportion to the counts, the largest remainders rounded up."""
     total = sum(counts.values())
@@ -109,8 +136,8 @@ def _shared_out(size: int, counts: dict[str, int]) -> dict[str, int]:
     return found
 
 
-def _fill(names: list[str], name: str, size: int, groups: list[list[int]], label: str) -> list[list[int]]:
-    """Put groups into the split in turn while they fit; returns those left over."""
+def _fill(names: list[str], name: str, size: int, groups: list[list[int]]) -> tuple[list[list[int]], int]:
+    """Put groups into the split in turn while they fit; returns those left over, and how many images are short."""
     left = []
     for group in groups:
         if len(group) <= size:
@@ -119,9 +146,4 @@ def _fill(names: list[str], name: str, size: int, groups: list[list[int]], label
                 names[i] = name
         else:
             left.append(group)
-    if size:
-        raise UserError(
-            f"The groups of copies in class '{label}' cannot fill the split '{name}' exactly ({size} short); "
-            "choose other percentages or another seed."
-        )
-    return left
+    return left, size

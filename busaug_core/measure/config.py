@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from busaug_core.config import JobConfig
+from busaug_core.config import KEY_PATTERN, JobConfig
 
 
 class Measurement(JobConfig):
@@ -13,7 +13,8 @@ class Measurement(JobConfig):
     extractor: str = Field(
         "inception",
         min_length=1,
-        description="'inception' (the network of published FIDs), or the run key of a classifier trained here.",
+        description="'inception' (the network of published FIDs), 'dinov2', 'clip', 'torchvision:resnet50' or another "
+        "classifier of torchvision, or the run key of a classifier trained here.",
     )
     variants: list[str] | None = Field(None, description="Variants to measure (empty: all).")
     reference: Literal["train", "val", "test"] = Field(
@@ -30,6 +31,50 @@ class ComputeEmbeddings(Measurement):
 
 
 class ComputeFid(Measurement):
-    """The Fréchet distance of each variant's evaluation set to real images, with the real-vs-real floor."""
+    """FID and its companions of each variant's evaluation set, with intervals and the real-vs-real floor."""
 
+    metrics: list[Literal["fid", "fid_infinity", "kid", "prdc", "detector", "speckle"]] = Field(
+        ["fid", "fid_infinity", "kid", "prdc", "detector", "speckle"],
+        min_length=1,
+        description="fid; fid_infinity: extrapolated to infinite N; kid; prdc: precision, recall, density, coverage; "
+        "detector: AUC of telling real from synthetic; speckle: texture and burnt-in marks.",
+    )
+    preprocessing: Literal["canonical", "legacy"] = Field(
+        "canonical", description="How images reach the network; legacy is pytorch-fid's way (inception only)."
+    )
+    on_copies: Literal["refuse", "leave_out"] = Field(
+        "refuse", description="What to do with a synthetic image that is a near-copy of a real one."
+    )
+    neighbors: int = Field(5, ge=1, le=50, description="Nearest neighbours that precision and recall look at.")
+    kid_subset_size: int | None = Field(
+        None, ge=2, le=100_000, description="Images in a subset of KID (empty: 100, or all where there are fewer)."
+    )
+    kid_subsets: int = Field(100, ge=2, le=10_000, description="Subsets that KID is the mean of.")
     floor_draws: int = Field(10, ge=1, le=1000, description="Real subsets drawn for the real-vs-real floor.")
+
+
+class ScoreSynthetic(Measurement):
+    """Scores of every synthetic image: class, nearest real image, realism, influence on FID."""
+
+    classifier: str = Field(
+        pattern=KEY_PATTERN, description="The run key of a classifier that was trained on real images alone."
+    )
+    neighbors: int = Field(3, ge=1, le=50, description="Nearest real neighbours that bound what counts as realistic.")
+
+
+class FilterSynthetic(JobConfig):
+    """Tag synthetic images whose scores miss a threshold as rejected; without thresholds none is."""
+
+    variants: list[str] | None = Field(None, description="Variants to filter (empty: all).")
+    class_consistent: bool = Field(False, description="Reject images that the classifier takes for another class.")
+    min_class_probability: float | None = Field(
+        None, ge=0, le=1, description="Least probability of the intended class by the classifier."
+    )
+    min_copy_ratio: float | None = Field(
+        None, ge=0, description="Least copy ratio: 0 is a copy of a training image, 1 as far as real images lie apart."
+    )
+    min_realism: float | None = Field(None, ge=0, description="Least realism; 1 and above lies among real images.")
+    max_fid_influence: float | None = Field(
+        None, description="Most that the image may add to its variant's Fréchet distance."
+    )
+    seed: int = Field(51, ge=0, lt=2**31, description="Seed of the subsets that the Fréchet distances compare.")

@@ -8,12 +8,12 @@ from busaug_core.data.records import Record, write_records
 from busaug_core.device import pick_device
 from busaug_core.errors import UserError
 from busaug_core.events import Event, Row
-from busaug_core.images import PREPROCESSING
 from busaug_core.job import Run
 from busaug_core.measure.config import ComputeEmbeddings
 from busaug_core.measure.extractors import make_extractor
 from busaug_core.measure.features import extract
-from busaug_core.measure.overlap import coverage, two_sample_accuracy
+from busaug_core.measure.overlap import two_sample_accuracy
+from busaug_core.measure.prdc import prdc
 
 FILE = "features.npy"
 
@@ -23,6 +23,8 @@ def compute_embeddings(config: ComputeEmbeddings, run: Run) -> Iterator[Event]:
     records = selected(run.records, config.variants)
     extractor = make_extractor(config.extractor, run, pick_device())
     features, _ = yield from extract(records, extractor, run, config.batch_size)
+    if not run.is_main:
+        return {}
     np.save(run.folder / FILE, features)
     write_records(run.folder / "products.jsonl", records)
     overlap = list(_overlap(records, features, config, extractor.name))
@@ -32,7 +34,7 @@ def compute_embeddings(config: ComputeEmbeddings, run: Run) -> Iterator[Event]:
         "field": f"features_{extractor.name}",
         "extractor": extractor.name,
         "weights": extractor.weights,
-        "preprocessing": f"{PREPROCESSING}, {extractor.resolution} px",
+        "preprocessing": extractor.preprocessing,
         "n": len(records),
         "width": features.shape[1],
         "overlap": overlap,
@@ -60,13 +62,13 @@ def _overlap(records: list[Record], features: np.ndarray, config: ComputeEmbeddi
         members = [i for i, r in enumerate(records) if r.synthetic and r.variant == variant]
         n = min(len(real), len(members))
         row = {"variant": variant, "reference": config.reference, "extractor": extractor, "n": n}
-        if n <= config.neighbors:
+        if n < config.neighbors + 2:
             yield {**row, "coverage": None, "two_sample_accuracy": None, "note": "too few images"}
             continue
         one = features[np.sort(rng.choice(real, n, replace=False))]
         other = features[np.sort(rng.choice(members, n, replace=False))]
         yield {
             **row,
-            "coverage": coverage(one, other, config.neighbors),
+            "coverage": prdc(one, other, config.neighbors).coverage.value,
             "two_sample_accuracy": two_sample_accuracy(one, other),
         }

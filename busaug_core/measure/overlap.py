@@ -1,17 +1,7 @@
-"""How far the features of synthetic images overlap with those of real ones."""
+"""The nearest-neighbour two-sample test: can synthetic features be told from real ones?"""
 
 import numpy as np
 from sklearn.neighbors import NearestNeighbors
-
-
-def coverage(real: np.ndarray, synthetic: np.ndarray, k: int) -> float:
-    """The share of real images with a synthetic one nearer than their k-th real neighbour.
-
-    Coverage of Naeem et al. 2020, equation 9. Features are N×D and M×D; N must exceed k.
-    """
-    radii = NearestNeighbors(n_neighbors=k + 1).fit(real).kneighbors(real)[0][:, -1]
-    nearest = NearestNeighbors(n_neighbors=1).fit(synthetic).kneighbors(real)[0][:, 0]
-    return float((nearest < radii).mean())
 
 
 def two_sample_accuracy(real: np.ndarray, synthetic: np.ndarray) -> float:

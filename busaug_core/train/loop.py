@@ -11,7 +11,6 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from accelerate import PartialState
 from accelerate.utils import reduce
 from diffusers import DDPMScheduler, StableDiffusionPipeline
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
@@ -20,6 +19,7 @@ from torch.nn.functional import mse_loss
 
 from busaug_core.checkpoint import restore_checkpoint, save_checkpoint
 from busaug_core.data.records import Record
+from busaug_core.device import join_processes
 from busaug_core.errors import UserError
 from busaug_core.events import Event, Progress
 from busaug_core.images import load_batch
@@ -61,7 +61,8 @@ def train(
     Raises:
         UserError: the loss is not finite any more
     """
-    processes = PartialState()
+    processes = join_processes()
+    run.record_environment(processes=processes.num_processes)
     pipe, device = method.pipe, method.pipe.device
     noise_scheduler = DDPMScheduler.from_config(pipe.scheduler.config)
     latents = yield from encode_images(pipe, [r.path for r in records], config)

@@ -26,7 +26,7 @@ def records(busi):
     """Records of the scans: the first two of each class validate, the others train."""
     made = []
     seen: dict[str, int] = {}
-    for scan in list_scans(busi):
+    for scan in list_scans(busi)[0]:
         seen[scan.label] = seen.get(scan.label, 0) + 1
         split = "val" if seen[scan.label] <= 2 else "train"
         made.append(

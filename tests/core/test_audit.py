@@ -10,9 +10,12 @@ from PIL import Image, ImageDraw
 from busaug_core.data.annotations import annotation_score
 from busaug_core.data.audit import audit_records, is_whole_busi
 from busaug_core.data.config import SCAN, Audit
+from busaug_core.data.look import Look
 from busaug_core.data.records import Record
 from busaug_core.data.similarity import SIDE, candidates, detail, likeness, outlines
 from busaug_core.errors import UserError
+from busaug_core.images import open_image
+from busaug_core.job import Run
 from busaug_core.jobs import job
 from busaug_core.simulate import simulate
 
@@ -26,7 +29,7 @@ def marked(scan, path, draw):
     image = scan.convert("RGB")
     draw(ImageDraw.Draw(image))
     image.save(path)
-    return annotation_score(path)
+    return annotation_score(open_image(path))
 
 
 def cross(draw):
@@ -45,7 +48,7 @@ def test_simulated_scans_bear_no_annotations(tmp_path):
     scores = []
     for seed in range(12):
         Image.fromarray(simulate(("benign", "malignant", "normal")[seed % 3], seed, 224).image).save(tmp_path / "s.png")
-        scores.append(annotation_score(tmp_path / "s.png"))
+        scores.append(annotation_score(open_image(tmp_path / "s.png")))
     assert np.mean(np.array(scores) >= 1) <= 1 / 12
 
 
@@ -82,7 +85,7 @@ def test_the_candidates_hold_every_pair_of_one_scan_that_a_search_of_all_pairs_f
 
 def test_auditing_again_takes_back_tags_that_no_longer_apply(records):
     again = [Record(r.path, r.label, tags=[*r.tags, "duplicate", "label_conflict"], split_group="old") for r in records]
-    for _ in audit_records(again, Audit()):
+    for _ in audit_records(again, [Look.at(open_image(r.path)) for r in again], Audit()):
         pass
     assert not any({"duplicate", "label_conflict"} & set(r.tags) or r.split_group for r in again)
     assert all(r.annotation_score is not None for r in again)
@@ -93,24 +96,56 @@ def test_a_copy_is_of_the_same_scan():
         Audit.parse({"copy_likeness": 0.3, "scan_likeness": 0.5})
 
 
+def load_real(home, **values):
+    """Records of the BUSI folder that the environment names, and the load's result."""
+    values = dict(source=os.environ["BUSI"], dataset_name="trial", run_key="load") | values
+    result = list(job("load_busi").run(values, [], "trial", home))[-1].result
+    return Run(Path(result["folder"])).products, result
+
+
 @pytest.mark.busi
 def test_real_busi_is_audited_and_split_without_leaks(tmp_path):
-    values = dict(source=os.environ["BUSI"], dataset_name="trial", run_key="load")
-    result = list(job("load_busi").run(values, [], "trial", tmp_path))[-1].result
+    records, result = load_real(tmp_path, folds=5)
     assert result["counts"] == {"benign": 437, "malignant": 210, "normal": 133}
+    assert result["splits"]["train"] == {"benign": 349, "malignant": 168, "normal": 106}
     assert result["splits"]["val"] == {"benign": 88, "malignant": 42, "normal": 27}
+    assert sum(len(r.lesions) for r in records) == 665
     audit = result["audit"]
     assert audit["published"]["found"] >= 0.97 * audit["published"]["listed"]
     assert 40 <= audit["published"]["added"] <= 60
-    from busaug_core.job import Run
-
-    records = Run(Path(result["folder"])).products
     assert is_whole_busi(records)
-    splits: dict[str, set[str]] = {}
+    parts: dict[str, set[str]] = {}
     for r in records:
         if r.split_group:
-            splits.setdefault(r.split_group, set()).add(r.tags[0])
-    assert all(len(s) == 1 for s in splits.values())
+            fold = next((t for t in r.tags if t.startswith("fold_")), "none")
+            parts.setdefault(r.split_group, set()).add(f"{r.tags[0]}, {fold}")
+    assert all(len({p.split(", ")[part] for p in found}) == 1 for found in parts.values() for part in (0, 1))
     conflicts = {Path(r.path).stem for r in records if "label_conflict" in r.tags}
     assert {"benign (433)", "malignant (145)", "benign (435)"} <= conflicts
     assert all("train" in r.tags for r in records if "label_conflict" in r.tags)
+    in_folds = [r for r in records if any(t.startswith("fold_") for t in r.tags)]
+    assert len(in_folds) == 780 - len(conflicts)
+    assert sum(r.tags.count("axilla") for r in records) == 27
+
+
+@pytest.mark.busi
+def test_the_split_of_meddap_fills_exactly_with_groups_kept_together(tmp_path):
+    records, result = load_real(tmp_path, split="545/115/120")
+    assert [sum(result["splits"][s].values()) for s in ("train", "val", "test")] == [545, 115, 120]
+    split_of: dict[str, set[str]] = {}
+    for r in records:
+        split_of.setdefault(r.split_group or r.path, set()).add(r.tags[0])
+    assert all(len(s) == 1 for s in split_of.values())
+
+
+@pytest.mark.busi
+def test_the_awkward_cases_of_real_busi(tmp_path):
+    """Also passes on a folder that holds these cases alone."""
+    records, _ = load_real(tmp_path, on_error="skip")
+    of = {Path(r.path).stem: r for r in records}
+    found = {name: len(of[name].lesions) for name in ("benign (195)", "benign (4)", "benign (100)", "malignant (53)")}
+    assert found == {"benign (195)": 3, "benign (4)": 2, "benign (100)": 2, "malignant (53)": 2}
+    assert all("annotated" in of[name].tags for name in ("benign (102)", "malignant (65)", "normal (113)"))
+    assert all("label_conflict" in of[name].tags for name in ("benign (433)", "malignant (145)"))
+    assert of["benign (433)"].duplicate_group == of["malignant (145)"].duplicate_group is not None
+    assert not of["normal (113)"].lesions

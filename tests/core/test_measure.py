@@ -1,5 +1,6 @@
 """Features, the Fréchet distance and its floor, overlap, near-copies."""
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -17,11 +18,11 @@ from busaug_core.figures import variant_grid
 from busaug_core.images import load_gray
 from busaug_core.job import Run
 from busaug_core.jobs import job
-from busaug_core.measure.copies import details_of, is_near_copy
-from busaug_core.measure.distance import matched
 from busaug_core.measure.extractors import ClassifierFeatures
 from busaug_core.measure.fid import frechet_distance
-from busaug_core.measure.overlap import coverage, two_sample_accuracy
+from busaug_core.measure.overlap import two_sample_accuracy
+from busaug_core.measure.sets import NearestReal, details_of, matched
+from busaug_core.simulate import simulate
 
 
 def features(n, width, seed, shift=0.0):
@@ -63,22 +64,10 @@ def test_features_that_cannot_be_compared_are_refused(one, other, message):
         frechet_distance(one, other)
 
 
-def test_coverage_and_the_two_sample_test_tell_the_same_from_the_other():
-    real, same, far = features(200, 4, 1), features(200, 4, 1)[::-1] + 0.001, features(200, 4, 2, shift=30)
-    assert coverage(real, same, k=5) > 0.95
-    assert coverage(real, far, k=5) == 0
+def test_the_two_sample_test_tells_the_same_from_the_other():
     rng = np.random.default_rng(3)
     assert two_sample_accuracy(rng.normal(size=(300, 3)), rng.normal(size=(300, 3))) == pytest.approx(0.5, abs=0.08)
-    assert two_sample_accuracy(real, far) == 1
-
-
-def test_coverage_equals_its_definition():
-    real, other = features(100, 8, 1), features(100, 8, 1) + features(100, 8, 3)
-    between = np.linalg.norm(real[:, None] - other[None], axis=2)
-    within = np.sort(np.linalg.norm(real[:, None] - real[None], axis=2), axis=1)
-    expected = np.mean(between.min(1) < within[:, 5])
-    assert 0 < expected < 1
-    assert coverage(real, other, 5) == pytest.approx(expected)
+    assert two_sample_accuracy(features(200, 4, 1), features(200, 4, 2, shift=30)) == 1
 
 
 def test_a_resized_cropped_or_mirrored_copy_is_found_and_another_scan_is_not(records, tmp_path):
@@ -91,10 +80,17 @@ def test_a_resized_cropped_or_mirrored_copy_is_found_and_another_scan_is_not(rec
     }
     for name, image in copies.items():
         image.save(tmp_path / f"{name}.png")
-    paths = [str(tmp_path / f"{name}.png") for name in copies]
-    others = [r.path for r in records[1:]]
-    assert is_near_copy(details_of(paths), details_of([*others, records[0].path])).all()
-    assert not is_near_copy(details_of(paths), details_of(others)).any()
+    found = [Record(str(tmp_path / f"{name}.png"), "benign") for name in copies]
+    others = records[1:]
+    known = NearestReal(found, [*others, records[0]], details_of([*others, records[0]]))
+    assert known.near_copies == 1
+    assert all(r is records[0] for r in known.real)
+    assert len(known.copies) >= 3
+    with pytest.raises(UserError, match="resized.png is a near-copy of the real image"):
+        known.refuse_copies()
+    unknown = NearestReal(found, others, details_of(others))
+    assert unknown.near_copies == 0
+    unknown.refuse_copies()
 
 
 def test_matched_subsets_have_equal_class_counts():
@@ -114,28 +110,72 @@ def home(records, tmp_path_factory):
     return folder
 
 
+MEASURE = dict(extractor="clf", floor_draws=4, kid_subsets=10)
+
+
 def synthetic(records, folder, variant, shade):
-    """An evaluation set: the validation images with some noise, which stands in for a generator's."""
+    """An evaluation set: other simulated scans with some noise, which stand in for a generator's."""
     made = []
     for i, r in enumerate(x for x in records if "val" in x.tags):
         path = Path(folder) / f"{variant}{i}.png"
         noise = np.random.default_rng(i).normal(0, shade, (64, 64))
-        Image.fromarray(np.clip(load_gray(r.path, 64) + noise, 0, 255).astype(np.uint8)).save(path)
+        Image.fromarray(np.clip(simulate(r.label, 700 + i, 64).image + noise, 0, 255).astype(np.uint8)).save(path)
         made.append(Record(str(path), r.label, "synthetic", variant, ["synthetic", variant, "evaluation"]))
     return made
 
 
-def test_rows_hold_every_variant_and_class_and_the_floor(records, home, tmp_path):
-    sets = synthetic(records, tmp_path, "near", 2) + synthetic(records, tmp_path, "far", 90)
-    values = dict(extractor="clf", run_key="fid")
-    result = list(job("compute_fid").run(values, records + sets, "trial", home))[-1].result
-    value = {(r["variant"], r["class"]): r["value"] for r in result["rows"] if r["metric"] == "FD (classifier)"}
-    assert value.keys() == {(v, c) for v in ("near", "far", "real") for c in ("all", "benign", "malignant", "normal")}
-    assert value["near", "all"] < value["far", "all"]
-    floor = next(r for r in result["rows"] if r["variant"] == "real" and r["class"] == "all")
-    assert floor["low"] <= floor["value"] <= floor["high"]
-    assert floor["n"] == 6
-    assert (home / "trial/runs/fid/fid.csv").read_text().count("\n") == len(result["rows"]) + 1
+def test_rows_hold_every_reference_class_and_variant_and_the_floor(records, home, tmp_path):
+    sets = synthetic(records, tmp_path, "near", 30) + synthetic(records, tmp_path, "far", 90)
+    result = list(job("compute_fid").run(MEASURE | dict(run_key="fid"), records + sets, "trial", home))[-1].result
+    rows = {(r["reference"], r["variant"], r["class"], r["metric"]): r for r in result["rows"]}
+    classes = ("all", "benign", "malignant", "normal")
+    metric = "FD (classifier)"
+    assert result["metric"] == metric
+    for split in ("val", "train"):
+        assert all((split, v, c, metric) in rows for v in ("near", "far", "real") for c in classes)
+    near, far, floor = (rows["val", v, "all", metric] for v in ("near", "far", "real"))
+    assert near["value"] < far["value"]
+    for row in (near, far, floor):
+        assert row["low"] <= row["value"] <= row["high"]
+        assert row["n"] == 6
+    assert rows["val", "near", "all", "KID"]["value"] < rows["val", "far", "all", "KID"]["value"]
+    too_few = rows["val", "near", "normal", "precision"]
+    assert too_few["value"] is None
+    assert "at least" in too_few["note"]
+    assert not any(r["metric"].endswith("∞") and r["variant"] == "real" for r in result["rows"])
+
+
+def test_the_tables_and_plots_of_a_measurement_are_written(records, home, tmp_path):
+    sets = synthetic(records, tmp_path, "near", 30)
+    result = list(job("compute_fid").run(MEASURE | dict(run_key="tables"), records + sets, "trial", home))[-1].result
+    folder = Path(result["folder"])
+    assert (folder / "fid.csv").read_text().count("\n") == len(result["rows"]) + 1
+    assert json.loads((folder / "fid.json").read_text())["rows"] == result["rows"]
+    table = (folder / "fid.md").read_text()
+    assert "## Against val, all classes" in table
+    assert "| FD (classifier) |" in table
+    for name in ("fid.png", "spectra.png"):
+        with Image.open(folder / name) as image:
+            assert np.asarray(image.convert("L")).std() > 10
+
+
+def test_speckle_and_marks_are_told_for_each_variant(records, home, tmp_path):
+    sets = synthetic(records, tmp_path, "noisy", 60)
+    result = list(job("compute_fid").run(MEASURE, records + sets, "trial", home))[-1].result
+    value = {r["metric"]: r["value"] for r in result["rows"] if r["variant"] == "noisy" and r["class"] == "all"}
+    assert value["speckle std (Cohen's d)"] > 0.5
+    assert value["share of images with burnt-in marks"] is not None
+
+
+def test_a_near_copy_is_refused_by_name_or_left_out(records, home, tmp_path):
+    sets = synthetic(records, tmp_path, "near", 30)
+    Image.open(records[0].path).resize((90, 90)).save(sets[3].path)
+    with pytest.raises(UserError, match="near3.png is a near-copy of the real image"):
+        list(job("compute_fid").run(MEASURE, records + sets, "trial", home))
+    events = list(job("compute_fid").run(MEASURE | dict(on_copies="leave_out"), records + sets, "trial", home))
+    assert any(isinstance(e, Notice) and "1 near-copies of real images are left out" in e.message for e in events)
+    row = next(r for r in events[-1].result["rows"] if r["variant"] == "near" and r["class"] == "all")
+    assert row["n"] == 5
 
 
 def test_balancing_images_are_no_evaluation_set(records, home, tmp_path):
@@ -143,14 +183,14 @@ def test_balancing_images_are_no_evaluation_set(records, home, tmp_path):
     for r in sets:
         r.tags.remove("evaluation")
     with pytest.raises(UserError, match="no evaluation set"):
-        list(job("compute_fid").run(dict(extractor="clf"), records + sets, "trial", home))
+        list(job("compute_fid").run(MEASURE, records + sets, "trial", home))
 
 
 def test_a_real_file_among_synthetic_ones_is_refused_by_name(records, home, tmp_path):
     sets = synthetic(records, tmp_path, "near", 2)
     shutil.copy(records[0].path, sets[0].path)
     with pytest.raises(UserError, match="near0.png is the same file as the real image"):
-        list(job("compute_fid").run(dict(extractor="clf"), records + sets, "trial", home))
+        list(job("compute_fid").run(MEASURE, records + sets, "trial", home))
 
 
 def test_a_classifier_that_saw_synthetic_images_is_no_extractor(records, home, tmp_path):
@@ -159,28 +199,26 @@ def test_a_classifier_that_saw_synthetic_images_is_no_extractor(records, home, t
     values = dict(epochs=1, resolution=32, batch_size=4, run_key="clf_near", include=["near"])
     list(job("train_classifier").run(values, records + balancing, "trial", home))
     with pytest.raises(UserError, match="was trained with synthetic images"):
-        list(job("compute_fid").run(dict(extractor="clf_near"), records + sets, "trial", home))
+        list(job("compute_fid").run(MEASURE | dict(extractor="clf_near"), records + sets, "trial", home))
 
 
 def test_unequal_sets_are_compared_at_equal_class_counts_and_it_is_said(records, home, tmp_path):
     sets = synthetic(records, tmp_path, "near", 2)[1:]
-    events = list(job("compute_fid").run(dict(extractor="clf"), records + sets, "trial", home))
+    events = list(job("compute_fid").run(MEASURE, records + sets, "trial", home))
     assert any(isinstance(e, Notice) and "5 of 6 images" in e.message for e in events)
     row = next(r for r in events[-1].result["rows"] if r["variant"] == "near" and r["class"] == "all")
     assert row["n"] == 5
 
 
 def test_embeddings_come_in_the_records_order_and_are_computed_once(records, home, monkeypatch):
-    from busaug_core.measure import features as module
-
     events = list(job("compute_embeddings").run(dict(extractor="clf", run_key="emb"), records, "trial", home))
     stored = np.load(home / "trial/runs/emb/features.npy")
     assert stored.shape == (len(records), 512)
     assert events[-1].result["field"] == "features_clf"
-    monkeypatch.setattr(module, "load_batch", lambda *_: pytest.fail("computed a second time"))
+    monkeypatch.setattr(ClassifierFeatures, "load", lambda *_: pytest.fail("computed a second time"))
     extractor = ClassifierFeatures(Run(home / "trial/runs/clf"), torch.device("cpu"))
     for i, record in enumerate(records):
-        assert np.allclose(extractor(load_gray(record.path, 32)[None])[0], stored[i], atol=1e-4)
+        assert np.allclose(extractor([load_gray(record.path, 32)])[0], stored[i], atol=1e-4)
     again = records[::-1]
     list(job("compute_embeddings").run(dict(extractor="clf", run_key="again"), again, "trial", home))
     assert np.array_equal(np.load(home / "trial/runs/again/features.npy"), stored[::-1])

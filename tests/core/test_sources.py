@@ -42,7 +42,7 @@ def test_images_and_masks_may_lie_in_folders_of_their_own(busi, tmp_path):
         place = tmp_path / "busi" / path.parent.name / ("masks" if mask else "images")
         place.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, place / (path.name.replace("_mask", "") if mask else path.name))
-    flat, nested = list_scans(busi), list_scans(tmp_path / "busi")
+    flat, nested = list_scans(busi)[0], list_scans(tmp_path / "busi")[0]
     assert [(s.path.name, s.label, len(s.masks)) for s in flat] == [
         (s.path.name, s.label, len(s.masks)) for s in nested
     ]
@@ -75,30 +75,30 @@ def test_a_link_a_bomb_and_a_broken_zip_are_refused(tmp_path):
     assert not any((tmp_path / name).exists() for name in ("one", "two", "three"))
 
 
-def test_a_download_with_another_checksum_is_refused(tmp_path, monkeypatch):
+def test_a_download_with_another_checksum_is_refused(tmp_path):
     (tmp_path / "page.zip").write_bytes(b"not BUSI")
-    monkeypatch.setattr(sources, "OFFICIAL", (tmp_path / "page.zip").as_uri())
+    page = sources.Published(address=(tmp_path / "page.zip").as_uri(), sha256=sources.BUSI.sha256)
     with pytest.raises(UserError, match="SHA-256 differs"):
-        drain(sources.open_source("download", tmp_path / "work"))
+        drain(sources.open_source("download", tmp_path / "work", page))
     assert not list((tmp_path / "work").iterdir())
 
 
-def test_an_address_that_cannot_be_reached_says_what_to_do(tmp_path, monkeypatch):
-    monkeypatch.setattr(sources, "OFFICIAL", (tmp_path / "nothing.zip").as_uri())
+def test_an_address_that_cannot_be_reached_says_what_to_do(tmp_path):
+    nowhere = sources.Published(address=(tmp_path / "nothing.zip").as_uri())
     with pytest.raises(UserError, match="download it by hand"):
-        drain(sources.open_source("download", tmp_path / "work"))
+        drain(sources.open_source("download", tmp_path / "work", nowhere))
 
 
 def test_kaggle_without_its_package_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "kagglehub", None)
     monkeypatch.setattr(sources.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match="pip install kagglehub"):
-        drain(sources.open_source("kaggle", tmp_path))
+        drain(sources.open_source("kaggle", tmp_path, sources.BUSI))
 
 
 def test_a_path_that_is_nothing_is_named(tmp_path):
     with pytest.raises(UserError, match="neither a folder nor a zip"):
-        drain(sources.open_source(str(tmp_path / "nothing"), tmp_path))
+        drain(sources.open_source(str(tmp_path / "nothing"), tmp_path, sources.BUSI))
 
 
 def test_16_bit_palette_and_transparent_images_are_read_as_the_same_gray(tmp_path):

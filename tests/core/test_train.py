@@ -218,12 +218,13 @@ def test_two_processes_share_a_training(records, base, tmp_path):
     command = ["torchrun", "--standalone", "--nproc_per_node", "2", "-m", "busaug_core", "train_lora"]
     command += ["--dataset", "trial", "--data", str(tmp_path / "records.jsonl"), "--run_key", "shared"]
     command += ["--base_model", base, "--steps", "2", "--batch_size", "2", "--resolution", "64", "--precision", "fp32"]
-    environment = {**os.environ, "BUSAUG_HOME": str(tmp_path), "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "1"}
+    environment = {**os.environ, "BUSAUG_HOME": str(tmp_path), "OMP_NUM_THREADS": "1"}
     root = Path(__file__).resolve().parents[2]
     program = Path(sys.executable).with_name("torchrun")
     subprocess.run([str(program), *command[1:]], check=True, cwd=root, env=environment, capture_output=True)
     run = Run(tmp_path / "trial/runs/shared")
     assert run.state == "done"
     events = [json.loads(line) for line in (run.folder / "events.jsonl").read_text().splitlines()]
+    assert json.loads((run.folder / "environment.json").read_text())["processes"] == 2
     assert [e["done"] for e in events if "loss" in e.get("values", {})] == [1, 2]
     assert any(t.abs().sum() > 0 for n, t in load_file(run.result["weights"]).items() if "lora_B" in n)

@@ -121,11 +121,11 @@ def test_embeddings_lie_in_a_field_and_a_brain_run(call, synthetic, classifier):
     assert synthetic.load_brain_results("umap_clf").points.shape == (len(vectors), 2)
 
 
-def test_distances_are_written_on_the_samples_of_each_variant(call, synthetic, classifier):
-    result = call("compute_fid", synthetic, extractor="clf")
-    (row,) = [
-        r for r in result["rows"] if r["variant"] == "sd" and r["class"] == "all" and r["metric"] == "FD (classifier)"
-    ]
+def test_distances_are_written_on_the_samples_of_each_variant(call, synthetic, classifier, capsys):
+    result = call("compute_fid", synthetic, extractor="clf", reference="val")
+    wanted = {"variant": "sd", "class": "all", "reference": "val", "metric": "FD (classifier)"}
+    (row,) = [r for r in result["rows"] if wanted.items() <= r.items()]
+    assert "| FD (classifier) |" in capsys.readouterr().out
     samples = synthetic.match({"variant": "sd"})
     assert samples.distinct("fid.value") == [pytest.approx(row["value"])]
     assert samples.count("fid") == len(samples)

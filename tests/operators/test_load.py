@@ -41,7 +41,7 @@ def test_samples_hold_class_split_origin_and_metadata(fresh):
 def test_lesions_cover_their_masks(fresh):
     sample = fresh.match_tags("train").match({"ground_truth.label": "malignant"}).first()
     (lesion,) = sample.lesions.detections
-    from busaug_core.data.busi import read_mask
+    from busaug_core.data.scans import read_mask
 
     mask = read_mask(lesion.mask_file)
     left, top, width, height = np.round(np.array(lesion.bounding_box) * 64).astype(int)

@@ -11,12 +11,15 @@ from fiftyone.operators.registry import OperatorRegistry
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = {
     "load_busi",
+    "load_external",
     "audit",
     "train_lora",
     "train_textual_inversion",
     "generate",
     "compute_embeddings",
     "compute_fid",
+    "score_synthetic",
+    "filter_synthetic",
     "train_classifier",
     "apply_classifier",
     "check_setup",

@@ -1,0 +1,71 @@
+"""The audit of real BUSI: its pairs beyond the published list, to be judged by eye, and its speed.
+
+    python benchmarks/audit_busi.py /path/to/Dataset_BUSI_with_GT /folder/for/the/pictures
+
+Writes grids of the added pairs (pictures of patients: keep them out of the repository) and a table of them
+with the verdicts known from `docs/busi-pairs.csv`.
+"""
+
+import argparse
+import csv
+import sys
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from busaug_core.data.audit import PUBLISHED
+from busaug_core.data.busi import list_scans
+from busaug_core.data.config import SCAN
+from busaug_core.data.look import Look
+from busaug_core.data.similarity import candidates, likeness
+from busaug_core.figures import pair_grid
+from busaug_core.images import open_image
+from busaug_core.parallel import in_order
+
+VERDICTS = Path(__file__).resolve().parents[1] / "docs" / "busi-pairs.csv"
+SHEET = 24
+
+
+def main() -> None:
+    """Find the pairs, draw those that no list has, and count the verdicts."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("busi", type=Path)
+    parser.add_argument("pictures", type=Path)
+    options = parser.parse_args()
+    paths = [scan.path for scan in list_scans(options.busi)[0]]
+    looks = list(in_order(lambda path: Look.at(open_image(path)), paths))
+    pairs = candidates(np.stack([look.outline for look in looks]))
+    values = likeness(np.stack([look.detail for look in looks]), pairs)
+    order = np.argsort(-values)
+    found = [
+        (*sorted((paths[i].name, paths[j].name)), v) for (i, j), v in zip(pairs[order], values[order], strict=True)
+    ]
+    found = [pair for pair in found if pair[2] >= SCAN]
+    listed = published_pairs()
+    added = [pair for pair in found if pair[:2] not in listed]
+    verdicts = {(r["first"], r["second"]): r["verdict"] for r in csv.DictReader(VERDICTS.open())}
+    print(
+        f"{len(found)} pairs of one scan, {len(found) - len(added)} of the {len(listed)} published, {len(added)} added"
+    )
+    for first, second, value in added:
+        print(f"{first},{second},{value:.2f},{verdicts.get((first, second), '')}")
+    of = {path.name: path for path in paths}
+    options.pictures.mkdir(parents=True, exist_ok=True)
+    for sheet in range(0, len(added), SHEET):
+        captions = [(of[a], of[b], f"{a[:-4]} | {b[:-4]}  {v:.2f}") for a, b, v in added[sheet : sheet + SHEET]]
+        pair_grid(captions, options.pictures / f"pairs-{sheet // SHEET + 1}.png")
+
+
+def published_pairs() -> set[tuple[str, str]]:
+    """All pairs of the published groups, as names in order."""
+    groups: dict[str, list[str]] = {}
+    for row in csv.DictReader((PUBLISHED / "duplicates.csv").open()):
+        groups.setdefault(row["group"], []).append(row["filename"])
+    return {tuple(sorted(pair)) for names in groups.values() for pair in combinations(names, 2)}
+
+
+if __name__ == "__main__":
+    main()

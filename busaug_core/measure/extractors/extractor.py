@@ -1,0 +1,51 @@
+"""What every extractor is."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from busaug_core.images import PREPROCESSING, load_gray
+
+
+class Extractor(ABC):
+    """A network and what it is called. All see gray images of one size, repeated in three channels.
+
+    Attributes:
+        name: a Python identifier, as in the field `features_<name>`
+        metric: what a Fréchet distance in these features is called
+        caveat: what its distances suffer from, or nothing
+        resolution: the side of its images in pixels
+        weights: SHA-256 of its weights
+        preprocessing: what is done to an image before the network's own normalisation
+    """
+
+    name: str
+    metric: str
+    caveat: str = ""
+    resolution: int
+    weights: str
+    device: torch.device
+
+    @property
+    def preprocessing(self) -> str:
+        return f"{PREPROCESSING}, {self.resolution} px"
+
+    def load(self, path: str) -> np.ndarray:
+        """The image of a file as this extractor takes it, uint8 S×S; raises UserError where it cannot be read."""
+        return load_gray(path, self.resolution)
+
+    @torch.no_grad()
+    def __call__(self, images: Sequence[np.ndarray]) -> np.ndarray:
+        """Features, float32 N×D, of N images as `load` returns them."""
+        return self.features(self.prepare(images)).float().cpu().numpy()
+
+    def prepare(self, images: Sequence[np.ndarray]) -> Tensor:
+        """Images on the device, float32 N×3×S×S in [0, 1]."""
+        return torch.from_numpy(np.stack(images)).to(self.device)[:, None].expand(-1, 3, -1, -1).float() / 255
+
+    @abstractmethod
+    def features(self, images: Tensor) -> Tensor:
+        """Features N×D of what `prepare` returns; the network's own normalisation is done here."""

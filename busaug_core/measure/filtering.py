@@ -1,0 +1,71 @@
+"""The job `filter_synthetic`: rejects the synthetic images that miss a threshold, and says what that does to FID."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from busaug_core.data.records import Record, of_split, write_records
+from busaug_core.device import pick_device
+from busaug_core.events import Event, Row
+from busaug_core.job import Run
+from busaug_core.measure.config import FilterSynthetic, ScoreSynthetic
+from busaug_core.measure.extractors import make_extractor
+from busaug_core.measure.features import extract
+from busaug_core.measure.fid import frechet_distance
+from busaug_core.measure.sets import matched
+from busaug_core.measure.thresholds import chosen, count, misses
+
+REJECTED = "rejected"
+DRAWS = 20
+LEAST = 10
+"""Images that a Fréchet distance is taken of."""
+
+
+def filter_synthetic(config: FilterSynthetic, run: Run) -> Iterator[Event]:
+    """Tag the images that miss a threshold `rejected`, and take the tag from all others.
+
+    The products are all synthetic images of the chosen variants with their tags. Returns `counts` by variant and
+    class, and `rows` with the Fréchet distance of what is kept of each evaluation set beside that of as many
+    images drawn from all of it.
+    """
+    records = chosen(run.records, config)
+    for record in records:
+        record.tags = [tag for tag in record.tags if tag != REJECTED]
+        if misses(record, config):
+            record.tags.append(REJECTED)
+    write_records(run.folder / "products.jsonl", records)
+    rows = yield from _distances(config, run, records)
+    return {"counts": count(records, config), "rows": rows}
+
+
+def _distances(config: FilterSynthetic, run: Run, records: list[Record]) -> Iterator[Event]:
+    keys = sorted({r.scores["run"] for r in records if r.scores})
+    if not keys:
+        return []
+    scored = ScoreSynthetic.parse({k: v for k, v in run.sibling(keys[-1]).config.items() if k != "job"})
+    reference = of_split(run.records, scored.reference)
+    extractor = make_extractor(scored.extractor, run, pick_device())
+    everything = reference + [r for r in records if "evaluation" in r.tags]
+    features, _ = yield from extract(everything, extractor, run, scored.batch_size)
+    of = {record.path: i for i, record in enumerate(everything)}
+    rng = np.random.default_rng(config.seed)
+
+    def distance(left: list[Record], right: list[Record]) -> float:
+        return frechet_distance(*(features[[of[r.path] for r in side]] for side in (left, right)))
+
+    rows = []
+    for variant in sorted({r.variant for r in everything if r.synthetic}):
+        members = [r for r in everything if r.synthetic and r.variant == variant]
+        real, kept = matched(reference, [r for r in members if REJECTED not in r.tags], rng)
+        row = {"variant": variant, "reference": scored.reference, "metric": extractor.metric, "n": len(kept)}
+        if len(kept) < LEAST:
+            row |= {"kept": None, "all": None, "all_low": None, "all_high": None}
+            row["note"] = f"{len(kept)} images are too few to compare"
+        else:
+            draws = [distance(real, matched(kept, members, rng)[1]) for _ in range(DRAWS)]
+            low, high = np.percentile(draws, [2.5, 97.5])
+            row |= {"kept": distance(real, kept), "all": float(np.mean(draws))}
+            row |= {"all_low": float(low), "all_high": float(high), "note": None}
+        rows.append(row)
+        yield Row(row)
+    return rows

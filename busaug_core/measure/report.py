@@ -1,0 +1,101 @@
+"""The tables and the plot of a measurement: JSON, CSV, Markdown and PNG."""
+
+import csv
+import json
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from busaug_core.measure.sets import ALL
+
+COLUMNS = ("variant", "class", "reference", "n", "metric", "value", "low", "high", "note")
+REAL = "real"
+PANELS = 4
+
+
+def write_report(folder: Path, summary: dict) -> None:
+    """Write `fid.json`, `fid.csv`, `fid.md` and `fid.png` from the rows of `compute_fid`."""
+    rows = summary["rows"]
+    (folder / "fid.json").write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    with (folder / "fid.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows)
+    lines = []
+    for split in dict.fromkeys(r["reference"] for r in rows):
+        for label in dict.fromkeys(r["class"] for r in rows if r["reference"] == split):
+            lines += [f"## Against {split}, {'all classes' if label == ALL else label}", ""]
+            lines += [*markdown([r for r in rows if (r["reference"], r["class"]) == (split, label)]), ""]
+    lines += [
+        f"Features of {summary['extractor']} ({summary['preprocessing']}; weights {summary['weights'][:16]}), seed "
+        f"{summary['seed']}. In brackets 95 % intervals. real: the floor, {summary['floor']}.",
+        "Research use only; no figure here says anything about patients.",
+    ]
+    (folder / "fid.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    plot_metrics(overall(summary), folder / "fid.png")
+
+
+def overall(summary: dict) -> list[dict]:
+    """The rows of all classes together against the reference that was asked for."""
+    return [r for r in summary["rows"] if r["class"] == ALL and r["reference"] == summary["reference"]]
+
+
+def markdown(rows: list[dict]) -> list[str]:
+    """A table with a line for each metric and a column for each variant; reasons below it."""
+    variants = _variants(rows)
+    cells = {(r["metric"], r["variant"]): _cell(r) for r in rows}
+    counts = {v: next(r["n"] for r in rows if r["variant"] == v) for v in variants}
+    lines = ["| metric | " + " | ".join(f"{v} (n = {counts[v]})" for v in variants) + " |"]
+    lines.append("|" + " --- |" * (len(variants) + 1))
+    for metric in dict.fromkeys(r["metric"] for r in rows):
+        lines.append(f"| {metric} | " + " | ".join(cells.get((metric, v), "") for v in variants) + " |")
+    notes = dict.fromkeys(f"{r['metric']}: {r['note']}" for r in rows if r.get("note"))
+    return [*lines, *([""] if notes else []), *(f"- {note}" for note in notes)]
+
+
+def plot_metrics(rows: list[dict], path: Path) -> None:
+    """Write a PNG with a panel for each metric: a dot with its interval for each variant, the floor as a band."""
+    metrics = [m for m in dict.fromkeys(r["metric"] for r in rows) if any(_drawn(r, m) for r in rows)]
+    variants = [v for v in _variants(rows) if v != REAL]
+    if not metrics:
+        return
+    columns = min(PANELS, len(metrics))
+    lines = -(-len(metrics) // columns)
+    figure = Figure(figsize=(2.6 * columns, (0.9 + 0.28 * len(variants)) * lines))
+    panels = figure.subplots(lines, columns, squeeze=False)
+    for panel in panels.flat[len(metrics) :]:
+        panel.axis("off")
+    for place, (panel, metric) in enumerate(zip(panels.flat, metrics, strict=False)):
+        for row in (r for r in rows if _drawn(r, metric)):
+            if row["variant"] == REAL:
+                panel.axvspan(row["low"] or row["value"], row["high"] or row["value"], color="0.85", linewidth=0)
+                panel.axvline(row["value"], color="0.55", linewidth=1)
+                continue
+            y = variants.index(row["variant"])
+            if row["low"] is not None:
+                panel.plot([row["low"], row["high"]], [y, y], color="#0072b2", linewidth=1.5)
+            panel.plot(row["value"], y, "o", color="#0072b2", markersize=4)
+        panel.set_title(metric, fontsize=9)
+        panel.set_yticks(range(len(variants)), variants if place % columns == 0 else [""] * len(variants), fontsize=8)
+        panel.set_ylim(len(variants) - 0.5, -0.5)
+        panel.tick_params(labelsize=8, length=2)
+        panel.spines[["top", "right"]].set_visible(False)
+    figure.tight_layout(pad=0.6)
+    figure.savefig(path, dpi=110)
+
+
+def _drawn(row: dict, metric: str) -> bool:
+    return row["metric"] == metric and row["value"] is not None and not metric.startswith("speckle")
+
+
+def _variants(rows: list[dict]) -> list[str]:
+    """The variants in the rows' order, the floor first."""
+    found = list(dict.fromkeys(r["variant"] for r in rows))
+    return sorted(found, key=lambda v: v != REAL)
+
+
+def _cell(row: dict) -> str:
+    if row["value"] is None:
+        return "–"
+    interval = "" if row["low"] is None else f" ({row['low']:.3g} to {row['high']:.3g})"
+    return f"{row['value']:.3g}{interval}"

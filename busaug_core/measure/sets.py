@@ -1,0 +1,96 @@
+"""Which images are compared with which, and what may not be compared."""
+
+import numpy as np
+
+from busaug_core.data.config import COPY, SCAN
+from busaug_core.data.records import Record, count_labels
+from busaug_core.data.similarity import SIDE, detail, nearest
+from busaug_core.errors import UserError
+from busaug_core.images import load_gray
+from busaug_core.parallel import in_order
+
+ALL = "all"
+
+
+def evaluation_sets(records: list[Record], variants: list[str] | None) -> dict[str, list[Record]]:
+    """The images tagged `evaluation`, by variant; balancing images never count.
+
+    Raises UserError where there is none, or a named variant has none.
+    """
+    sets: dict[str, list[Record]] = {}
+    for record in records:
+        if record.synthetic and "evaluation" in record.tags and (variants is None or record.variant in variants):
+            sets.setdefault(record.variant, []).append(record)
+    missing = sorted(set(variants or ()) - set(sets))
+    if missing:
+        raise UserError(f"Variant(s) {', '.join(missing)} have no evaluation set; run generate with mode 'evaluation'.")
+    if not sets:
+        raise UserError("There is no evaluation set to measure; run generate with mode 'evaluation' first.")
+    return sets
+
+
+def of_class(records: list[Record], label: str) -> list[Record]:
+    """The records of a class, or all of them for the label `all`."""
+    return [r for r in records if label in (ALL, r.label)]
+
+
+def matched(left: list[Record], right: list[Record], rng: np.random.Generator) -> tuple[list[Record], list[Record]]:
+    """Random subsets of two sets with equal class counts: of each class as many as both sides have."""
+    one, other = count_labels(left), count_labels(right)
+    wanted = {label: min(n, other.get(label, 0)) for label, n in one.items()}
+
+    def draw(side: list[Record]) -> list[Record]:
+        chosen = []
+        for label, n in wanted.items():
+            members = [r for r in side if r.label == label]
+            chosen += [members[i] for i in np.sort(rng.choice(len(members), n, replace=False))]
+        return chosen
+
+    return draw(left), draw(right)
+
+
+def refuse_shared_files(records: list[Record], hashes: list[str]) -> None:
+    """Raises UserError where a synthetic file has the bytes of a real one."""
+    real = {h: r.path for r, h in zip(records, hashes, strict=True) if not r.synthetic}
+    for record, key in zip(records, hashes, strict=True):
+        if record.synthetic and key in real:
+            raise UserError(
+                f"{record.path} is the same file as the real image {real[key]}; remove it before measuring."
+            )
+
+
+class NearestReal:
+    """The real image that each image is most like, cropped, shifted or mirrored perhaps.
+
+    Attributes:
+        likeness: float N, −1…1; see `busaug_core.data.similarity`
+        real: the N real records
+    """
+
+    def __init__(self, records: list[Record], references: list[Record], details: np.ndarray):
+        self.records = records
+        self.likeness, index = nearest(details_of(records), details)
+        self.real = [references[i] for i in index]
+
+    @property
+    def copies(self) -> list[int]:
+        """The places of the records that show the same picture as a real one."""
+        return [int(i) for i in np.flatnonzero(self.likeness >= COPY)]
+
+    @property
+    def near_copies(self) -> float:
+        """The share of records as like a real one as two frames of one scan are."""
+        return float((self.likeness > SCAN).mean())
+
+    def refuse_copies(self) -> None:
+        """Raises UserError where a record shows the same picture as a real one."""
+        for i in self.copies:
+            raise UserError(
+                f"{self.records[i].path} is a near-copy of the real image {self.real[i].path} (likeness "
+                f"{self.likeness[i]:.2f}); remove it, or set on_copies to 'leave_out'."
+            )
+
+
+def details_of(records: list[Record]) -> np.ndarray:
+    """What images are compared by, float32 N×64×64; see `busaug_core.data.similarity.detail`."""
+    return np.stack(list(in_order(lambda r: detail(load_gray(r.path, SIDE)), records)))

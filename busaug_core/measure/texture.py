@@ -1,0 +1,59 @@
+"""Speckle and burnt-in marks of each variant beside the real reference, as rows of the table and one plot."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from busaug_core.data.annotations import annotation_score
+from busaug_core.data.records import Record
+from busaug_core.events import Event, Progress
+from busaug_core.images import load_gray
+from busaug_core.measure.sets import ALL
+from busaug_core.measure.speckle import compare, plot_spectra, speckle_statistics, spectrum
+from busaug_core.parallel import in_order
+
+FILE = "spectra.png"
+MARKS = "share of images with burnt-in marks"
+
+
+def texture_rows(
+    reference: list[Record], variants: dict[str, list[Record]], split: str, folder: Path
+) -> Iterator[Event]:
+    """Yield progress and write the plot; returns the rows.
+
+    All images are brought to the synthetic ones' size. A `speckle` row holds the standardised difference of a
+    figure (Cohen's d) from the reference, whose own row would be 0 and is left out.
+    """
+    with Image.open(next(r.path for members in variants.values() for r in members)) as image:
+        side = min(image.size)
+    spectra, statistics, rows = {}, {}, []
+    sets = {"real": reference, **variants}
+    for done, (name, members) in enumerate(sets.items(), 1):
+        images = np.stack(list(in_order(lambda r: load_gray(r.path, side), members)))
+        statistics[name] = speckle_statistics(images)
+        spectra[name] = spectrum(images)
+        marks = float(np.mean([annotation_score(Image.fromarray(image)) >= 1 for image in images]))
+        rows.append(_row(name, split, len(members), MARKS, marks))
+        yield Progress(done, len(sets), "Measuring the speckle")
+    for name in variants:
+        for figure, found in compare(statistics["real"], statistics[name]).items():
+            note = None if found.d is not None else "neither side varies, or too few images have this figure"
+            row = _row(name, split, min(found.n), f"speckle {figure} (Cohen's d)", found.d, found.low, found.high)
+            rows.append({**row, "note": note})
+    plot_spectra(spectra, folder / FILE)
+    return rows
+
+
+def _row(
+    variant: str,
+    split: str,
+    n: int,
+    metric: str,
+    value: float | None,
+    low: float | None = None,
+    high: float | None = None,
+) -> dict:
+    numbers = {"value": value, "low": low, "high": high, "note": None}
+    return {"variant": variant, "class": ALL, "reference": split, "n": n, "metric": metric, **numbers}

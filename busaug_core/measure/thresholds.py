@@ -1,0 +1,49 @@
+"""Which synthetic images miss a threshold of their scores; needs no torch, so that a form can count as one types."""
+
+from collections import Counter
+
+from busaug_core.data.records import Record
+from busaug_core.errors import UserError
+from busaug_core.measure.config import FilterSynthetic
+
+LIMITS = {
+    "class_probability": "min_class_probability",
+    "copy_ratio": "min_copy_ratio",
+    "realism": "min_realism",
+    "fid_influence": "max_fid_influence",
+}
+"""The scores that have a threshold, and the field that sets it."""
+
+
+def chosen(records: list[Record], config: FilterSynthetic) -> list[Record]:
+    """The synthetic records of the config's variants.
+
+    Raises UserError where there is none, or one lacks the scores that the thresholds need.
+    """
+    found = [r for r in records if r.synthetic and (config.variants is None or r.variant in config.variants)]
+    if not found:
+        raise UserError("There is no synthetic image to filter; generate some first.")
+    asked = config.class_consistent or any(getattr(config, limit) is not None for limit in LIMITS.values())
+    without = [r for r in found if asked and not r.scores]
+    if without:
+        raise UserError(f"{len(without)} images have no scores ({without[0].path}); run score_synthetic first.")
+    return found
+
+
+def misses(record: Record, config: FilterSynthetic) -> bool:
+    """Whether a record misses one of the thresholds; a score that it lacks is no reason to reject it."""
+    scores = record.scores or {}
+    if config.class_consistent and scores.get("class_consistent") is False:
+        return True
+    for score, limit in LIMITS.items():
+        value, bound = scores.get(score), getattr(config, limit)
+        if value is not None and bound is not None and (value < bound if limit.startswith("min") else value > bound):
+            return True
+    return False
+
+
+def count(records: list[Record], config: FilterSynthetic) -> list[dict]:
+    """Images kept and rejected by variant and class, one row for each."""
+    found = Counter((r.variant, r.label, misses(r, config)) for r in records)
+    groups = sorted({(variant, label) for variant, label, _ in found})
+    return [{"variant": v, "class": c, "kept": found[v, c, False], "rejected": found[v, c, True]} for v, c in groups]

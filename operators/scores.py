@@ -1,0 +1,119 @@
+"""Operators that score synthetic samples and reject those that miss a threshold."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import fiftyone as fo
+from fiftyone import ViewField as F
+from fiftyone.operators import types
+from fiftyone.operators.executor import ExecutionContext
+
+from busaug_core.errors import UserError
+from busaug_core.job import Run
+from busaug_core.measure.thresholds import chosen, count
+
+from . import runs
+from .form import Suggestions
+from .job_operator import JobOperator
+from .measure import Measurement
+from .samples import declare_fields, read_samples
+from .suggestions import variants_of
+
+COPIES = "likeliest copies"
+KEPT = "kept synthetic"
+PAIRS = 20
+
+
+class ScoreSynthetic(Measurement):
+    """Writes each synthetic sample's scores, and a view of the likeliest copies beside their nearest real scan."""
+
+    job_name = "score_synthetic"
+    label = "score synthetic"
+    icon = "grade"
+    main_fields = ("classifier", "extractor", "variants", "reference")
+
+    def suggest(self, dataset: fo.Dataset) -> Suggestions:
+        suggestions = super().suggest(dataset)
+        keys = runs.finished_runs(dataset.name, "train_classifier")
+        suggestions.choices["classifier"] = keys
+        suggestions.defaults |= {"classifier": keys[0]} if keys else {}
+        return suggestions
+
+    def write(self, ctx: ExecutionContext, dataset: fo.Dataset, run: Run) -> None:
+        declare_fields(dataset)
+        ids = dict(zip(*dataset.values(["filepath", "id"]), strict=True))
+        with (run.folder / "scores.jsonl").open(encoding="utf-8") as lines:
+            rows = [row for row in map(json.loads, lines) if row["path"] in ids]
+        documents, pairs = {}, []
+        for row in sorted(rows, key=lambda r: r["copy_ratio"]):
+            path, nearest = row.pop("path"), ids.get(row.pop("nearest_real_path"))
+            known = {k: v for k, v in row.items() if v is not None}
+            documents[path] = fo.DynamicEmbeddedDocument(nearest_real_id=nearest, **known)
+            pairs += [ids[path], nearest] if nearest else []
+        dataset.set_values("scores", documents, key_field="filepath")
+        _save_view(
+            dataset,
+            COPIES,
+            dataset.select(list(dict.fromkeys(pairs[: 2 * PAIRS])), ordered=True),
+            "The synthetic images nearest to a training image, each followed by it",
+        )
+
+    def summarise(self, result: dict[str, Any]) -> str:
+        means = ", ".join(f"{r['variant']} {r['class_consistent']:.0%}" for r in result["means"])
+        return f"{result['n']} images; recognised as their class: {means}"
+
+
+class FilterSynthetic(JobOperator):
+    """Tags what misses a threshold as rejected and saves a view of what is kept."""
+
+    job_name = "filter_synthetic"
+    label = "filter synthetic"
+    icon = "filter_alt"
+    main_fields = (
+        "variants",
+        "class_consistent",
+        "min_class_probability",
+        "min_copy_ratio",
+        "min_realism",
+        "max_fid_influence",
+        "count",
+    )
+    default_target = "DATASET"
+
+    def suggest(self, dataset: fo.Dataset) -> Suggestions:
+        return Suggestions(choices={"variants": variants_of(dataset)})
+
+    def add_control(self, ctx: ExecutionContext, inputs: types.Object, name: str) -> None:
+        """A line for each variant of what would be kept at the thresholds so far."""
+        try:
+            config = self.config_class.parse(self._values(ctx.params))
+            synthetic = ctx.dataset.match(F("origin") == "synthetic")
+            rows = count(chosen(read_samples(synthetic), config), config)
+        except UserError as problem:
+            inputs.view(name, types.Notice(label=str(problem)))
+            return
+        for variant in dict.fromkeys(r["variant"] for r in rows):
+            of_variant = [r for r in rows if r["variant"] == variant]
+            counts = ", ".join(f"{r['class']} {r['kept']} of {r['kept'] + r['rejected']}" for r in of_variant)
+            inputs.view(f"{name}_{variant}", types.Notice(label=f"{variant} keeps {counts}"))
+
+    def write(self, ctx: ExecutionContext, dataset: fo.Dataset, run: Run) -> None:
+        tags = {r.path: r.tags for r in run.products}
+        present = set(dataset.values("filepath")) & tags.keys()
+        dataset.set_values("tags", {path: tags[path] for path in present}, key_field="filepath")
+        kept = dataset.match(F("origin") == "synthetic").match_tags("rejected", bool=False)
+        _save_view(dataset, KEPT, kept, "The synthetic images that no filter has rejected")
+
+    def show(self, ctx: ExecutionContext, dataset: fo.Dataset, result: dict[str, Any]) -> Iterator[Any]:
+        yield from super().show(ctx, dataset, result)
+        yield ctx.ops.set_view(view=dataset.load_saved_view(KEPT))
+
+    def summarise(self, result: dict[str, Any]) -> str:
+        kept, rejected = (sum(r[name] for r in result["counts"]) for name in ("kept", "rejected"))
+        return f"{kept} images kept, {rejected} rejected"
+
+
+def _save_view(dataset: fo.Dataset, name: str, view: fo.DatasetView, description: str) -> None:
+    """Save a view, in place of an earlier one of that name."""
+    dataset.save_view(name, view, description=description, overwrite=True)
