@@ -13,6 +13,9 @@ from busaug_core.events import Finished, Notice, Progress, Row
 from busaug_core.job import home, run_of
 from busaug_core.jobs import JOBS, job
 
+LOADS = ("load_busi", "load_external")
+"""The jobs that may make a dataset."""
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a job and print its result as JSON; returns the exit status."""
@@ -41,8 +44,10 @@ def _run(options: dict[str, Any]) -> dict[str, Any]:
     if data:
         # A later product of the same image, such as an audit's, takes the place of an earlier one.
         records = {record.path: record for place in data for record in _records(place, dataset)}
-    elif chosen.name == "load_busi":
-        dataset = values.get("dataset_name", config.model_fields["dataset_name"].default)
+    if chosen.name in LOADS:
+        dataset = values.get("dataset_name", config.model_fields["dataset_name"].default) or dataset
+        if dataset is None:
+            raise UserError("Name the new dataset by --dataset_name, or the one to add to by --dataset and --data.")
     result = {}
     for event in chosen.run(values, list(records.values()), dataset):
         match event:
@@ -98,10 +103,11 @@ def _parser() -> argparse.ArgumentParser:
             allow_abbrev=False,
         )
         if name != "load_busi":
-            sub.add_argument("--dataset", required=True, help="The dataset's name, a folder of the home.")
+            needed = name not in LOADS
+            sub.add_argument("--dataset", required=needed, help="The dataset's name, a folder of the home.")
             sub.add_argument(
                 "--data",
-                required=True,
+                required=needed,
                 nargs="+",
                 help="Where the images come from: runs of the dataset (load_busi, generate) or .jsonl files.",
             )

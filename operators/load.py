@@ -45,14 +45,18 @@ class Load(JobOperator):
 
     def store(self, ctx: ExecutionContext, dataset: fo.Dataset | None, run: Run) -> fo.Dataset:
         """Make the dataset, or add the run's images to the one at hand."""
-        if dataset is None and fo.dataset_exists(run.result["dataset"]):
-            dataset = fo.load_dataset(run.result["dataset"])
+        name = run.result["dataset"]
+        if dataset is None and fo.dataset_exists(name):
+            dataset = fo.load_dataset(name)
+            if not dataset.persistent:  # made by a load that was killed
+                dataset.delete()
+                dataset = None
         if dataset is not None:
             given = {r.path for r in run.records}
             declare_fields(dataset)
             insert_missing(dataset, (r for r in run.products if r.path not in given))
             return dataset
-        dataset = fo.Dataset(run.result["dataset"], persistent=True)
+        dataset = fo.Dataset(name)
         try:
             dataset.info[INFO] = {"loaded_from": str(run.folder)}
             dataset.save()
@@ -61,6 +65,7 @@ class Load(JobOperator):
             dataset.default_classes = sorted(run.result["counts"])
             dataset.save()
             tidy(dataset)
+            dataset.persistent = True
         except BaseException:
             dataset.delete()
             raise

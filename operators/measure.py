@@ -12,11 +12,10 @@ from fiftyone.operators.executor import ExecutionContext
 
 from busaug_core.job import Run
 
-from . import runs
 from .form import Suggestions
 from .job_operator import JobOperator
 from .samples import declare_fields
-from .suggestions import variants_of
+from .suggestions import real_classifiers, variants_of
 
 NEIGHBORS = 15
 EXTRACTORS = ("inception", "dinov2", "clip", "torchvision:resnet50")
@@ -28,7 +27,7 @@ class Measurement(JobOperator):
     main_fields = ("extractor", "variants", "reference")
 
     def suggest(self, dataset: fo.Dataset) -> Suggestions:
-        extractors = [*EXTRACTORS, *runs.finished_runs(dataset.name, "train_classifier")]
+        extractors = [*EXTRACTORS, *real_classifiers(dataset)]
         return Suggestions(choices={"extractor": extractors, "variants": variants_of(dataset)})
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import fiftyone as fo
+from fiftyone import ViewField as F
 from PIL import Image
 
 from busaug_core.data.records import Lesion, Record
@@ -136,7 +137,7 @@ def read_samples(view: fo.DatasetView | fo.Dataset) -> list[Record]:
     for i, label in enumerate(labels):
         values = {name: column[i] for name, column in columns.items()}
         origin = values["origin"] or "real"
-        documents = {n: values[n] and _known(values[n].to_dict()) for n in ("source", "synthesis", "scores")}
+        documents = {n: _plain(values[n]) for n in ("source", "synthesis", "scores")}
         records.append(
             Record(
                 values["filepath"],
@@ -157,12 +158,15 @@ def read_samples(view: fo.DatasetView | fo.Dataset) -> list[Record]:
 
 def insert_missing(dataset: fo.Dataset, records: Iterable[Record]) -> int:
     """Add a sample for each record whose file the dataset lacks; returns how many were added."""
-    present = set(dataset.values("filepath"))
-    missing = {r.path: r for r in records if r.path not in present}
-    added = list(missing.values())
-    for i in range(0, len(added), BATCH):
-        dataset.add_samples([make_sample(r) for r in added[i : i + BATCH]], progress=False)
-    return len(added)
+    waiting = list({r.path: r for r in records}.values())
+    added = 0
+    for i in range(0, len(waiting), BATCH):
+        batch = waiting[i : i + BATCH]
+        present = set(dataset.match(F("filepath").is_in([r.path for r in batch])).values("filepath"))
+        missing = [make_sample(r) for r in batch if r.path not in present]
+        dataset.add_samples(missing, progress=False)
+        added += len(missing)
+    return added
 
 
 def make_sample(record: Record) -> fo.Sample:
@@ -211,6 +215,11 @@ def _detection(lesion: Lesion, label: str, width: int, height: int) -> fo.Detect
         mask=lesion.mask,
         mask_file=lesion.path,
     )
+
+
+def _plain(value: Any) -> dict[str, Any] | None:
+    """A document as plain values; None for a field of that name that is no document of ours."""
+    return _known(value.to_dict()) if isinstance(value, fo.DynamicEmbeddedDocument) else None
 
 
 def _known(document: dict[str, Any]) -> dict[str, Any]:

@@ -13,12 +13,11 @@ from busaug_core.errors import UserError
 from busaug_core.job import Run
 from busaug_core.measure.thresholds import chosen, count
 
-from . import runs
 from .form import Suggestions
 from .job_operator import JobOperator
 from .measure import Measurement
 from .samples import declare_fields, read_samples
-from .suggestions import variants_of
+from .suggestions import real_classifiers, variants_of
 
 COPIES = "likeliest copies"
 KEPT = "kept synthetic"
@@ -35,7 +34,7 @@ class ScoreSynthetic(Measurement):
 
     def suggest(self, dataset: fo.Dataset) -> Suggestions:
         suggestions = super().suggest(dataset)
-        keys = runs.finished_runs(dataset.name, "train_classifier")
+        keys = real_classifiers(dataset)
         suggestions.choices["classifier"] = keys
         suggestions.defaults |= {"classifier": keys[0]} if keys else {}
         return suggestions
@@ -56,7 +55,7 @@ class ScoreSynthetic(Measurement):
             dataset,
             COPIES,
             dataset.select(list(dict.fromkeys(pairs[: 2 * PAIRS])), ordered=True),
-            "The synthetic images nearest to a training image, each followed by it",
+            "The synthetic images nearest to a training image, each before it; a scan comes once",
         )
 
     def summarise(self, result: dict[str, Any]) -> str:
@@ -88,7 +87,7 @@ class FilterSynthetic(JobOperator):
         """A line for each variant of what would be kept at the thresholds so far."""
         try:
             config = self.config_class.parse(self._values(ctx.params))
-            synthetic = ctx.dataset.match(F("origin") == "synthetic")
+            synthetic = ctx.target_view().match(F("origin") == "synthetic")
             rows = count(chosen(read_samples(synthetic), config), config)
         except UserError as problem:
             inputs.view(name, types.Notice(label=str(problem)))
@@ -99,9 +98,10 @@ class FilterSynthetic(JobOperator):
             inputs.view(f"{name}_{variant}", types.Notice(label=f"{variant} keeps {counts}"))
 
     def write(self, ctx: ExecutionContext, dataset: fo.Dataset, run: Run) -> None:
-        tags = {r.path: r.tags for r in run.products}
-        present = set(dataset.values("filepath")) & tags.keys()
-        dataset.set_values("tags", {path: tags[path] for path in present}, key_field="filepath")
+        rejected = {r.path for r in run.products if "rejected" in r.tags}
+        chosen = dataset.match(F("filepath").is_in([r.path for r in run.products]))
+        chosen.untag_samples("rejected")
+        chosen.match(F("filepath").is_in(list(rejected))).tag_samples("rejected")
         kept = dataset.match(F("origin") == "synthetic").match_tags("rejected", bool=False)
         _save_view(dataset, KEPT, kept, "The synthetic images that no filter has rejected")
 

@@ -3,6 +3,9 @@
 import fiftyone as fo
 
 from busaug_core.base.defaults import MINI, STABLE_DIFFUSION
+from busaug_core.job import Run, runs_folder
+
+from . import runs
 
 BASES = [MINI, STABLE_DIFFUSION]
 
@@ -12,3 +15,9 @@ def variants_of(dataset: fo.Dataset) -> list[str]:
     if dataset.get_field("variant") is None or dataset.get_field("origin") is None:
         return []
     return dataset.match({"origin": "synthetic"}).distinct("variant")
+
+
+def real_classifiers(dataset: fo.Dataset) -> list[str]:
+    """The keys of the dataset's finished classifiers that were trained on real images alone, newest first."""
+    keys = runs.finished_runs(dataset.name, "train_classifier")
+    return [key for key in keys if not Run(runs_folder(dataset.name) / key).config.get("include")]

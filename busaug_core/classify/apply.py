@@ -2,18 +2,21 @@
 
 import json
 from collections.abc import Iterator
+from itertools import islice
 
 import numpy as np
+import torch
 from scipy.special import softmax
 
 from busaug_core.classify.config import ApplyClassifier
 from busaug_core.classify.metrics import figures
-from busaug_core.classify.model import load_classifier, predict
+from busaug_core.classify.model import Classifier, load_classifier, predict
 from busaug_core.device import pick_device
 from busaug_core.errors import UserError
 from busaug_core.events import Event, Progress
-from busaug_core.images import load_batch
+from busaug_core.images import load_gray
 from busaug_core.job import Run
+from busaug_core.parallel import in_order
 
 FILE = "predictions.jsonl"
 
@@ -25,12 +28,7 @@ def apply_classifier(config: ApplyClassifier, run: Run) -> Iterator[Event]:
     records = run.records
     if not records:
         raise UserError("There is no sample to classify.")
-    logits = []
-    for i in range(0, len(records), config.batch_size):
-        images = load_batch([r.path for r in records[i : i + config.batch_size]], model.resolution)
-        logits.append(predict(model, images, config.batch_size, device))
-        yield Progress(min(i + config.batch_size, len(records)), len(records), "Classifying images")
-    logits = np.concatenate(logits)
+    logits = yield from predict_files(model, [r.path for r in records], config.batch_size, device)
     probabilities = softmax(logits, axis=1)
     with (run.folder / FILE).open("w", encoding="utf-8") as f:
         for record, row, probability in zip(records, logits, probabilities, strict=True):
@@ -54,3 +52,14 @@ def apply_classifier(config: ApplyClassifier, run: Run) -> Iterator[Event]:
             agreement.setdefault(record.variant, []).append(label == record.label)
     summary["recognised"] = {variant: float(np.mean(hits)) for variant, hits in sorted(agreement.items())}
     return summary
+
+
+def predict_files(model: Classifier, paths: list[str], batch_size: int, device: torch.device) -> Iterator[Event]:
+    """Yield progress; returns logits, float32 N × classes, of image files."""
+    logits = []
+    images = in_order(lambda path: load_gray(path, model.resolution), paths)
+    for done in range(0, len(paths), batch_size):
+        batch = np.stack(list(islice(images, batch_size)))
+        logits.append(predict(model, batch, batch_size, device))
+        yield Progress(done + len(batch), len(paths), "Classifying images")
+    return np.concatenate(logits)

@@ -11,8 +11,9 @@ from busaug_core.data.config import Audit
 from busaug_core.data.groups import find_groups
 from busaug_core.data.look import Look
 from busaug_core.data.records import Record, count_labels, write_records
+from busaug_core.data.splits import NAMES, leaked
 from busaug_core.errors import UserError
-from busaug_core.events import Event, Progress
+from busaug_core.events import Event, Notice, Progress
 from busaug_core.images import open_image
 from busaug_core.job import Run
 from busaug_core.parallel import in_order
@@ -31,6 +32,12 @@ def audit(config: Audit, run: Run) -> Iterator[Event]:
         raise UserError("There is no real or simulated sample to audit.")
     looks = yield from look_at(records)
     summary = yield from audit_records(records, looks, config)
+    splits = [next((tag for tag in r.tags if tag in NAMES), None) for r in records]
+    if leaks := leaked(splits, [r.split_group for r in records]):
+        yield Notice(
+            f"{leaks} held-out images have a copy, or another frame of their scan, in training; figures on them are "
+            "too good."
+        )
     write_records(run.folder / "products.jsonl", records)
     return summary
 

@@ -65,18 +65,19 @@ def list_meddap_kaggle(folder: Path) -> Listing:
 def list_udiat(folder: Path) -> Listing:
     """UDIAT: `original/000001.png`, `GT/000001.png`, and a table of numbers and classes."""
     root = _root(folder, "UDIAT", ("original", "GT"))
-    files = {path.stem.lstrip("0"): path for path in image_files(root / "original")}
+    files = {_number(path.stem): path for path in image_files(root / "original")}
+    table = _find_table(folder)
+    rows = _table(table)
+    columns = list(rows[0]) if rows else []
+    numbers = [c for c in columns if len({_number(r[c]) for r in rows} & files.keys()) == len(rows)]
+    classes = [c for c in columns if all(_class_name(r[c]) in CLASSES for r in rows)]
+    if len(numbers) != 1 or len(classes) != 1:
+        raise UserError(f"{table} needs one column with each image's number and one with its class; it has {columns}.")
     scans, problems = [], []
-    for row in _table(_find_table(folder)):
-        values = [value.strip() for value in row.values()]
-        labels = [v for v in values if _class_name(v) in CLASSES]
-        names = [v for v in values if Path(v).stem.lstrip("0") in files]
-        if len(labels) != 1 or not names:
-            problems.append(f"{_find_table(folder)} has a row without an image's number and one class: {values}.")
-            continue
-        image = files[Path(names[0]).stem.lstrip("0")]
+    for row in rows:
+        image = files[_number(row[numbers[0]])]
         masks = (root / "GT" / image.name,)
-        _add(scans, problems, image, labels[0], masks, None, _known(id=image.stem))
+        _add(scans, problems, image, row[classes[0]], masks, None, _known(id=image.stem))
     return scans, problems
 
 
@@ -159,6 +160,11 @@ def _class_name(name: str) -> str:
     lower = name.strip().lower()
     lower = ABBREVIATED.get(lower, lower)
     return lower if lower in CLASSES else name
+
+
+def _number(name: str) -> str:
+    """An image's number however it is written: 1, 000001, 000001.png."""
+    return Path(name.strip()).stem.lstrip("0")
 
 
 def _made_from(scan: Scan) -> Scan:

@@ -60,7 +60,7 @@ def _of_one_subject(records: list[Record]) -> np.ndarray:
     for i, record in enumerate(records):
         subject = (record.source or {}).get("subject")
         if subject is not None:
-            key = f"{record.source['set']}/{subject}"
+            key = f"{record.source.get('set')}/{subject}"
             if key in last:
                 pairs.append((last[key], i))
             last[key] = i

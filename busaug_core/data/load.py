@@ -44,21 +44,25 @@ def load_external(config: LoadExternal, run: Run) -> Iterator[Event]:
     kind = external.SETS[config.layout]
     folder = yield from open_source(config.source, run.folder / "source", kind.published)
     scans, problems = kind.list_scans(folder)
-    names = dict(pair.split("=", 1) for pair in config.rename)
-    scans = [_renamed(scan, names) for scan in scans]
+    present = [r for r in run.records if not r.synthetic and config.dataset_name is None]
+    known = {r.path for r in present}
+    if again := sum(str(scan.path) in known for scan in scans):
+        yield Notice(f"{again} files are in the dataset already and are left as they are.")
+    scans = _renamed([scan for scan in scans if str(scan.path) not in known], config.rename)
     tags = ["real", "external", config.layout]
     records, looks, skipped = yield from _read(scans, problems, config.on_error, tags)
     for record in records:
         record.source = {"set": config.layout, **record.source}
-    present = [r for r in run.records if not r.synthetic and config.dataset_name is None]
     looks += yield from look_at(present)
     found = yield from audit_records(records + present, looks, Audit())
-    yield from _assign_splits(records, config)
-    if known := _shared_groups(records, present):
+    groups = {r.split_group for r in present} - {None}
+    shared = [r for r in records if r.split_group in groups]
+    if shared:
         yield Notice(
-            f"{known} images of {config.layout} show a scan that the dataset holds already; they share its "
-            "split_group. Leave them out where the set is to test what was trained on the dataset."
+            f"{len(shared)} images of {config.layout} show a scan that the dataset holds already; they share its "
+            "split_group and get no split. Leave them out where the set is to test what was trained on the dataset."
         )
+    yield from _assign_splits([r for r in records if r.split_group not in groups], config)
     figures = dict(audit=found, skipped=skipped, licence=kind.licence)
     return (yield from _finish(records, records + present, config, run, **figures))
 
@@ -108,9 +112,20 @@ def _read_one(scan: Scan) -> tuple[Record, Look] | UserError:
 
 def _assign_splits(records: list[Record], config: Load) -> Iterator[Event]:
     """Tag each record with its split and fold."""
-    if config.split is None:
-        return
     by_group = config.split_by == "group"
+    if config.split is not None and records:
+        yield from _tag_splits(records, config, by_group)
+    if config.folds and records:
+        few = [c for c, n in count_labels(records).items() if n < config.folds]
+        able = yield from _able(records, few, config, "are in no fold")
+        groups = [r.split_group if by_group else None for r in able]
+        numbers = fold_numbers([r.label for r in able], groups, config.folds, config.seed)
+        for record, number in zip(able, numbers, strict=True):
+            if number is not None:
+                record.tags.append(f"fold_{number}")
+
+
+def _tag_splits(records: list[Record], config: Load, by_group: bool) -> Iterator[Event]:
     if config.split == FOLDERS:
         splits = [(r.source or {}).get("split") for r in records]
         if not all(splits):
@@ -128,14 +143,6 @@ def _assign_splits(records: list[Record], config: Load) -> Iterator[Event]:
         )
     for record, name in zip(records, splits, strict=True):
         record.tags.insert(0, name)
-    if config.folds:
-        few = [c for c, n in count_labels(records).items() if n < config.folds]
-        able = yield from _able(records, few, config, "are in no fold")
-        groups = [r.split_group if by_group else None for r in able]
-        numbers = fold_numbers([r.label for r in able], groups, config.folds, config.seed)
-        for record, number in zip(able, numbers, strict=True):
-            if number is not None:
-                record.tags.append(f"fold_{number}")
 
 
 def _able(records: list[Record], few: list[str], config: Load, fate: str) -> Iterator[Event]:
@@ -159,16 +166,14 @@ def _finish(records: list[Record], products: list[Record], config: Load, run: Ru
     }
 
 
-def _renamed(scan: Scan, names: dict[str, str]) -> Scan:
-    """The scan with its class under the project's name."""
-    label = names.get(scan.label, scan.label)
-    return replace(scan, label=label.lower() if label.lower() in CLASSES else label)
-
-
-def _shared_groups(records: list[Record], others: list[Record]) -> int:
-    """How many records share a group with one of the others."""
-    groups = {r.split_group for r in others} - {None}
-    return sum(r.split_group in groups for r in records)
+def _renamed(scans: list[Scan], rename: list[str]) -> list[Scan]:
+    """The scans with their classes under the project's names; raises UserError for a name that no class has."""
+    names = {old.strip().lower(): new.strip() for old, _, new in (pair.partition("=") for pair in rename)}
+    unknown = sorted(set(names) - {scan.label.lower() for scan in scans})
+    if unknown and scans:
+        found = ", ".join(sorted({scan.label for scan in scans}))
+        raise UserError(f"rename names {', '.join(unknown)}, but the classes are {found}.")
+    return [replace(scan, label=names.get(scan.label.lower(), scan.label)) for scan in scans]
 
 
 def _simulate(config: LoadBusi, folder: Path) -> Iterator[Event]:

@@ -77,7 +77,10 @@ class Record:
         values = json.loads(line)
         unknown = sorted(set(values) - known)
         if unknown:
-            raise UserError(f"A record has unknown fields {unknown}; known are {sorted(known)}.")
+            raise UserError(
+                f"A record has unknown fields {unknown}: another version of BUSAug wrote it. Delete that run's folder "
+                "to make it anew, or use that version."
+            )
         lesions = [Lesion(**lesion) for lesion in values.pop("lesions", [])]
         return cls(**values, lesions=lesions)
 

@@ -54,7 +54,9 @@ def read_scan(scan: Scan) -> tuple[Image.Image, list[Lesion]]:
 
 def read_mask(path: str | Path) -> np.ndarray:
     """A mask file as bool H×W; 1, 2, 3 and 4 channels are understood and alpha is no signal."""
-    image = without_palette(open_image(path))
+    image = open_image(path)
+    if not image.mode.startswith("I"):  # of 16 bits the low ones count too
+        image = without_palette(image)
     pixels = np.asarray(image)
     if image.mode in ("LA", "RGBA"):
         pixels = pixels[..., :-1]

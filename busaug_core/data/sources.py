@@ -7,6 +7,7 @@ import stat
 import urllib.error
 import urllib.request
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -87,8 +88,8 @@ def unpack(archive: Path, folder: Path) -> Iterator[Event]:
                 if n % 100 == 0 or n == len(entries):
                     yield Progress(n, len(entries), "Unpacking")
         partial.rename(folder)
-    except (zipfile.BadZipFile, EOFError, OSError) as error:
-        raise UserError(f"{archive} cannot be unpacked ({error}); fetch it again.") from None
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError) as error:
+        raise UserError(f"{archive} cannot be unpacked ({error}); fetch it again, or unpack it by hand.") from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return folder

@@ -107,10 +107,10 @@ def fold_numbers(labels: list[str], groups: list[str | None], folds: int, seed: 
     return numbers
 
 
-def leaked(splits: list[str], groups: list[str | None]) -> int:
-    """How many validation and test images have a group mate in training."""
+def leaked(splits: list[str | None], groups: list[str | None]) -> int:
+    """How many validation and test images have a group mate in training; images of no split count as neither."""
     trained = {g for s, g in zip(splits, groups, strict=True) if s == NAMES[0] and g is not None}
-    return sum(s != NAMES[0] and g in trained for s, g in zip(splits, groups, strict=True))
+    return sum(s in NAMES[1:] and g in trained for s, g in zip(splits, groups, strict=True))
 
 
 def _members(groups: list[str | None]) -> list[list[int]]:

@@ -1,6 +1,6 @@
 """All metrics between two sets of features, by the name that a table gives them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 
@@ -20,30 +20,31 @@ Outcome = Estimate | str
 """A metric's value with its interval, or the reason why there is none."""
 
 
-class Comparison:
-    """Compares two sets of features by the metrics that a config names."""
+def compare(
+    real: np.ndarray, synthetic: np.ndarray, groups: list[str], config: ComputeFid, frechet: str
+) -> dict[str, Outcome]:
+    """The outcome of each metric that the config names.
 
-    def __init__(self, config: ComputeFid, frechet: str):
-        self.config = config
-        self.frechet = frechet
-        """What a Fréchet distance in these features is called."""
-
-    def __call__(self, real: np.ndarray, synthetic: np.ndarray, groups: list[str]) -> Iterator[tuple[str, Outcome]]:
-        """Yield each metric's name and outcome for two N×D sets; `groups` say which rows belong together."""
-        asked = self.config.metrics
-        if "fid" in asked:
-            yield self.frechet, _tried(lambda: frechet_interval(real, synthetic))
-        if "fid_infinity" in asked:
-            yield f"{self.frechet}∞", _tried(lambda: frechet_at_infinity(real, synthetic, seed=self.config.seed))
-        if "kid" in asked:
-            options = (self.config.kid_subset_size, self.config.kid_subsets, self.config.seed)
-            yield "KID", _tried(lambda: kid(real, synthetic, *options))
-        if "prdc" in asked:
-            found = _tried(lambda: prdc(real, synthetic, self.config.neighbors))
-            for name in PRDC:
-                yield name, found if isinstance(found, str) else getattr(found, name)
-        if "detector" in asked:
-            yield DETECTOR, _tried(lambda: real_vs_synthetic_auc(real, synthetic, groups=groups, seed=self.config.seed))
+    Args:
+        real, synthetic: features, N×D and M×D
+        groups: which of the N + M rows belong together, the real ones first
+        config: the metrics and their settings
+        frechet: what a Fréchet distance in these features is called
+    """
+    found: dict[str, Outcome] = {}
+    asked, seed = config.metrics, config.seed
+    if "fid" in asked:
+        found[frechet] = _tried(lambda: frechet_interval(real, synthetic))
+    if "fid_infinity" in asked:
+        found[f"{frechet}∞"] = _tried(lambda: frechet_at_infinity(real, synthetic, seed=seed))
+    if "kid" in asked:
+        found["KID"] = _tried(lambda: kid(real, synthetic, config.kid_subset_size, config.kid_subsets, seed))
+    if "prdc" in asked:
+        overlap = _tried(lambda: prdc(real, synthetic, config.neighbors))
+        found |= {name: overlap if isinstance(overlap, str) else getattr(overlap, name) for name in PRDC}
+    if "detector" in asked:
+        found[DETECTOR] = _tried(lambda: real_vs_synthetic_auc(real, synthetic, groups=groups, seed=seed))
+    return found
 
 
 def _tried(metric: Callable[[], Outcome]) -> Outcome:

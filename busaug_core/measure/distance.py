@@ -1,8 +1,9 @@
 """The job `compute_fid`: how far each variant's evaluation set lies from real images, by several metrics.
 
-Every comparison is at equal class counts, and beside it stands the real-vs-real floor: what as many other
-real images, drawn from the other splits, give against the same reference. Where the features are those of a
-classifier that was trained on these others, the floor is too high if anything.
+All variants are compared at the same class counts, and beside them stands the real-vs-real floor: what as many
+real images of the other splits, none of a scan of the reference, give against it. Where the features are those of
+a classifier that was trained on these others, the floor is too high if anything. Intervals take images as
+independent, which frames of one scan are not quite.
 """
 
 from collections.abc import Iterator
@@ -10,11 +11,12 @@ from collections.abc import Iterator
 import numpy as np
 
 from busaug_core.data.records import Record, count_labels, of_split
+from busaug_core.data.splits import NAMES
 from busaug_core.device import pick_device
 from busaug_core.errors import UserError
 from busaug_core.events import Event, Notice, Progress, Row
 from busaug_core.job import Run
-from busaug_core.measure.comparison import Comparison, Outcome
+from busaug_core.measure.comparison import Outcome, compare
 from busaug_core.measure.config import ComputeFid
 from busaug_core.measure.estimate import Estimate
 from busaug_core.measure.extractors import make_extractor
@@ -23,9 +25,10 @@ from busaug_core.measure.report import write_report
 from busaug_core.measure.sets import (
     ALL,
     NearestReal,
+    common_counts,
     details_of,
+    draw,
     evaluation_sets,
-    matched,
     of_class,
     refuse_shared_files,
 )
@@ -60,37 +63,40 @@ def compute_fid(config: ComputeFid, run: Run) -> Iterator[Event]:
     refuse_shared_files(records, hashes)
     variants, copy_rows = yield from _without_copies(config, variants, references)
     of = {record.path: i for i, record in enumerate(records)}
-    compare = Comparison(config, extractor.metric)
-    compare_real = Comparison(_without_infinity(config), extractor.metric)
 
-    def sides(pair: tuple[list[Record], list[Record]]) -> tuple[np.ndarray, np.ndarray, list[str]]:
-        """The features of two sets, and which of their images belong together."""
+    def outcomes(pair: tuple[list[Record], list[Record]]) -> dict[str, Outcome]:
+        sides = (features[[of[r.path] for r in side]] for side in pair)
         groups = [r.split_group or r.pair or r.path for side in pair for r in side]
-        return *(features[[of[r.path] for r in side]] for side in pair), groups
+        return compare(*sides, groups, config, extractor.metric)
 
     rng = np.random.default_rng(config.seed)
     rows: list[dict] = []
     steps = [(split, label) for split, members in references.items() for label in [ALL, *count_labels(members)]]
     for done, (split, label) in enumerate(steps, 1):
         reference = of_class(references[split], label)
-        for variant, members in variants.items():
-            pair = matched(reference, of_class(members, label), rng)
-            if split == config.reference and len(pair[0]) < len(reference):
-                yield Notice(
-                    f"{variant}, {label}: compared at {len(pair[0])} of {len(reference)} images, class for class."
-                )
-            if pair[0]:
-                found = compare(*sides(pair))
-                rows += [_row(variant, label, split, len(pair[0]), metric, outcome) for metric, outcome in found]
-        others = [r for r in real if split not in r.tags]
-        draws = [matched(reference, others, rng) for _ in range(config.floor_draws)]
-        if draws[0][0]:
-            found = [dict(compare_real(*sides(pair))) for pair in draws]
-            rows += _floor_rows(label, split, len(draws[0][0]), found)
+        sides = {variant: of_class(members, label) for variant, members in variants.items()}
+        others = of_class(other_splits(real, references[split], split), label)
+        has_floor = count_labels(reference).keys() <= count_labels(others).keys()
+        counts = common_counts([reference, *sides.values(), *([others] if has_floor else [])])
+        n = sum(counts.values())
+        if split == config.reference and n < len(reference):
+            yield Notice(
+                f"{label}: compared at {n} of {len(reference)} images, as many of each class as all sets have."
+            )
+        if not n:
+            continue
+        one_reference = draw(reference, counts, rng)
+        drawn = {variant: draw(members, counts, rng) for variant, members in sides.items()}
+        for variant, members in drawn.items():
+            found = outcomes((one_reference, members))
+            rows += [_row(variant, label, split, n, metric, outcome) for metric, outcome in found.items()]
+        if has_floor:
+            pairs = [(draw(reference, counts, rng), draw(others, counts, rng)) for _ in range(config.floor_draws)]
+            rows += _floor_rows(label, split, n, [outcomes(pair) for pair in pairs])
+        if (split, label) == steps[0] and "speckle" in config.metrics:
+            rows += yield from texture_rows(one_reference, drawn, split, run.folder)
         yield Progress(done, len(steps), "Comparing the sets")
     rows += copy_rows
-    if "speckle" in config.metrics:
-        rows += yield from texture_rows(references[config.reference], variants, config.reference, run.folder)
     for row in rows:
         yield Row(row)
     summary = {
@@ -101,52 +107,54 @@ def compute_fid(config: ComputeFid, run: Run) -> Iterator[Event]:
         "weights": extractor.weights,
         "preprocessing": extractor.preprocessing,
         "seed": config.seed,
-        "floor": f"mean and 95 % range of {config.floor_draws} class-matched draws of other real images"
+        "floor": f"mean and range of {config.floor_draws} class-matched draws of real images of other splits"
         + extractor.caveat,
     }
     write_report(run.folder, summary)
     return summary
 
 
+def other_splits(real: list[Record], reference: list[Record], split: str) -> list[Record]:
+    """Real images of other splits that show no scan of the reference."""
+    groups = {r.split_group for r in reference} - {None}
+    return [r for r in real if split not in r.tags and set(NAMES) & set(r.tags) and r.split_group not in groups]
+
+
 def _without_copies(
     config: ComputeFid, variants: dict[str, list[Record]], references: dict[str, list[Record]]
 ) -> Iterator[Event]:
-    """The variants without near-copies of real images, and rows with the share of near-copies of training images."""
+    """The variants without near-copies of real images, and rows with the share of near-copies of training images.
+
+    Raises UserError where copies are refused, or nothing is left.
+    """
     on_a_side = [r for members in references.values() for r in members]
     details = details_of(on_a_side)
-    trained = len(references.get(TRAIN, []))
+    training = references.get(TRAIN, [])
     kept, rows = {}, []
     for variant, members in variants.items():
-        nearest = NearestReal(members, on_a_side, details)
+        own = details_of(members)
+        nearest = NearestReal(members, own, on_a_side, details)
         if config.on_copies == "refuse":
             nearest.refuse_copies()
         copies = set(nearest.copies)
         if copies:
             yield Notice(f"{variant}: {len(copies)} near-copies of real images are left out of the measurement.")
-        kept[variant] = [r for i, r in enumerate(members) if i not in copies]
-        if trained:
-            of_training = NearestReal(members, on_a_side[-trained:], details[-trained:])
+        if len(copies) < len(members):
+            kept[variant] = [r for i, r in enumerate(members) if i not in copies]
+        if training:
+            of_training = NearestReal(members, own, training, details[-len(training) :])
             rows.append(_row(variant, ALL, TRAIN, len(members), COPIES, of_training.near_copies))
-    if trained and config.reference != TRAIN:
-        reference = NearestReal(references[config.reference], on_a_side[-trained:], details[-trained:])
-        rows.append(_row(REAL, ALL, TRAIN, len(reference.records), COPIES, reference.near_copies))
+    if not kept:
+        raise UserError("All images of all evaluation sets are near-copies of real ones; there is nothing to measure.")
     return kept, rows
 
 
 def _floor_rows(label: str, split: str, n: int, draws: list[dict[str, Outcome]]) -> Iterator[dict]:
-    """The mean and the 95 % range of each metric over draws of real images against real images."""
-    for metric, first in draws[0].items():
-        if isinstance(first, str):
-            yield _row(REAL, label, split, n, metric, first)
-            continue
-        values = [draw[metric].value for draw in draws]
-        low, high = np.percentile(values, [2.5, 97.5])
-        yield _row(REAL, label, split, n, metric, Estimate(float(np.mean(values)), float(low), float(high)))
-
-
-def _without_infinity(config: ComputeFid) -> ComputeFid:
-    """The config for the floor: extrapolated to infinite N, it is nought."""
-    return config.model_copy(update={"metrics": [m for m in config.metrics if m != "fid_infinity"]})
+    """The mean and the range of each metric over draws of real images against real images."""
+    for metric in draws[0]:
+        values = [draw[metric].value for draw in draws if isinstance(draw[metric], Estimate)]
+        found = Estimate(float(np.mean(values)), min(values), max(values)) if values else draws[0][metric]
+        yield _row(REAL, label, split, n, metric, found)
 
 
 def _row(variant: str, label: str, reference: str, n: int, metric: str, outcome: Outcome | float) -> dict:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from busaug_core.data.records import Record, write_records
+from busaug_core.data.records import Record, of_split, write_records
 from busaug_core.device import pick_device
 from busaug_core.errors import UserError
 from busaug_core.events import Event, Row
@@ -14,6 +14,7 @@ from busaug_core.measure.extractors import make_extractor
 from busaug_core.measure.features import extract
 from busaug_core.measure.overlap import two_sample_accuracy
 from busaug_core.measure.prdc import prdc
+from busaug_core.measure.sets import matched
 
 FILE = "features.npy"
 
@@ -56,17 +57,17 @@ def selected(records: list[Record], variants: list[str] | None) -> list[Record]:
 
 
 def _overlap(records: list[Record], features: np.ndarray, config: ComputeEmbeddings, extractor: str) -> Iterator[dict]:
-    real = [i for i, r in enumerate(records) if config.reference in r.tags and not r.synthetic]
+    """Figures of each variant's evaluation set against the reference, at equal class counts."""
+    of = {record.path: i for i, record in enumerate(records)}
+    reference = of_split(records, config.reference)
     rng = np.random.default_rng(config.seed)
     for variant in sorted({r.variant for r in records if r.synthetic}):
-        members = [i for i, r in enumerate(records) if r.synthetic and r.variant == variant]
-        n = min(len(real), len(members))
-        row = {"variant": variant, "reference": config.reference, "extractor": extractor, "n": n}
-        if n < config.neighbors + 2:
-            yield {**row, "coverage": None, "two_sample_accuracy": None, "note": "too few images"}
+        real, own = matched(reference, [r for r in records if r.variant == variant and "evaluation" in r.tags], rng)
+        row = {"variant": variant, "reference": config.reference, "extractor": extractor, "n": len(own)}
+        if len(own) < config.neighbors + 2:
+            yield {**row, "coverage": None, "two_sample_accuracy": None, "note": "no evaluation set, or too few images"}
             continue
-        one = features[np.sort(rng.choice(real, n, replace=False))]
-        other = features[np.sort(rng.choice(members, n, replace=False))]
+        one, other = (features[[of[r.path] for r in side]] for side in (real, own))
         yield {
             **row,
             "coverage": prdc(one, other, config.neighbors).coverage.value,

@@ -6,9 +6,9 @@ import numpy as np
 
 from busaug_core.data.records import Record, of_split, write_records
 from busaug_core.device import pick_device
-from busaug_core.events import Event, Row
+from busaug_core.events import Event, Notice, Row
 from busaug_core.job import Run
-from busaug_core.measure.config import FilterSynthetic, ScoreSynthetic
+from busaug_core.measure.config import FilterSynthetic
 from busaug_core.measure.extractors import make_extractor
 from busaug_core.measure.features import extract
 from busaug_core.measure.fid import frechet_distance
@@ -42,12 +42,19 @@ def _distances(config: FilterSynthetic, run: Run, records: list[Record]) -> Iter
     keys = sorted({r.scores["run"] for r in records if r.scores})
     if not keys:
         return []
-    scored = ScoreSynthetic.parse({k: v for k, v in run.sibling(keys[-1]).config.items() if k != "job"})
-    reference = of_split(run.records, scored.reference)
-    extractor = make_extractor(scored.extractor, run, pick_device())
+    if len(keys) > 1 or run.sibling(keys[0]).state != "done":
+        yield Notice(
+            f"The images were scored by the run(s) {', '.join(keys)}; for Fréchet distances of what is kept there must "
+            "be one, of this dataset. Score all variants in one run."
+        )
+        return []
+    scored = run.sibling(keys[0]).config
+    reference = of_split(run.records, scored["reference"])
+    extractor = make_extractor(scored["extractor"], run, pick_device())
     everything = reference + [r for r in records if "evaluation" in r.tags]
-    features, _ = yield from extract(everything, extractor, run, scored.batch_size)
+    features, _ = yield from extract(everything, extractor, run, scored["batch_size"])
     of = {record.path: i for i, record in enumerate(everything)}
+    note = None if config.max_fid_influence is None else "the influence that was filtered by is on this very distance"
     rng = np.random.default_rng(config.seed)
 
     def distance(left: list[Record], right: list[Record]) -> float:
@@ -57,7 +64,7 @@ def _distances(config: FilterSynthetic, run: Run, records: list[Record]) -> Iter
     for variant in sorted({r.variant for r in everything if r.synthetic}):
         members = [r for r in everything if r.synthetic and r.variant == variant]
         real, kept = matched(reference, [r for r in members if REJECTED not in r.tags], rng)
-        row = {"variant": variant, "reference": scored.reference, "metric": extractor.metric, "n": len(kept)}
+        row = {"variant": variant, "reference": scored["reference"], "metric": extractor.metric, "n": len(kept)}
         if len(kept) < LEAST:
             row |= {"kept": None, "all": None, "all_low": None, "all_high": None}
             row["note"] = f"{len(kept)} images are too few to compare"
@@ -65,7 +72,7 @@ def _distances(config: FilterSynthetic, run: Run, records: list[Record]) -> Iter
             draws = [distance(real, matched(kept, members, rng)[1]) for _ in range(DRAWS)]
             low, high = np.percentile(draws, [2.5, 97.5])
             row |= {"kept": distance(real, kept), "all": float(np.mean(draws))}
-            row |= {"all_low": float(low), "all_high": float(high), "note": None}
+            row |= {"all_low": float(low), "all_high": float(high), "note": note}
         rows.append(row)
         yield Row(row)
     return rows

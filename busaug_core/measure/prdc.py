@@ -1,14 +1,12 @@
 """Precision and recall (Kynkäänniemi et al. 2019), density and coverage (Naeem et al. 2020)."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import sparse
 
 from busaug_core.measure.estimate import LEVEL, Estimate, around, feature_pair, jackknife_error, of_proportion
-
-BLOCK = 1024  # rows of a distance matrix that exist at one time
+from busaug_core.measure.neighbours import blocks, squared_distances
 
 
 @dataclass(frozen=True)
@@ -48,8 +46,8 @@ def prdc(real: np.ndarray, synthetic: np.ndarray, k: int = 5, level: float = LEV
     x, y = real - centre, synthetic - centre
     real_balls, synthetic_balls = _Balls(x, k), _Balls(y, k)
     parts = []
-    for rows in _blocks(n):
-        squares = _squares(x[rows], y)
+    for rows in blocks(n):
+        squares = squared_distances(x[rows], y)
         parts.append(real_balls.holding(squares, rows) + synthetic_balls.holding(squares.T))
     inside, beyond, *mirrored = zip(*parts, strict=True)
     inside, beyond = sparse.vstack(inside, "csr"), sparse.vstack(beyond, "csr")
@@ -81,8 +79,8 @@ class _Balls:
         n = len(samples)
         self.radii, self.wider = np.empty(n), np.empty(n)
         neighbours = np.empty((n, k), dtype=np.int64)
-        for rows in _blocks(n):
-            squares = _squares(samples[rows], samples)
+        for rows in blocks(n):
+            squares = squared_distances(samples[rows], samples)
             squares[np.arange(len(squares)), np.arange(n)[rows]] = np.inf
             nearest = np.argpartition(squares, k, axis=1)[:, : k + 1]
             nearest_squares = np.take_along_axis(squares, nearest, axis=1)
@@ -126,15 +124,3 @@ def _filled(inside: sparse.csr_array, beyond: sparse.csr_array, followers: spars
     without_ball = (filled.sum() - filled + followers @ would_fill) / (balls - 1)
     without_point = (filled.sum() - (counts == 1) @ inside) / balls
     return filled.mean(), jackknife_error(without_ball, without_point)
-
-
-def _blocks(n: int) -> Iterator[slice]:
-    return (slice(i, min(i + BLOCK, n)) for i in range(0, n, BLOCK))
-
-
-def _squares(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Squared distances, N×M; what cancels to rounding error is 0, so that equal rows are."""
-    norms = np.einsum("ij,ij->i", x, x)[:, None] + np.einsum("ij,ij->i", y, y)
-    squares = norms - 2 * x @ y.T
-    squares[squares < 1e-13 * norms] = 0
-    return squares

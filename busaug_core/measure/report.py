@@ -28,7 +28,8 @@ def write_report(folder: Path, summary: dict) -> None:
             lines += [*markdown([r for r in rows if (r["reference"], r["class"]) == (split, label)]), ""]
     lines += [
         f"Features of {summary['extractor']} ({summary['preprocessing']}; weights {summary['weights'][:16]}), seed "
-        f"{summary['seed']}. In brackets 95 % intervals. real: the floor, {summary['floor']}.",
+        f"{summary['seed']}. In brackets 95 % intervals that take images as independent. real: the floor, with the "
+        f"{summary['floor']}.",
         "Research use only; no figure here says anything about patients.",
     ]
     (folder / "fid.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -68,7 +69,8 @@ def plot_metrics(rows: list[dict], path: Path) -> None:
     for place, (panel, metric) in enumerate(zip(panels.flat, metrics, strict=False)):
         for row in (r for r in rows if _drawn(r, metric)):
             if row["variant"] == REAL:
-                panel.axvspan(row["low"] or row["value"], row["high"] or row["value"], color="0.85", linewidth=0)
+                if row["low"] is not None:
+                    panel.axvspan(row["low"], row["high"], color="0.85", linewidth=0)
                 panel.axvline(row["value"], color="0.55", linewidth=1)
                 continue
             y = variants.index(row["variant"])

@@ -5,29 +5,32 @@ training split, save for the influence on FID, which is taken against the held-o
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
-from scipy.spatial.distance import cdist
+import torch
 from scipy.special import softmax
 
-from busaug_core.classify.model import load_classifier, predict
+from busaug_core.classify.apply import predict_files
+from busaug_core.classify.model import Classifier, load_classifier
 from busaug_core.data.records import Record, of_split, write_records
 from busaug_core.device import pick_device
 from busaug_core.errors import UserError
 from busaug_core.events import Event, Notice, Progress
 from busaug_core.figures import pair_grid
-from busaug_core.images import load_batch
 from busaug_core.job import Run
 from busaug_core.measure.config import ScoreSynthetic
 from busaug_core.measure.embeddings import selected
 from busaug_core.measure.extractors import make_extractor
 from busaug_core.measure.features import extract
 from busaug_core.measure.influence import fid_influence, fid_influence_of_new
+from busaug_core.measure.neighbours import blocks, nearest, squared_distances
 from busaug_core.measure.sets import matched
 
 FILE = "scores.jsonl"
 PAIRS = 12
+TINY = 1e-30
+"""Squared distance that stands for none."""
 
 
 def score_synthetic(config: ScoreSynthetic, run: Run) -> Iterator[Event]:
@@ -35,8 +38,10 @@ def score_synthetic(config: ScoreSynthetic, run: Run) -> Iterator[Event]:
 
     `nearest_real_distance` is the Euclidean distance of features to the nearest training image or its mirror
     image (`nearest_real_path`); `copy_ratio` that distance over the median distance of training images to their
-    nearest in another group, so that 0 is a copy. `realism` is that of Kynkäänniemi et al. 2019, equation 4.
-    `fid_influence` is by how much the image raises its variant's Fréchet distance to the reference, exactly.
+    nearest in another group, mirrored or not, so that 0 is a copy. `realism` is that of Kynkäänniemi et al. 2019,
+    equation 4. `fid_influence` is by how much the image raises its variant's Fréchet distance, exactly: that of the
+    evaluation set to the reference for its own images, that to the training split for one more (a balancing
+    image, whose choice must not know the reference).
     """
     everything = selected(run.records, config.variants)
     synthetic = [r for r in everything if r.synthetic]
@@ -46,6 +51,7 @@ def score_synthetic(config: ScoreSynthetic, run: Run) -> Iterator[Event]:
     if len(training) <= config.neighbors or not reference:
         raise UserError(f"Scores need real images tagged 'train' (over {config.neighbors}) and '{config.reference}'.")
     device = pick_device()
+    classifier = load_judge(run, config.classifier, {r.label for r in synthetic}).to(device)
     extractor = make_extractor(config.extractor, run, device)
     records = synthetic + training + [r for r in reference if config.reference != "train"]
     features, _ = yield from extract(records, extractor, run, config.batch_size)
@@ -57,18 +63,16 @@ def score_synthetic(config: ScoreSynthetic, run: Run) -> Iterator[Event]:
     def rows(members: list[Record]) -> np.ndarray:
         return features[[of[r.path] for r in members]]
 
-    distances = cdist(rows(synthetic), np.concatenate([rows(training), mirrored]))
-    nearest = distances.argmin(1)
-    distance = distances[np.arange(len(synthetic)), nearest]
-    ratio = distance / typical_distance(rows(training), [r.split_group for r in training])
+    distance, place = nearest(rows(synthetic), np.concatenate([rows(training), mirrored]))
+    ratio = distance / typical_distance(rows(training), mirrored, [r.split_group for r in training])
     real = realism(rows(training), rows(synthetic), config.neighbors)
-    influence = yield from _influence(config, synthetic, reference, rows)
-    probabilities = yield from _class_probabilities(config, run, synthetic, device)
+    influence = yield from _influence(config, synthetic, reference, training, rows)
+    judged = yield from _class_probabilities(classifier, synthetic, config.batch_size, device)
     scores = [
         {
-            **probabilities[i],
+            **judged[i],
             "nearest_real_distance": float(distance[i]),
-            "nearest_real_path": training[nearest[i] % len(training)].path,
+            "nearest_real_path": training[place[i] % len(training)].path,
             "copy_ratio": float(ratio[i]),
             "realism": float(real[i]),
             "fid_influence": influence.get(record.path),
@@ -97,19 +101,23 @@ def score_synthetic(config: ScoreSynthetic, run: Run) -> Iterator[Event]:
     }
 
 
-def typical_distance(real: np.ndarray, groups: list[str | None]) -> float:
-    """The median distance of real images to their nearest outside their own group.
+def typical_distance(real: np.ndarray, mirrored: np.ndarray, groups: list[str | None]) -> float:
+    """The median distance of real images to their nearest outside their own group, as it is or mirrored.
 
     Args:
-        real: features, N×D
+        real, mirrored: features of the images and of their mirror images, N×D each
         groups: what ties images of one scan, None for an image of its own
 
     Raises UserError where all images are of one group.
     """
-    names = np.array([g if g is not None else f"#{i}" for i, g in enumerate(groups)])
-    distances = cdist(real, real)
-    distances[names[:, None] == names] = np.inf
-    median = float(np.median(distances.min(1)))
+    names = np.unique([g if g is not None else f"#{i}" for i, g in enumerate(groups)], return_inverse=True)[1]
+    others, of_group = np.concatenate([real, mirrored]).astype(np.float64), np.tile(names, 2)
+    least = np.empty(len(real))
+    for rows in blocks(len(real)):
+        found = squared_distances(real[rows].astype(np.float64), others)
+        found[names[rows, None] == of_group] = np.inf
+        least[rows] = np.sqrt(found.min(1))
+    median = float(np.median(least))
     if not np.isfinite(median) or median == 0:
         raise UserError("The training images are all of one group, or all alike; a copy ratio needs others.")
     return median
@@ -121,57 +129,74 @@ def realism(real: np.ndarray, synthetic: np.ndarray, k: int) -> np.ndarray:
     The radius reaches to the k-th nearest other real image; the half with the larger radii is left out
     (Kynkäänniemi et al. 2019, equation 4). Features are N×D and M×D, N over k.
     """
-    within = np.sort(cdist(real, real), axis=1)[:, k]
-    compact = within <= np.median(within)
-    between = cdist(synthetic, real[compact])
-    return (within[compact] / np.maximum(between, np.finfo(float).tiny)).max(1).clip(max=1e6)
+    real, synthetic = real.astype(np.float64), synthetic.astype(np.float64)
+    radii = np.concatenate(
+        [np.partition(squared_distances(real[rows], real), k, axis=1)[:, k] for rows in blocks(len(real))]
+    )
+    compact = radii <= np.median(radii)
+    found = [
+        (radii[compact] / np.maximum(squared_distances(synthetic[rows], real[compact]), TINY)).max(1)
+        for rows in blocks(len(synthetic))
+    ]
+    return np.sqrt(np.concatenate(found)).clip(max=1e6)
 
 
-def _influence(config: ScoreSynthetic, synthetic: list[Record], reference: list[Record], rows) -> Iterator[Event]:
-    """Each image's influence by its path: of an evaluation set's own as it is, of others as one more image."""
+def load_judge(run: Run, key: str, labels: set[str]) -> Classifier:
+    """The classifier of a run beside this one.
+
+    Raises UserError where it was trained with synthetic images or does not know a class.
+    """
+    model = load_classifier(run.sibling(key))
+    if run.sibling(key).config.get("include"):
+        raise UserError(
+            f"Classifier '{key}' was trained with synthetic images, which would flatter them; name one that was "
+            "trained on real images alone."
+        )
+    unknown = sorted(labels - set(model.classes))
+    if unknown:
+        raise UserError(f"Classifier '{key}' does not know the class(es) {', '.join(unknown)}.")
+    return model
+
+
+def _influence(
+    config: ScoreSynthetic,
+    synthetic: list[Record],
+    reference: list[Record],
+    training: list[Record],
+    rows: Callable[[list[Record]], np.ndarray],
+) -> Iterator[Event]:
+    """Each image's influence by its path."""
     rng = np.random.default_rng(config.seed)
     influence: dict[str, float] = {}
     variants = sorted({r.variant for r in synthetic})
     for done, variant in enumerate(variants, 1):
-        members = [r for r in synthetic if r.variant == variant]
-        real, own = matched(reference, [r for r in members if "evaluation" in r.tags], rng)
+        evaluation = [r for r in synthetic if r.variant == variant and "evaluation" in r.tags]
+        others = [r for r in synthetic if r.variant == variant and "evaluation" not in r.tags]
+        real, own = matched(reference, evaluation, rng)
         if len(own) < 3:
             yield Notice(f"{variant} has no evaluation set, so its images have no influence on a FID.")
             continue
         moved = fid_influence(rows(real), rows(own))[1]
         influence |= {r.path: float(value) for r, value in zip(own, moved, strict=True)}
-        others = [r for r in members if r.path not in influence]
-        if others:
+        real, own = matched(training, evaluation, rng)
+        if others and len(own) >= 3:
             added = fid_influence_of_new(rows(real), rows(own), rows(others))
             influence |= {r.path: float(value) for r, value in zip(others, added, strict=True)}
         yield Progress(done, len(variants), "Weighing each image's influence on FID")
     return influence
 
 
-def _class_probabilities(config: ScoreSynthetic, run: Run, synthetic: list[Record], device) -> Iterator[Event]:
-    """The probability of each image's own class, and whether it is the likeliest.
-
-    Raises UserError where the classifier was trained with synthetic images or does not know a class.
-    """
-    trained = run.sibling(config.classifier)
-    model = load_classifier(trained).to(device)
-    if trained.config.get("include"):
-        raise UserError(
-            f"Classifier '{config.classifier}' was trained with synthetic images, which would flatter them; name one "
-            "that was trained on real images alone."
-        )
-    unknown = sorted({r.label for r in synthetic} - set(model.classes))
-    if unknown:
-        raise UserError(f"Classifier '{config.classifier}' does not know the class(es) {', '.join(unknown)}.")
-    found = []
-    for i in range(0, len(synthetic), config.batch_size):
-        batch = synthetic[i : i + config.batch_size]
-        logits = predict(model, load_batch([r.path for r in batch], model.resolution), config.batch_size, device)
-        for record, row in zip(batch, softmax(logits, axis=1), strict=True):
-            own = model.classes.index(record.label)
-            found.append({"class_probability": float(row[own]), "class_consistent": bool(row.argmax() == own)})
-        yield Progress(min(i + config.batch_size, len(synthetic)), len(synthetic), "Classifying images")
-    return found
+def _class_probabilities(
+    classifier: Classifier, synthetic: list[Record], batch_size: int, device: torch.device
+) -> Iterator[Event]:
+    """The probability of each image's own class, and whether it is the likeliest."""
+    logits = yield from predict_files(classifier, [r.path for r in synthetic], batch_size, device)
+    own = [classifier.classes.index(r.label) for r in synthetic]
+    probabilities = softmax(logits, axis=1)[np.arange(len(own)), own]
+    return [
+        {"class_probability": float(p), "class_consistent": bool(row.argmax() == i)}
+        for p, row, i in zip(probabilities, logits, own, strict=True)
+    ]
 
 
 def _means(synthetic: list[Record], scores: list[dict]) -> list[dict]:

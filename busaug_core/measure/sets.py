@@ -34,19 +34,25 @@ def of_class(records: list[Record], label: str) -> list[Record]:
     return [r for r in records if label in (ALL, r.label)]
 
 
+def common_counts(sides: list[list[Record]]) -> dict[str, int]:
+    """Of each class of the first side, how many images every side has."""
+    counts = [count_labels(side) for side in sides]
+    return {label: min(of_side.get(label, 0) for of_side in counts) for label in counts[0]}
+
+
+def draw(side: list[Record], counts: dict[str, int], rng: np.random.Generator) -> list[Record]:
+    """So many random images of each class, in the side's order."""
+    chosen = []
+    for label, n in counts.items():
+        members = [r for r in side if r.label == label]
+        chosen += [members[i] for i in np.sort(rng.choice(len(members), n, replace=False))]
+    return chosen
+
+
 def matched(left: list[Record], right: list[Record], rng: np.random.Generator) -> tuple[list[Record], list[Record]]:
     """Random subsets of two sets with equal class counts: of each class as many as both sides have."""
-    one, other = count_labels(left), count_labels(right)
-    wanted = {label: min(n, other.get(label, 0)) for label, n in one.items()}
-
-    def draw(side: list[Record]) -> list[Record]:
-        chosen = []
-        for label, n in wanted.items():
-            members = [r for r in side if r.label == label]
-            chosen += [members[i] for i in np.sort(rng.choice(len(members), n, replace=False))]
-        return chosen
-
-    return draw(left), draw(right)
+    counts = common_counts([left, right])
+    return draw(left, counts, rng), draw(right, counts, rng)
 
 
 def refuse_shared_files(records: list[Record], hashes: list[str]) -> None:
@@ -67,9 +73,10 @@ class NearestReal:
         real: the N real records
     """
 
-    def __init__(self, records: list[Record], references: list[Record], details: np.ndarray):
+    def __init__(self, records: list[Record], details: np.ndarray, references: list[Record], others: np.ndarray):
+        """`details` and `others` are `details_of` the records and the references."""
         self.records = records
-        self.likeness, index = nearest(details_of(records), details)
+        self.likeness, index = nearest(details, others)
         self.real = [references[i] for i in index]
 
     @property
@@ -80,7 +87,7 @@ class NearestReal:
     @property
     def near_copies(self) -> float:
         """The share of records as like a real one as two frames of one scan are."""
-        return float((self.likeness > SCAN).mean())
+        return float((self.likeness >= SCAN).mean())
 
     def refuse_copies(self) -> None:
         """Raises UserError where a record shows the same picture as a real one."""

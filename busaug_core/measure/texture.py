@@ -21,7 +21,7 @@ MARKS = "share of images with burnt-in marks"
 def texture_rows(
     reference: list[Record], variants: dict[str, list[Record]], split: str, folder: Path
 ) -> Iterator[Event]:
-    """Yield progress and write the plot; returns the rows.
+    """Yield progress and write the plot; returns the rows. The sets are of equal class counts.
 
     All images are brought to the synthetic ones' size. A `speckle` row holds the standardised difference of a
     figure (Cohen's d) from the reference, whose own row would be 0 and is left out.

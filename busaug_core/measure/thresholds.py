@@ -20,6 +20,9 @@ def chosen(records: list[Record], config: FilterSynthetic) -> list[Record]:
 
     Raises UserError where there is none, or one lacks the scores that the thresholds need.
     """
+    missing = sorted(set(config.variants or ()) - {r.variant for r in records if r.synthetic})
+    if missing:
+        raise UserError(f"There is no synthetic image of variant(s) {', '.join(missing)}.")
     found = [r for r in records if r.synthetic and (config.variants is None or r.variant in config.variants)]
     if not found:
         raise UserError("There is no synthetic image to filter; generate some first.")

@@ -14,6 +14,7 @@ from busaug_core.data.look import Look
 from busaug_core.data.records import Record
 from busaug_core.data.similarity import SIDE, candidates, detail, likeness, outlines
 from busaug_core.errors import UserError
+from busaug_core.events import Notice
 from busaug_core.images import open_image
 from busaug_core.job import Run
 from busaug_core.jobs import job
@@ -89,6 +90,13 @@ def test_auditing_again_takes_back_tags_that_no_longer_apply(records):
         pass
     assert not any({"duplicate", "label_conflict"} & set(r.tags) or r.split_group for r in again)
     assert all(r.annotation_score is not None for r in again)
+
+
+def test_auditing_split_records_says_what_leaks(records, tmp_path):
+    Image.open(records[0].path).resize((80, 80)).save(tmp_path / "copy.png")
+    copy = Record(str(tmp_path / "copy.png"), records[0].label, tags=["train"])
+    events = list(job("audit").run({}, [*records, copy], "trial", tmp_path / "home"))
+    assert next(e.message for e in events if isinstance(e, Notice)).startswith("1 held-out images have a copy")
 
 
 def test_a_copy_is_of_the_same_scan():

@@ -130,6 +130,13 @@ def test_masks_of_any_channels_are_read_and_alpha_is_no_signal(tmp_path, mode):
     assert np.array_equal(read_mask(tmp_path / "mask.png"), mask > 0)
 
 
+def test_a_mask_of_16_bits_counts_from_1_on(tmp_path):
+    mask = np.zeros((20, 30), np.uint16)
+    mask[5:9, 4:10] = 1
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    assert np.array_equal(read_mask(tmp_path / "mask.png"), mask > 0)
+
+
 def test_the_job_yields_every_image_with_split_origin_and_lesions(copy, run_job, tmp_path):
     result = run_job("load_busi", source=str(copy), dataset_name="trial", run_key="load", split="50-50")
     assert result["counts"] == {"benign": 6, "malignant": 5, "normal": 4}

@@ -1,6 +1,7 @@
 """External sets: their layouts, what ties their images, and loading them beside a dataset."""
 
 import csv
+import json
 import shutil
 from pathlib import Path
 
@@ -216,6 +217,48 @@ def test_a_set_added_to_a_dataset_is_audited_with_it(records, tmp_path):
     assert products[str(known)].split_group == new["copy"].split_group
     assert products[str(known)].tags[:2] == records[0].tags[:2]
     assert not {"train", "val"} & set(new["copy"].tags)
+
+
+def test_a_set_split_into_a_dataset_leaves_copies_of_its_scans_without_a_split(records, tmp_path):
+    for n, r in enumerate(records):
+        (tmp_path / "set" / r.label).mkdir(parents=True, exist_ok=True)
+        Image.open(r.path).resize((90, 90)).save(tmp_path / "set" / r.label / f"copy{n}.png")
+        write_scan(tmp_path / "set" / r.label / f"new{n}.png", None, 300 + n, r.label)
+    values = dict(layout="folder", dataset_name=None, split="50-50", folds=2)
+    new = made(load(tmp_path / "set", tmp_path / "home", records, **values))
+    for r in new:
+        split = {"train", "val"} & set(r.tags)
+        assert bool(split) == Path(r.path).stem.startswith("new")
+
+
+def test_a_set_is_not_loaded_twice_into_a_dataset(records, tmp_path):
+    write_scan(tmp_path / "set/benign/new.png", None, 77)
+    first = made(load(tmp_path / "set", tmp_path / "home", records, layout="folder", dataset_name=None))
+    write_scan(tmp_path / "set/benign/newer.png", None, 78)
+    events = load(tmp_path / "set", tmp_path / "home", [*records, *first], layout="folder", dataset_name=None)
+    assert [Path(r.path).stem for r in made(events)] == ["newer"]
+    assert "1 files are in the dataset already" in notices(events)
+
+
+def test_folds_need_no_split(bus_bra, tmp_path):
+    records = made(load(bus_bra, tmp_path / "home", layout="bus_bra", folds=2))
+    assert all({"fold_1", "fold_2"} & set(r.tags) for r in records)
+
+
+def test_a_renaming_of_no_class_is_refused(bus_bra, tmp_path):
+    with pytest.raises(UserError, match="rename names cyst, but the classes are benign, malignant"):
+        load(bus_bra, tmp_path / "home", layout="bus_bra", rename=["Cyst=benign"])
+
+
+def test_the_command_line_loads_a_set_by_itself(bus_bra, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("BUSAUG_HOME", str(tmp_path / "home"))
+    from busaug_core.__main__ import main
+
+    command = ["load_external", "--layout", "bus_bra", "--source", str(bus_bra), "--dataset_name", "outside"]
+    assert main(command) == 0
+    assert json.loads(capsys.readouterr().out)["counts"] == {"benign": 4, "malignant": 4}
+    assert main(command[:-2]) == 2
+    assert "--dataset_name" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from busaug_core.figures import variant_grid
 from busaug_core.images import load_gray
 from busaug_core.job import Run
 from busaug_core.jobs import job
+from busaug_core.measure.distance import other_splits
 from busaug_core.measure.extractors import ClassifierFeatures
 from busaug_core.measure.fid import frechet_distance
 from busaug_core.measure.overlap import two_sample_accuracy
@@ -82,13 +83,14 @@ def test_a_resized_cropped_or_mirrored_copy_is_found_and_another_scan_is_not(rec
         image.save(tmp_path / f"{name}.png")
     found = [Record(str(tmp_path / f"{name}.png"), "benign") for name in copies]
     others = records[1:]
-    known = NearestReal(found, [*others, records[0]], details_of([*others, records[0]]))
+    own = details_of(found)
+    known = NearestReal(found, own, [*others, records[0]], details_of([*others, records[0]]))
     assert known.near_copies == 1
     assert all(r is records[0] for r in known.real)
     assert len(known.copies) >= 3
     with pytest.raises(UserError, match="resized.png is a near-copy of the real image"):
         known.refuse_copies()
-    unknown = NearestReal(found, others, details_of(others))
+    unknown = NearestReal(found, own, others, details_of(others))
     assert unknown.near_copies == 0
     unknown.refuse_copies()
 
@@ -142,7 +144,7 @@ def test_rows_hold_every_reference_class_and_variant_and_the_floor(records, home
     too_few = rows["val", "near", "normal", "precision"]
     assert too_few["value"] is None
     assert "at least" in too_few["note"]
-    assert not any(r["metric"].endswith("∞") and r["variant"] == "real" for r in result["rows"])
+    assert {r["metric"] for r in rows.values() if r["variant"] == "real"} >= {metric, f"{metric}∞", "KID", "recall"}
 
 
 def test_the_tables_and_plots_of_a_measurement_are_written(records, home, tmp_path):
@@ -210,6 +212,25 @@ def test_unequal_sets_are_compared_at_equal_class_counts_and_it_is_said(records,
     assert row["n"] == 5
 
 
+def test_all_variants_and_the_floor_are_compared_at_one_n(records, home, tmp_path):
+    sets = synthetic(records, tmp_path, "near", 2)[1:] + synthetic(records, tmp_path, "far", 90)
+    result = list(job("compute_fid").run(MEASURE, records + sets, "trial", home))[-1].result
+    rows = [r for r in result["rows"] if r["class"] == "all" and r["metric"] in ("KID", result["metric"])]
+    assert {r["variant"] for r in rows} == {"near", "far", "real"}
+    assert {r["n"] for r in rows} == {5}
+
+
+def test_the_floor_is_drawn_from_other_splits_and_other_scans(records):
+    reference = [replace(records[0], split_group="a", tags=["val"])]
+    real = [
+        *reference,
+        replace(records[1], split_group="a", tags=["train"]),
+        replace(records[2], split_group="b", tags=["train"]),
+        replace(records[3], tags=["external"]),
+    ]
+    assert other_splits(real, reference, "val") == [real[2]]
+
+
 def test_embeddings_come_in_the_records_order_and_are_computed_once(records, home, monkeypatch):
     events = list(job("compute_embeddings").run(dict(extractor="clf", run_key="emb"), records, "trial", home))
     stored = np.load(home / "trial/runs/emb/features.npy")
@@ -235,33 +256,6 @@ def test_fid_without_inception_weights_says_where_they_belong(records, home, tmp
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     with pytest.raises(MissingWeights, match="pt_inception-2015-12-05-6726825d.pth into"):
         list(job("compute_embeddings").run({}, records, "trial", home))
-
-
-def test_inception_features_equal_pytorch_fids_on_the_same_weights(records, home, tmp_path, monkeypatch):
-    """Random weights stand in for the published ones; the network and the file's place are the real ones."""
-    from pytorch_fid import inception
-
-    from busaug_core.measure.extractors import INCEPTION_FILE, Inception
-
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    torch.manual_seed(0)
-    with monkeypatch.context() as building:
-        building.setattr(inception, "load_state_dict_from_url", lambda *_, **__: {})
-        building.setattr(torch.nn.Module, "load_state_dict", lambda *_: None)
-        network = inception.fid_inception_v3()
-    for layer in network.modules():
-        if isinstance(layer, torch.nn.Conv2d):
-            torch.nn.init.kaiming_normal_(layer.weight)
-    folder = tmp_path / "hub/checkpoints"
-    folder.mkdir(parents=True)
-    torch.save(network.state_dict(), folder / INCEPTION_FILE)
-    images = np.stack([load_gray(r.path, 299) for r in records[:2]])
-    ours = Inception(torch.device("cpu"))(images)
-    with torch.no_grad():
-        batch = torch.from_numpy(images)[:, None].expand(-1, 3, -1, -1) / 255
-        theirs = inception.InceptionV3([3]).eval()(batch)[0].flatten(1).numpy()
-    assert ours.shape == (2, 2048)
-    assert np.allclose(ours, theirs, rtol=1e-4, atol=1e-6)
 
 
 def test_the_grid_shows_a_column_for_each_variant(records, tmp_path):

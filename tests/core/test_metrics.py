@@ -223,7 +223,7 @@ def test_prdcs_errors_are_those_of_brute_force(shift, monkeypatch):
 def test_prdc_does_not_depend_on_the_block(monkeypatch):
     one, other = features(100, 8, 1), features(120, 8, 2)
     whole = prdc(one, other)
-    monkeypatch.setattr("busaug_core.measure.prdc.BLOCK", 17)
+    monkeypatch.setattr("busaug_core.measure.neighbours.BLOCK", 17)
     assert prdc(one, other) == whole
 
 

@@ -1,6 +1,7 @@
 """Scores of single synthetic images, and filtering by them."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -96,10 +97,13 @@ def test_an_identical_image_has_a_copy_ratio_of_zero(records, synthetic, home, t
 
 def test_the_typical_distance_leaves_out_images_of_one_group():
     real = np.array([[0.0], [0.1], [5.0], [9.0]])
-    assert typical_distance(real, [None] * 4) == pytest.approx(np.median([0.1, 0.1, 4.0, 4.0]))
-    assert typical_distance(real, ["a", "a", None, None]) == pytest.approx(np.median([5.0, 4.9, 4.0, 4.0]))
+    far = real + 1000
+    assert typical_distance(real, far, [None] * 4) == pytest.approx(np.median([0.1, 0.1, 4.0, 4.0]))
+    assert typical_distance(real, far, ["a", "a", None, None]) == pytest.approx(np.median([5.0, 4.9, 4.0, 4.0]))
+    mirrored = np.array([[2.0], [3.1], [5.0], [9.0]])
+    assert typical_distance(real, mirrored, [None] * 4) == pytest.approx(np.median([0.1, 0.1, 1.9, 4.0]))
     with pytest.raises(UserError, match="all of one group"):
-        typical_distance(real, ["a"] * 4)
+        typical_distance(real, far, ["a"] * 4)
 
 
 def test_realism_is_at_least_one_just_within_the_compact_balls():
@@ -156,8 +160,7 @@ def test_each_threshold_rejects_what_misses_it(limits, missed):
 
 def test_filtering_tags_and_is_taken_back_without_thresholds(records, synthetic, home):
     scores, _ = score(records + synthetic, home)
-    for r in synthetic:
-        r.scores = {k: v for k, v in scores[Path(r.path).stem].items() if k != "path"}
+    synthetic = [replace(r, tags=[*r.tags], scores=scores[Path(r.path).stem]) for r in synthetic]
     limit = float(np.median([s["copy_ratio"] for s in scores.values()]))
     values = dict(min_copy_ratio=limit, run_key="filter")
     result = list(job("filter_synthetic").run(values, records + synthetic, "trial", home))[-1].result
@@ -171,11 +174,12 @@ def test_filtering_tags_and_is_taken_back_without_thresholds(records, synthetic,
     assert sum(row["rejected"] for row in back["counts"]) == 0
 
 
-def test_the_distance_of_what_is_kept_stands_beside_that_of_all(records, home, tmp_path, monkeypatch):
+def test_the_distance_of_what_is_kept_stands_beside_that_of_all(records, synthetic, home, tmp_path, monkeypatch):
     from busaug_core.measure import filtering
 
     monkeypatch.setattr(filtering, "LEAST", 3)
     made = []
+    score(records + synthetic, home)
     for i, reference in enumerate(of_split(records, "val") * 2):
         spoilt = i >= 6
         picture = simulate(reference.label, 850 + i, 64).image
@@ -191,7 +195,6 @@ def test_the_distance_of_what_is_kept_stands_beside_that_of_all(records, home, t
 
 
 def test_thresholds_without_scores_say_what_to_run(records, synthetic, home):
-    for r in synthetic:
-        r.scores = None
+    unscored = [replace(r, scores=None) for r in synthetic]
     with pytest.raises(UserError, match="8 images have no scores.*score_synthetic"):
-        list(job("filter_synthetic").run(dict(min_realism=1.0), records + synthetic, "trial", home))
+        list(job("filter_synthetic").run(dict(min_realism=1.0), records + unscored, "trial", home))

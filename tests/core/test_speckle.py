@@ -109,7 +109,7 @@ def test_blur_and_noise_move_the_figures_their_own_way(scans, changed):
     by_blur, by_noise = (compare(real, speckle_statistics(images)) for images in changed)
     for name, up in (("lateral_width", 1), ("glcm_homogeneity", 1), ("glcm_contrast", -1), ("snr", 1)):
         assert up * by_blur[name].d > 0 > up * by_noise[name].d
-    assert by_blur["glcm_homogeneity"].p < 0.01 and abs(by_blur["mean"].d) < 0.1
+    assert by_blur["glcm_homogeneity"].low > 0 and abs(by_blur["mean"].d) < 0.1
     high = [spectrum(images)[1][:, -1].mean() for images in (blurred, scans, noised)]
     assert high == sorted(high)
 

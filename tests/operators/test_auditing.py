@@ -10,7 +10,7 @@ import pytest
 @pytest.fixture
 def copied(call, loaded, tmp_path):
     """The loaded dataset with a copy of one scan under another class and a tag of the user's own."""
-    dataset = loaded.clone("copied")
+    dataset = loaded.match({"origin": "simulated"}).clone("copied")
     original = dataset.match({"ground_truth.label": "benign"}).first()
     original.tags.append("mine")
     original.save()

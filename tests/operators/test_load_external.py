@@ -33,7 +33,7 @@ def test_a_set_becomes_a_dataset_of_its_own(call, folder):
 
 
 def test_a_set_joins_the_dataset_at_hand_and_its_copies_are_found(call, loaded, folder):
-    dataset = loaded.clone("joined")
+    dataset = loaded.match({"origin": "simulated"}).clone("joined")
     known = dataset.match_tags("val").first()
     shutil.copy(known.filepath, folder / "benign" / "copy.png")
     before = dataset.count_sample_tags()

@@ -45,9 +45,9 @@ class Inception(Extractor):
                 f"{path} holds other layers than pytorch-fid's Inception ({str(error).splitlines()[0]})."
             ) from None
         self.name = INCEPTION if width == 2048 else f"{INCEPTION}_{width}"
-        self.metric = "FID" if width == 2048 else f"FID ({width} features)"
         self.weights = content_hash(path)
-        self.caveat = "" if self.weights.startswith(PUBLISHED) else "; the weights are not those of published FIDs"
+        name = "FID" if self.weights.startswith(PUBLISHED) else "FD (Inception, other weights)"
+        self.metric = name if width == 2048 else f"{name} ({width} features)"
         self.device = device
 
     def features(self, images: Tensor) -> Tensor:
