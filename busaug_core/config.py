@@ -60,6 +60,10 @@ def _explain(error: ValidationError, config: type[JobConfig]) -> str:
         if problem["type"] == "extra_forbidden":
             known = ", ".join(sorted(config.model_fields))
             lines.append(f"'{name}' is not a field of this job; its fields are {known}.")
+        elif problem["type"] == "missing":
+            help_text = config.model_fields[name].description or ""
+            lines.append(f"'{name}' is required: {help_text[:1].lower()}{help_text[1:]}")
         else:
-            lines.append(f"'{name}': {problem['msg']} (found {problem['input']!r}).")
+            found = f" (found {problem['input']!r})" if problem["loc"] else ""
+            lines.append(f"'{name}': {problem['msg'].removeprefix('Value error, ')}{found}.")
     return "\n".join(lines)

@@ -47,7 +47,7 @@ class ApplyClassifier(JobOperator):
         return Suggestions(choices={"classifier": keys}, defaults={"classifier": keys[0]} if keys else {})
 
     def write(self, ctx: ExecutionContext, dataset: fo.Dataset, run: Run) -> None:
-        key, split = run.config["classifier"], run.config["evaluate_on"]
+        key, split = run.result["classifier"], run.config["evaluate_on"]
         field = f"predictions_{key}"
         if dataset.get_field(field) is None:
             dataset.add_sample_field(
@@ -61,9 +61,9 @@ class ApplyClassifier(JobOperator):
         dataset.set_values(field, {path: predictions[path] for path in present}, key_field="filepath")
         held_out = dataset.match_tags(split).match((F("origin") != "synthetic") & (F(field) != None))  # noqa: E711
         eval_key = f"eval_{key}"
-        if dataset.has_evaluation(eval_key):
-            dataset.delete_evaluation(eval_key)
-        if len(held_out):
+        if run.result.get("metrics"):
+            if dataset.has_evaluation(eval_key):
+                dataset.delete_evaluation(eval_key)
             options = dict(gt_field="ground_truth", classes=run.result["classes"], progress=False)
             held_out.evaluate_classifications(field, eval_key=eval_key, **options)
 

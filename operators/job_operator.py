@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Protocol
 
 import fiftyone as fo
 import fiftyone.operators as foo
+from fiftyone.core.collections import SampleCollection
 from fiftyone.operators import types
 from fiftyone.operators.executor import ExecutionContext, Executor
 
@@ -81,7 +82,7 @@ class JobOperator(foo.Operator):
     def dataset_name(self, ctx: ExecutionContext, values: dict[str, Any]) -> str:
         """The dataset whose folder holds the run."""
         if ctx.dataset_name is None:
-            raise UserError(f"{self.job_name} works on a dataset; open or pass one.")
+            raise UserError(f"{self.job_name} works on a dataset; open or pass one (or name a new one to load).")
         return ctx.dataset.name
 
     def open_dataset(self, ctx: ExecutionContext, values: dict[str, Any]) -> fo.Dataset | None:
@@ -214,6 +215,8 @@ class JobOperator(foo.Operator):
         was_done = run.state == "done"
         given = dataset is not None and run.state == "new"
         records = read_samples(self.samples(ctx, dataset)) if given else []
+        if dataset is not None and run.state != "new":
+            runs.refuse_other_images(run, dataset)
         reporter = Reporter(ctx, self.label)
         watcher = self.watch(ctx, dataset) if dataset is not None else None
         registered = was_done
@@ -259,6 +262,8 @@ class JobOperator(foo.Operator):
 def _request(samples: fo.Dataset | fo.DatasetView | None, config: dict[str, Any]) -> dict[str, Any]:
     if samples is None:
         return {"dataset_name": None, "view": None, "params": dict(config)}
+    if not isinstance(samples, SampleCollection):
+        raise UserError(f"{samples!r} is neither a dataset nor a view; open it by fo.load_dataset first.")
     view = samples.view() if isinstance(samples, fo.Dataset) else samples
     return {
         "dataset_name": view._root_dataset.name,

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import fiftyone as fo
@@ -49,7 +50,7 @@ class ComputeEmbeddings(Measurement):
         ids = dict(zip(*dataset.values(["filepath", "id"]), strict=True))
         rows = [(ids[r.path], i) for i, r in enumerate(run.products) if r.path in ids]
         dataset.set_values(field, {id_: features[i] for id_, i in rows}, key_field="id")
-        _add_umap(dataset, [id_ for id_, _ in rows], field, run.config["seed"])
+        _add_umap(dataset, field, run.config["seed"])
 
     def summarise(self, result: dict[str, Any]) -> str:
         return f"{result['field']}, and its UMAP in the Embeddings panel"
@@ -79,9 +80,9 @@ class ComputeFid(Measurement):
         """Run the job as every operator does, and print its table over all classes."""
         result = super().__call__(*args, **config)
         if result["state"] == "done":
-            from busaug_core.measure.report import markdown, overall
+            from busaug_core.measure.report import brief
 
-            print("\n".join(markdown(overall(result))), flush=True)
+            print("\n".join(brief(result, Path(result["folder"]))), flush=True)
         return result
 
     def show(self, ctx: ExecutionContext, dataset: fo.Dataset, result: dict[str, Any]) -> Iterator[Any]:
@@ -152,23 +153,24 @@ def _short(value: Any) -> Any:
     return f"{value:.4g}" if isinstance(value, float) else value
 
 
-def _add_umap(dataset: fo.Dataset, ids: list[str], field: str, seed: int) -> None:
-    """A UMAP of a vector field as a brain run of the dataset; fewer than five samples have none."""
+def _add_umap(dataset: fo.Dataset, field: str, seed: int) -> None:
+    """A UMAP of all vectors of a field as a brain run of the dataset; fewer than five samples have none."""
     import fiftyone.brain as fob
 
     key = field.replace("features_", "umap_", 1)
+    view = dataset.exists(field)
     if dataset.has_brain_run(key):
         dataset.delete_brain_run(key)
-    if len(ids) < 5:
+    if len(view) < 5:
         return
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="n_jobs value 1 overridden")
         fob.compute_visualization(
-            dataset.select(ids, ordered=True),
+            view,
             embeddings=field,
             method="umap",
             brain_key=key,
             seed=seed,
             verbose=False,
-            n_neighbors=min(NEIGHBORS, len(ids) - 2),
+            n_neighbors=min(NEIGHBORS, len(view) - 2),
         )

@@ -9,7 +9,9 @@ import fiftyone as fo
 from fiftyone.operators.delegated import DelegatedOperationService
 from fiftyone.operators.executor import ExecutionContext
 
-from busaug_core.job import make_folder, new_key, runs_folder
+from busaug_core.data.splits import NAMES
+from busaug_core.errors import UserError
+from busaug_core.job import Run, make_folder, new_key, runs_folder
 
 METHOD = "busaug/"
 
@@ -45,6 +47,23 @@ def finished_runs(dataset: str, job: str) -> list[str]:
         if config.get("job") == job and state.get("state") == "done":
             found.append((folder.stat().st_mtime, folder.name))
     return [name for _, name in sorted(found, reverse=True)]
+
+
+def refuse_other_images(run: Run, dataset: fo.Dataset) -> None:
+    """Raises UserError where a run was given real images that the dataset lacks, or has in other splits.
+
+    So it is with the runs of a dataset that was deleted and loaded anew under its name.
+    """
+    present = dict(zip(*dataset.values(["filepath", "tags"]), strict=True))
+    given = [r for r in run.records if not r.synthetic]
+    known = [r for r in given if r.path in present]
+    moved = [r for r in known if {*r.tags} & {*NAMES} != {*present[r.path]} & {*NAMES}]
+    if moved or (given and not known):
+        what = f"{len(moved)} images lie in other splits now" if moved else "the dataset holds none of its images"
+        raise UserError(
+            f"Run '{run.key}' was made from other data ({what}): perhaps of a deleted dataset of this name. Choose "
+            f"another run_key, or delete {run.folder}."
+        )
 
 
 def is_mirrored(dataset: fo.Dataset, key: str) -> bool:

@@ -129,7 +129,10 @@ def read_samples(view: fo.DatasetView | fo.Dataset) -> list[Record]:
     labels = view.values("ground_truth.label") if "ground_truth" in schema else [None] * len(view)
     missing = [path for path, label in zip(columns["filepath"], labels, strict=True) if not label]
     if missing:
-        raise UserError(f"{len(missing)} samples have no class in the field ground_truth ({missing[0]}).")
+        raise UserError(
+            f"{len(missing)} samples have no class in the field ground_truth ({missing[0]}); give each a "
+            "fo.Classification there, or work on a view without them."
+        )
     masks = [None] * len(labels)
     if view.get_field("lesions.detections.mask_file") is not None:
         masks = view.values("lesions.detections.mask_file")

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from busaug_core.classify.metrics import figures
 from busaug_core.classify.model import Classifier, load_classifier, predict
 from busaug_core.device import pick_device
 from busaug_core.errors import UserError
-from busaug_core.events import Event, Progress
+from busaug_core.events import Event, Notice, Progress
 from busaug_core.images import load_gray
 from busaug_core.job import Run
 from busaug_core.parallel import in_order
@@ -24,7 +25,9 @@ FILE = "predictions.jsonl"
 def apply_classifier(config: ApplyClassifier, run: Run) -> Iterator[Event]:
     """Write `predictions.jsonl`: path, label, confidence and logits of each image."""
     device = pick_device()
-    model = load_classifier(run.sibling(config.classifier)).to(device)
+    folder = Path(config.classifier).expanduser()
+    trained = Run(folder) if folder.is_dir() else run.sibling(config.classifier)
+    model = load_classifier(trained).to(device)
     records = run.records
     if not records:
         raise UserError("There is no sample to classify.")
@@ -41,9 +44,13 @@ def apply_classifier(config: ApplyClassifier, run: Run) -> Iterator[Event]:
             }
             f.write(json.dumps(prediction) + "\n")
     predicted = [model.classes[i] for i in logits.argmax(1)]
-    summary = {"classes": model.classes, "classifier": config.classifier, "n": len(records)}
+    summary = {"classes": model.classes, "classifier": trained.key, "n": len(records)}
     held_out = [i for i, r in enumerate(records) if config.evaluate_on in r.tags and not r.synthetic]
-    if held_out and all(records[i].label in model.classes for i in held_out):
+    unknown = sorted({records[i].label for i in held_out} - set(model.classes))
+    if not held_out or unknown:
+        reason = f"the classifier does not know {', '.join(unknown)}" if unknown else "no real image has this tag"
+        yield Notice(f"Nothing is evaluated on '{config.evaluate_on}': {reason}.")
+    else:
         truth = np.array([model.classes.index(records[i].label) for i in held_out])
         summary["metrics"] = figures(truth, logits[held_out])
     agreement: dict[str, list[bool]] = {}

@@ -4,7 +4,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from busaug_core.config import KEY_PATTERN, JobConfig
+from busaug_core.config import JobConfig
 
 
 class TrainClassifier(JobConfig):
@@ -37,6 +37,12 @@ class TrainClassifier(JobConfig):
 class ApplyClassifier(JobConfig):
     """Predictions of a trained classifier as a field."""
 
-    classifier: str = Field(pattern=KEY_PATTERN, description="The run key of a classifier trained here.")
-    evaluate_on: Literal["val", "test"] = Field("val", description="The split that is evaluated in the App.")
+    classifier: str = Field(
+        min_length=1, description="The run key of a classifier of this dataset, or the folder of any other's run."
+    )
+    evaluate_on: str = Field(
+        "val",
+        min_length=1,
+        description="The tag of the real images that are evaluated, such as val, test or external.",
+    )
     batch_size: int = Field(64, ge=1, le=4096, description="Images at a time.")

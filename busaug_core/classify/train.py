@@ -14,7 +14,7 @@ from busaug_core.classify.model import FILE, Classifier, predict
 from busaug_core.data.records import Record, count_labels, of_split
 from busaug_core.device import describe, pick_device
 from busaug_core.errors import UserError
-from busaug_core.events import Event, Progress
+from busaug_core.events import Event, Notice, Progress
 from busaug_core.images import PREPROCESSING, load_batch
 from busaug_core.job import CHECKPOINT, Run
 
@@ -29,9 +29,11 @@ def training_set(records: list[Record], include: list[str]) -> list[Record]:
     """
     chosen = of_split(records, "train")
     for variant in include:
-        added = [r for r in records if r.synthetic and r.variant == variant and not NEVER & set(r.tags)]
+        members = [r for r in records if r.synthetic and r.variant == variant]
+        added = [r for r in members if not NEVER & set(r.tags)]
         if not added:
-            raise UserError(f"There is no synthetic image of variant '{variant}' to train with; generate some first.")
+            why = f"all {len(members)} are tagged 'rejected' or 'evaluation'" if members else "there is none"
+            raise UserError(f"No synthetic image of variant '{variant}' can be trained with ({why}); generate some.")
         chosen += added
     return chosen
 
@@ -43,6 +45,9 @@ def train_classifier(config: TrainClassifier, run: Run) -> Iterator[Event]:
     Raises UserError where a split is empty, a variant has no image, or the architecture is unknown.
     """
     training = training_set(run.records, config.include)
+    rejected = sum(r.variant in config.include and "rejected" in r.tags for r in run.records)
+    if rejected:
+        yield Notice(f"{rejected} images that a filter has rejected are left out.")
     held_out = of_split(run.records, config.evaluate_on)
     if not training or not held_out:
         raise UserError(f"A classifier needs samples tagged 'train' and '{config.evaluate_on}'; load a split dataset.")

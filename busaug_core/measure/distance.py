@@ -21,7 +21,7 @@ from busaug_core.measure.config import ComputeFid
 from busaug_core.measure.estimate import Estimate
 from busaug_core.measure.extractors import make_extractor
 from busaug_core.measure.features import extract
-from busaug_core.measure.report import write_report
+from busaug_core.measure.report import COPIES, REAL, write_report
 from busaug_core.measure.sets import (
     ALL,
     NearestReal,
@@ -34,9 +34,7 @@ from busaug_core.measure.sets import (
 )
 from busaug_core.measure.texture import texture_rows
 
-REAL = "real"
 TRAIN = "train"
-COPIES = "share of near-copies of training images"
 
 
 def compute_fid(config: ComputeFid, run: Run) -> Iterator[Event]:

@@ -27,10 +27,10 @@ def feature_pair(real: np.ndarray, synthetic: np.ndarray, metric: str, least: in
     sides = []
     for name, features in (("real", real), ("synthetic", synthetic)):
         features = np.asarray(features)
-        if features.ndim != 2 or len(features) < least or not features.shape[1]:
-            raise UserError(
-                f"The {name} features are of shape {features.shape}; {metric} needs N×D with N of at least {least}."
-            )
+        if features.ndim != 2 or not features.shape[1]:
+            raise UserError(f"The {name} features are of shape {features.shape}; {metric} needs N×D.")
+        if len(features) < least:
+            raise UserError(f"{metric} needs at least {least} images a side; there are {len(features)} {name} ones.")
         if not np.isfinite([features.min(), features.max()]).all():
             raise UserError(f"The {name} features hold values that are not finite; compute them anew.")
         sides.append(features)

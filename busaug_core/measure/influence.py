@@ -58,7 +58,8 @@ def frechet_interval(real: np.ndarray, synthetic: np.ndarray, level: float = LEV
     Args and errors are those of `leave_one_out`.
     """
     error = jackknife_error(*leave_one_out(real, synthetic))
-    return around(frechet_distance(real, synthetic), error, min(len(real), len(synthetic)) - 1, level)
+    found = around(frechet_distance(real, synthetic), error, min(len(real), len(synthetic)) - 1, level)
+    return Estimate(found.value, max(found.low, 0.0), found.high)
 
 
 def leave_one_out(real: np.ndarray, synthetic: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

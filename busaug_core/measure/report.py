@@ -10,6 +10,7 @@ from busaug_core.measure.sets import ALL
 
 COLUMNS = ("variant", "class", "reference", "n", "metric", "value", "low", "high", "note")
 REAL = "real"
+COPIES = "share of near-copies of training images"
 PANELS = 4
 
 
@@ -41,12 +42,26 @@ def overall(summary: dict) -> list[dict]:
     return [r for r in summary["rows"] if r["class"] == ALL and r["reference"] == summary["reference"]]
 
 
+def brief(summary: dict, folder: Path) -> list[str]:
+    """What a terminal shows: the table over all classes without the speckle, and what its numbers are."""
+    rows = [r for r in overall(summary) if not r["metric"].startswith("speckle")]
+    copies = [r for r in summary["rows"] if r["metric"] == COPIES and r["reference"] != summary["reference"]]
+    return [
+        *markdown(rows + copies),
+        "",
+        f"All classes against '{summary['reference']}', features of {summary['extractor']}; in brackets 95 % "
+        f"intervals, for the floor the {summary['floor']}.",
+        f"By class, against 'train', speckle and plots: {folder}/fid.md, fid.png, spectra.png",
+    ]
+
+
 def markdown(rows: list[dict]) -> list[str]:
     """A table with a line for each metric and a column for each variant; reasons below it."""
     variants = _variants(rows)
     cells = {(r["metric"], r["variant"]): _cell(r) for r in rows}
     counts = {v: next(r["n"] for r in rows if r["variant"] == v) for v in variants}
-    lines = ["| metric | " + " | ".join(f"{v} (n = {counts[v]})" for v in variants) + " |"]
+    names = {v: "floor: real" if v == REAL else v for v in variants}
+    lines = ["| metric | " + " | ".join(f"{names[v]} (n = {counts[v]})" for v in variants) + " |"]
     lines.append("|" + " --- |" * (len(variants) + 1))
     for metric in dict.fromkeys(r["metric"] for r in rows):
         lines.append(f"| {metric} | " + " | ".join(cells.get((metric, v), "") for v in variants) + " |")

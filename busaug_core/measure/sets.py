@@ -61,7 +61,8 @@ def refuse_shared_files(records: list[Record], hashes: list[str]) -> None:
     for record, key in zip(records, hashes, strict=True):
         if record.synthetic and key in real:
             raise UserError(
-                f"{record.path} is the same file as the real image {real[key]}; remove it before measuring."
+                f"{record.path} is the same file as the real image {real[key]}; remove its sample (a file is never "
+                "compared with itself, whatever on_copies says)."
             )
 
 

@@ -325,12 +325,12 @@ def test_the_order_of_rows_does_not_matter():
 @pytest.mark.parametrize(
     ("name", "n", "message"),
     [
-        ("fid", 1, r"real features are of shape \(1, 3\); the Fréchet distance needs N×D with N of at least 2"),
-        ("fid's interval", 2, "needs N×D with N of at least 3"),
-        ("fid at infinity", 19, "FID extrapolated to infinite N needs N×D with N of at least 20"),
-        ("kid", 2, "KID needs N×D with N of at least 3"),
-        ("prdc", 6, "precision and recall at k = 5 needs N×D with N of at least 7"),
-        ("auc", 9, "real-vs-synthetic AUC needs N×D with N of at least 10"),
+        ("fid", 1, r"the Fréchet distance needs at least 2 images a side; there are 1 real"),
+        ("fid's interval", 2, "needs at least 3 images a side"),
+        ("fid at infinity", 19, "FID extrapolated to infinite N needs at least 20 images a side"),
+        ("kid", 2, "KID needs at least 3 images a side"),
+        ("prdc", 6, "precision and recall at k = 5 needs at least 7 images a side"),
+        ("auc", 9, "real-vs-synthetic AUC needs at least 10 images a side"),
     ],
 )
 def test_too_few_samples_are_refused_with_the_reason(name, n, message):

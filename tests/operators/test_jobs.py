@@ -133,6 +133,43 @@ def test_distances_are_written_on_the_samples_of_each_variant(call, synthetic, c
     assert synthetic.load_run_results(result["run_key"]).rows == result["rows"]
 
 
+def test_a_run_of_a_deleted_dataset_of_that_name_is_not_taken_for_its_successors(call):
+    def make(run_key, **values):
+        call("load_busi", dataset_name="again", run_key=run_key, images=30, image_size=64, **values)
+        return fo.load_dataset("again")
+
+    train = dict(epochs=1, resolution=32, run_key="clf")
+    call("train_classifier", make("load"), **train)
+    fo.delete_dataset("again")
+    dataset = make("load_anew", seed=7)
+    with pytest.raises(UserError, match="'clf' was made from other data .the dataset holds none of its images"):
+        call("train_classifier", dataset, **train)
+    fo.delete_dataset("again")
+    dataset = make("load")
+    assert call("train_classifier", dataset, **train)["state"] == "done"
+    held_out = dataset.match_tags("val").first()
+    held_out.tags = ["train", "simulated"]
+    held_out.save()
+    with pytest.raises(UserError, match="1 images lie in other splits now"):
+        call("train_classifier", dataset, **train)
+
+
+def test_a_classifier_of_another_dataset_is_evaluated_on_any_tag(call, loaded, classifier):
+    outside = loaded.match({"origin": "simulated"}).clone("outside_set")
+    outside.tag_samples("external")
+    result = call("apply_classifier", outside, classifier=classifier["folder"], evaluate_on="external")
+    assert result["metrics"]["n"] == len(outside)
+    assert outside.has_evaluation("eval_clf")
+    call("apply_classifier", outside, classifier=classifier["folder"], evaluate_on="nothing")
+    assert outside.has_evaluation("eval_clf")
+    fo.delete_dataset("outside_set")
+
+
+def test_what_is_no_dataset_is_named(call):
+    with pytest.raises(UserError, match="'loaded' is neither a dataset nor a view"):
+        call("train_classifier", "loaded")
+
+
 def test_a_wrong_field_is_a_user_error(call, loaded):
     with pytest.raises(UserError, match="'stepz' is not a field"):
         call("train_lora", loaded, stepz=3)
