@@ -14,7 +14,7 @@ class Measurement(JobConfig):
         "inception",
         min_length=1,
         description="'inception' (the network of published FIDs), 'dinov2', 'clip', 'torchvision:resnet50' or another "
-        "classifier of torchvision, or the run key of a classifier trained here.",
+        "classifier of torchvision, the run key of a classifier trained here, or the folder of any other's run.",
     )
     variants: list[str] | None = Field(None, description="Variants to measure (empty: all).")
     reference: Literal["train", "val", "test"] = Field(

@@ -180,6 +180,24 @@ def test_a_near_copy_is_refused_by_name_or_left_out(records, home, tmp_path):
     assert row["n"] == 5
 
 
+def test_a_classifier_of_other_images_is_named_by_its_folder_and_has_no_biased_floor(records, home, tmp_path):
+    others = []
+    for i, label in enumerate(["benign", "malignant", "normal"] * 3):
+        path = tmp_path / f"other{i}.png"
+        Image.fromarray(simulate(label, 400 + i, 64).image).save(path)
+        others.append(Record(str(path), label, tags=["val" if i < 3 else "train"]))
+    values = dict(epochs=1, resolution=32, batch_size=4, run_key="neutral")
+    list(job("train_classifier").run(values, others, "elsewhere", home))
+    folder = home / "elsewhere/runs/neutral"
+    sets = synthetic(records, tmp_path, "near", 2)
+    floors = []
+    for extractor in ("clf", str(folder)):
+        values = MEASURE | dict(extractor=extractor, metrics=["fid"])
+        floors.append(list(job("compute_fid").run(values, records + sets, "trial", home))[-1].result["floor"])
+    assert "was trained on some of them" in floors[0]
+    assert "was trained" not in floors[1]
+
+
 def test_balancing_images_are_no_evaluation_set(records, home, tmp_path):
     sets = synthetic(records, tmp_path, "near", 2)
     for r in sets:

@@ -1,5 +1,7 @@
 """Networks that turn images into features, by name."""
 
+from pathlib import Path
+
 import torch
 
 from busaug_core.errors import UserError
@@ -45,7 +47,7 @@ def make_extractor(name: str, run: Run, device: torch.device, preprocessing: str
     Args:
         name: `inception` (2048 features), `inception-64`, `inception-192`, `inception-768`, `dinov2` or `clip`,
             each perhaps with other weights behind a colon (a file, or for the latter two a folder or Hub id);
-            `torchvision:` and a classifier's name; or the key of a classifier run beside `run`
+            `torchvision:` and a classifier's name; the key of a classifier run beside `run`, or the folder of any
         preprocessing: `canonical`, or for the Inceptions `legacy`, which is pytorch-fid's own
 
     Raises:

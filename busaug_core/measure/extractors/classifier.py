@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from busaug_core.classify.model import FILE, load_classifier
+from busaug_core.data.records import of_split
 from busaug_core.errors import UserError
 from busaug_core.images import content_hash
 from busaug_core.job import Run
@@ -17,7 +18,6 @@ class ClassifierFeatures(Extractor):
     """A stand-in with a name of its own, not FID; the network normalises by itself."""
 
     metric = "FD (classifier)"
-    caveat = "; the classifier was trained on some of them, so the floor is too high if anything"
 
     def __init__(self, run: Run, device: torch.device):
         trained = run.config if run.state == "done" else {}
@@ -31,6 +31,7 @@ class ClassifierFeatures(Extractor):
         self.network = load_classifier(run).to(device)
         self.resolution = self.network.resolution
         self.weights = content_hash(run.folder / FILE)
+        self.trained_on = frozenset(r.path for r in of_split(run.records, "train"))
 
     def prepare(self, images: Sequence[np.ndarray]) -> Tensor:
         """uint8 N×S×S."""

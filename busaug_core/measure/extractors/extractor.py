@@ -16,7 +16,7 @@ class Extractor(ABC):
     Attributes:
         name: a Python identifier, as in the field `features_<name>`
         metric: what a Fréchet distance in these features is called
-        caveat: what its distances suffer from, or nothing
+        trained_on: the image files that it was trained on, as far as they are known here
         resolution: the side of its images in pixels
         weights: SHA-256 of its weights
         preprocessing: what is done to an image before the network's own normalisation
@@ -24,7 +24,7 @@ class Extractor(ABC):
 
     name: str
     metric: str
-    caveat: str = ""
+    trained_on: frozenset[str] = frozenset()
     resolution: int
     weights: str
     device: torch.device
