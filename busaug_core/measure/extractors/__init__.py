@@ -1,7 +1,5 @@
 """Networks that turn images into features, by name."""
 
-from pathlib import Path
-
 import torch
 
 from busaug_core.errors import UserError
