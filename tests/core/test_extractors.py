@@ -249,6 +249,7 @@ def extractor(run):
     folder.mkdir()
     torch.manual_seed(0)
     Classifier("resnet18", ["benign", "malignant"], 32).eval().save(folder)
+    write_records(folder / "inputs.jsonl", [])
     return ClassifierFeatures(run.sibling("clf"), CPU)
 
 
