@@ -49,10 +49,13 @@ def fid_pytorch_fid(real, synthetic):
 
 def fid_torch_fidelity(real, synthetic):
     import torch
-    from torch_fidelity.metric_fid import fid_features_to_metric
+    from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
 
-    one, other = torch.from_numpy(real), torch.from_numpy(synthetic)
-    return lambda: fid_features_to_metric(one, other, verbose=False)["frechet_inception_distance"]
+    def run():
+        statistics = (fid_features_to_statistics(torch.from_numpy(side)) for side in (real, synthetic))
+        return fid_statistics_to_metric(*statistics, verbose=False)["frechet_inception_distance"]
+
+    return run
 
 
 def fid_clean_fid(real, synthetic):
