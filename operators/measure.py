@@ -130,7 +130,9 @@ def _plots(result: dict[str, Any]) -> dict[str, dict[str, Any]]:
                 "arrayminus": [r["value"] - r["low"] for r in variants],
             },
         }
-        layout = {"title": metric, "height": 120 + 30 * len(variants), "showlegend": False}
+        # The App leaves a title no room above the plot.
+        axis = {"title": {"text": metric}, "automargin": True}
+        layout = {"xaxis": axis, "height": 140 + 30 * len(variants), "showlegend": False}
         if floor:
             layout["shapes"] = [
                 {
