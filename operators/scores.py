@@ -40,9 +40,11 @@ class ScoreSynthetic(Measurement):
         return suggestions
 
     def write(self, ctx: ExecutionContext, dataset: fo.Dataset, run: Run) -> None:
+        from busaug_core.measure.scores import FILE  # heavy, and loaded by the job already
+
         declare_fields(dataset)
         ids = dict(zip(*dataset.values(["filepath", "id"]), strict=True))
-        with (run.folder / "scores.jsonl").open(encoding="utf-8") as lines:
+        with (run.folder / FILE).open(encoding="utf-8") as lines:
             rows = [row for row in map(json.loads, lines) if row["path"] in ids]
         documents, pairs = {}, []
         for row in sorted(rows, key=lambda r: r["copy_ratio"]):
@@ -51,11 +53,11 @@ class ScoreSynthetic(Measurement):
             documents[path] = fo.DynamicEmbeddedDocument(nearest_real_id=nearest, **known)
             pairs += [ids[path], nearest] if nearest else []
         dataset.set_values("scores", documents, key_field="filepath")
-        _save_view(
-            dataset,
+        dataset.save_view(
             COPIES,
             dataset.select(list(dict.fromkeys(pairs[: 2 * PAIRS])), ordered=True),
-            "The synthetic images nearest to a training image, each before it; a scan comes once",
+            description="The synthetic images nearest to a training image, each before it; a scan comes once",
+            overwrite=True,
         )
 
     def summarise(self, result: dict[str, Any]) -> str:
@@ -103,7 +105,8 @@ class FilterSynthetic(JobOperator):
         chosen.untag_samples("rejected")
         chosen.match(F("filepath").is_in(list(rejected))).tag_samples("rejected")
         kept = dataset.match(F("origin") == "synthetic").match_tags("rejected", bool=False)
-        _save_view(dataset, KEPT, kept, "The synthetic images that no filter has rejected")
+        description = "The synthetic images that no filter has rejected"
+        dataset.save_view(KEPT, kept, description=description, overwrite=True)
 
     def show(self, ctx: ExecutionContext, dataset: fo.Dataset, result: dict[str, Any]) -> Iterator[Any]:
         yield from super().show(ctx, dataset, result)
@@ -112,8 +115,3 @@ class FilterSynthetic(JobOperator):
     def summarise(self, result: dict[str, Any]) -> str:
         kept, rejected = (sum(r[name] for r in result["counts"]) for name in ("kept", "rejected"))
         return f"{kept} images kept, {rejected} rejected"
-
-
-def _save_view(dataset: fo.Dataset, name: str, view: fo.DatasetView, description: str) -> None:
-    """Save a view, in place of an earlier one of that name."""
-    dataset.save_view(name, view, description=description, overwrite=True)

@@ -21,7 +21,7 @@ from busaug_core.measure.config import ComputeFid
 from busaug_core.measure.estimate import Estimate
 from busaug_core.measure.extractors import make_extractor
 from busaug_core.measure.features import extract
-from busaug_core.measure.report import COPIES, REAL, write_report
+from busaug_core.measure.report import COPIES, REAL, row_of, write_report
 from busaug_core.measure.sets import (
     ALL,
     NearestReal,
@@ -88,7 +88,7 @@ def compute_fid(config: ComputeFid, run: Run) -> Iterator[Event]:
         drawn = {variant: draw(members, counts, rng) for variant, members in sides.items()}
         for variant, members in drawn.items():
             found = outcomes((one_reference, members))
-            rows += [_row(variant, label, split, n, metric, outcome) for metric, outcome in found.items()]
+            rows += [row_of(variant, label, split, n, metric, outcome) for metric, outcome in found.items()]
         if has_floor:
             pairs = [(draw(reference, counts, rng), draw(others, counts, rng)) for _ in range(config.floor_draws)]
             rows += _floor_rows(label, split, n, [outcomes(pair) for pair in pairs])
@@ -142,7 +142,7 @@ def _without_copies(
             kept[variant] = [r for i, r in enumerate(members) if i not in copies]
         if training:
             of_training = NearestReal(members, own, training, details[-len(training) :])
-            rows.append(_row(variant, ALL, TRAIN, len(members), COPIES, of_training.near_copies))
+            rows.append(row_of(variant, ALL, TRAIN, len(members), COPIES, of_training.near_copies))
     if not kept:
         raise UserError("All images of all evaluation sets are near-copies of real ones; there is nothing to measure.")
     return kept, rows
@@ -153,15 +153,4 @@ def _floor_rows(label: str, split: str, n: int, draws: list[dict[str, Outcome]])
     for metric in draws[0]:
         values = [draw[metric].value for draw in draws if isinstance(draw[metric], Estimate)]
         found = Estimate(float(np.mean(values)), min(values), max(values)) if values else draws[0][metric]
-        yield _row(REAL, label, split, n, metric, found)
-
-
-def _row(variant: str, label: str, reference: str, n: int, metric: str, outcome: Outcome | float) -> dict:
-    """A line of the table; a bare number has no interval."""
-    row = {"variant": variant, "class": label, "reference": reference, "n": n, "metric": metric}
-    match outcome:
-        case str():
-            return {**row, "value": None, "low": None, "high": None, "note": outcome}
-        case Estimate():
-            return {**row, "value": outcome.value, "low": outcome.low, "high": outcome.high, "note": None}
-    return {**row, "value": outcome, "low": None, "high": None, "note": None}
+        yield row_of(REAL, label, split, n, metric, found)

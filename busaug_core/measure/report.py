@@ -6,12 +6,25 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from busaug_core.measure.comparison import Outcome
+from busaug_core.measure.estimate import Estimate
 from busaug_core.measure.sets import ALL
 
 COLUMNS = ("variant", "class", "reference", "n", "metric", "value", "low", "high", "note")
 REAL = "real"
 COPIES = "share of near-copies of training images"
 PANELS = 4
+
+
+def row_of(variant: str, label: str, reference: str, n: int, metric: str, outcome: Outcome | float) -> dict:
+    """A line of the table; a bare number has no interval."""
+    row = {"variant": variant, "class": label, "reference": reference, "n": n, "metric": metric}
+    match outcome:
+        case str():
+            return {**row, "value": None, "low": None, "high": None, "note": outcome}
+        case Estimate():
+            return {**row, "value": outcome.value, "low": outcome.low, "high": outcome.high, "note": None}
+    return {**row, "value": outcome, "low": None, "high": None, "note": None}
 
 
 def write_report(folder: Path, summary: dict) -> None:

@@ -1,7 +1,7 @@
 """The job `score_synthetic`: what each synthetic image is worth by itself.
 
 The classifier behind the scores and its features never saw a synthetic image; real images are those of the
-training split, save for the influence on FID, which is taken against the held-out reference.
+training split, save for an evaluation image's influence on FID, which is against the held-out reference.
 """
 
 import json

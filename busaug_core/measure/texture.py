@@ -10,6 +10,8 @@ from busaug_core.data.annotations import annotation_score
 from busaug_core.data.records import Record
 from busaug_core.events import Event, Progress
 from busaug_core.images import load_gray
+from busaug_core.measure.estimate import Estimate
+from busaug_core.measure.report import row_of
 from busaug_core.measure.sets import ALL
 from busaug_core.measure.speckle import compare, plot_spectra, speckle_statistics, spectrum
 from busaug_core.parallel import in_order
@@ -35,25 +37,12 @@ def texture_rows(
         statistics[name] = speckle_statistics(images)
         spectra[name] = spectrum(images)
         marks = float(np.mean([annotation_score(Image.fromarray(image)) >= 1 for image in images]))
-        rows.append(_row(name, split, len(members), MARKS, marks))
+        rows.append(row_of(name, ALL, split, len(members), MARKS, marks))
         yield Progress(done, len(sets), "Measuring the speckle")
     for name in variants:
         for figure, found in compare(statistics["real"], statistics[name]).items():
-            note = None if found.d is not None else "neither side varies, or too few images have this figure"
-            row = _row(name, split, min(found.n), f"speckle {figure} (Cohen's d)", found.d, found.low, found.high)
-            rows.append({**row, "note": note})
+            none = "neither side varies, or too few images have this figure"
+            outcome = none if found.d is None else Estimate(found.d, found.low, found.high)
+            rows.append(row_of(name, ALL, split, min(found.n), f"speckle {figure} (Cohen's d)", outcome))
     plot_spectra(spectra, folder / FILE)
     return rows
-
-
-def _row(
-    variant: str,
-    split: str,
-    n: int,
-    metric: str,
-    value: float | None,
-    low: float | None = None,
-    high: float | None = None,
-) -> dict:
-    numbers = {"value": value, "low": low, "high": high, "note": None}
-    return {"variant": variant, "class": ALL, "reference": split, "n": n, "metric": metric, **numbers}
