@@ -2,8 +2,12 @@
 
     python benchmarks/measure.py                     # ready features, 780 against 780, 2048 wide
     python benchmarks/measure.py --sizes 780 5000 20000 --ours
+    python benchmarks/measure.py --whole             # from image files on, four variants
 
-Each line is a process of its own with one thread; every library sees the same numbers.
+Each line is a process of its own with one thread; every library sees the same numbers, or with `--whole` the same
+files and the same (random) Inception weights. There the others compute one FID for each variant against the 157
+validation images, as one does with them; ours is the whole `compute_fid`: all metrics with intervals and floors,
+of four variants, for each class, against the validation and the training split (780 simulated images, 4 × 157).
 """
 
 import argparse
@@ -11,6 +15,7 @@ import os
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 
 WIDTH = 2048
+VARIANTS = ("sd", "sd_img2img", "sd_ti", "sd_ti_img2img")
 
 
 def features(n: int) -> tuple[np.ndarray, np.ndarray]:
@@ -117,37 +123,167 @@ STATISTICS: dict[str, Callable] = {
 }
 
 
+class Files:
+    """Simulated BUSI in `scratch/real`, its validation split in `scratch/val`, variants beside; random weights."""
+
+    def __init__(self, scratch: Path) -> None:
+        self.scratch = scratch
+        self.weights = scratch / "inception.pth"
+        self.val = scratch / "val"
+        self.variants = [scratch / name for name in VARIANTS]
+
+    def make(self) -> None:
+        from busaug_core.data.audit import BUSI_COUNTS
+        from busaug_core.job import run_of
+        from busaug_core.jobs import job
+        from busaug_core.simulate import write_busi
+
+        for _ in write_busi(self.scratch / "real", BUSI_COUNTS, workers=os.cpu_count() or 1):
+            pass
+        values = dict(source=str(self.scratch / "real"), split="80-20", run_key="load")
+        for _ in job("load_busi").run(values, [], "whole", self.scratch / "home"):
+            pass
+        self.val.mkdir()
+        counts: dict[str, int] = {}
+        for record in run_of("whole", "load", self.scratch / "home").products:
+            if "val" in record.tags:
+                (self.val / Path(record.path).name).symlink_to(record.path)
+                counts[record.label] = counts.get(record.label, 0) + 1
+        for seed, folder in enumerate(self.variants, 1):
+            for _ in write_busi(self.scratch / f"seed_{seed}", counts, seed=seed, workers=os.cpu_count() or 1):
+                pass
+            folder.mkdir()
+            for path in (self.scratch / f"seed_{seed}").glob("*/*).png"):
+                (folder / path.name).symlink_to(path)
+        self._make_weights()
+
+    def _make_weights(self) -> None:
+        import torch
+        from pytorch_fid import inception
+
+        torch.manual_seed(0)
+        # pytorch-fid's constructor insists on its download; these two stand in for it.
+        fetch, read = inception.load_state_dict_from_url, torch.nn.Module.load_state_dict
+        inception.load_state_dict_from_url, torch.nn.Module.load_state_dict = lambda *_, **__: {}, lambda *_: None
+        network = inception.fid_inception_v3()
+        inception.load_state_dict_from_url, torch.nn.Module.load_state_dict = fetch, read
+        for layer in network.modules():
+            if isinstance(layer, torch.nn.Conv2d):
+                torch.nn.init.kaiming_normal_(layer.weight)
+        torch.save(network.state_dict(), self.weights)
+
+    def network(self):
+        """pytorch-fid's network with these weights."""
+        import torch
+        from pytorch_fid import inception
+
+        state = torch.load(self.weights, weights_only=True)
+        inception.load_state_dict_from_url = lambda *_, **__: state
+        return inception
+
+
+def whole_ours(files: Files) -> float:
+    from busaug_core.data.records import Record
+    from busaug_core.job import run_of
+    from busaug_core.jobs import job
+
+    records = run_of("whole", "load", files.scratch / "home").products
+    for folder in files.variants:
+        for path in sorted(folder.iterdir()):
+            label = path.name.split(" (")[0]
+            tags = ["evaluation", folder.name]
+            records.append(Record(str(path), label, origin="synthetic", variant=folder.name, tags=tags))
+    values = dict(extractor=f"inception:{files.weights}", run_key="fid")
+    with tempfile.TemporaryDirectory() as home:
+        for event in job("compute_fid").run(values, records, "whole", Path(home)):
+            last = event
+    return sum(row["value"] is not None for row in last.result["rows"])
+
+
+def whole_pytorch_fid(files: Files) -> float:
+    files.network()
+    from pytorch_fid.fid_score import calculate_fid_given_paths
+
+    sides = ([str(files.val), str(folder)] for folder in files.variants)
+    return [calculate_fid_given_paths(side, 32, "cpu", WIDTH, num_workers=0) for side in sides][-1]
+
+
+def whole_torch_fidelity(files: Files) -> float:
+    import torch_fidelity
+
+    options = dict(fid=True, cuda=False, verbose=False, cache=False, batch_size=32, save_cpu_ram=True)
+    options |= dict(feature_extractor_weights_path=str(files.weights))
+    sides = (dict(input1=str(files.val), input2=str(folder)) for folder in files.variants)
+    return [torch_fidelity.calculate_metrics(**options, **s)["frechet_inception_distance"] for s in sides][-1]
+
+
+def whole_clean_fid(files: Files) -> float:
+    from cleanfid import fid
+
+    network = files.network().InceptionV3([3]).eval()
+
+    def extract(batch):
+        return network(batch / 255)[0].flatten(1)
+
+    options = dict(mode="clean", num_workers=0, custom_feat_extractor=extract, device="cpu", verbose=False)
+    return [fid.compute_fid(str(files.val), str(folder), **options) for folder in files.variants][-1]
+
+
+WHOLE: dict[str, Callable] = {
+    "whole | ours": whole_ours,
+    "4 FIDs | pytorch-fid": whole_pytorch_fid,
+    "4 FIDs | torch-fidelity": whole_torch_fidelity,
+    "4 FIDs | clean-fid": whole_clean_fid,
+}
+
+
 def main() -> None:
     """Print a table with a line for each library and metric."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sizes", type=int, nargs="+", default=[780])
     parser.add_argument("--ours", action="store_true", help="leave the other libraries out")
-    parser.add_argument("--run", nargs=2, metavar=("NAME", "N"), help=argparse.SUPPRESS)
+    parser.add_argument("--whole", action="store_true", help="from image files on")
+    parser.add_argument("--run", nargs=2, metavar=("NAME", "WHAT"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.run:
-        measure(options.run[0], int(options.run[1]))
+        measure(*options.run)
         return
     print(f"{'metric | library':24} {'N':>6} {'seconds':>8} {'ratio':>6} {'peak MiB':>9}  value")
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    if options.whole:
+        with tempfile.TemporaryDirectory() as scratch:
+            Files(Path(scratch)).make()
+            base = None
+            for name in WHOLE:
+                base = line(name, scratch, "4×157", base) or base
+        return
     for n in options.sizes:
-        own = {}
+        own: dict[str, float | None] = {}
         for name in STATISTICS:
             metric, library = name.split(" | ")
-            if options.ours and library != "ours":
-                continue
-            command = [sys.executable, __file__, "--run", name, str(n)]
-            found = subprocess.run(command, capture_output=True, text=True, env=environment)
-            if found.returncode:
-                print(f"{name:24} {n:6} failed: {found.stderr.strip().splitlines()[-1][:80]}")
-                continue
-            seconds, peak, value = (float(x) for x in found.stdout.split()[-3:])
-            own.setdefault(metric, seconds)
-            print(f"{name:24} {n:6} {seconds:8.2f} {seconds / own[metric]:6.1f} {peak:9.0f}  {value:.6g}", flush=True)
+            if library == "ours" or not options.ours:
+                own[metric] = line(name, str(n), str(n), own.get(metric)) or own.get(metric)
 
 
-def measure(name: str, n: int) -> None:
-    """Time one metric of one library in this process; prints seconds, the peak of memory and the value."""
-    metric = STATISTICS[name](*features(n))
+def line(name: str, what: str, n: str, base: float | None) -> float | None:
+    """Print the line of a process of its own; returns what ratios refer to: `base`, or else its seconds."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    command = [sys.executable, __file__, "--run", name, what]
+    found = subprocess.run(command, capture_output=True, text=True, env=environment)
+    if found.returncode:
+        print(f"{name:24} {n:>6} failed: {found.stderr.strip().splitlines()[-1][:80]}")
+        return None
+    seconds, peak, value = (float(x) for x in found.stdout.split()[-3:])
+    base = base or seconds
+    print(f"{name:24} {n:>6} {seconds:8.2f} {seconds / base:6.1f} {peak:9.0f}  {value:.6g}", flush=True)
+    return base
+
+
+def measure(name: str, what: str) -> None:
+    """Time one metric of one library in this process; prints seconds, the peak of memory and the value.
+
+    `what` is the number of images, or for a whole measurement the folder of `Files`.
+    """
+    metric = (lambda: WHOLE[name](Files(Path(what)))) if name in WHOLE else STATISTICS[name](*features(int(what)))
     begun = time.perf_counter()
     value = metric()
     seconds = time.perf_counter() - begun

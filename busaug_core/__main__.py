@@ -4,7 +4,9 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic.fields import FieldInfo
 
 from busaug_core.config import JobConfig
 from busaug_core.data.records import Record, read_records
@@ -112,13 +114,29 @@ def _parser() -> argparse.ArgumentParser:
                 help="Where the images come from: runs of the dataset (load_busi, generate) or .jsonl files.",
             )
         for field, info in config.model_fields.items():
-            help_text = (info.description or "").replace("%", "%%")
-            if _is(info.annotation, list):
-                sub.add_argument(f"--{field}", nargs="+", help=help_text)
-            else:
-                as_json = " As JSON." if _is(info.annotation, dict) else ""
-                sub.add_argument(f"--{field}", help=help_text + as_json)
+            several = {"nargs": "+"} if _is(info.annotation, list) else {}
+            sub.add_argument(f"--{field}", help=_help(info).replace("%", "%%"), **several)
     return parser
+
+
+def _help(info: FieldInfo) -> str:
+    """What a field means, what it may be, and what it is when left out."""
+    text = info.description or ""
+    if choices := _choices(info.annotation):
+        text += f" One of {', '.join(map(str, choices))}."
+    if _is(info.annotation, dict):
+        text += " As JSON."
+    if info.is_required() or info.default in (None, ""):
+        return text
+    default = info.default if isinstance(info.default, list | tuple) else [info.default]
+    return f"{text} Default: {' '.join(map(str, default))}."
+
+
+def _choices(annotation: Any) -> tuple:
+    """The values that a field is confined to; none where it is free."""
+    if get_origin(annotation) is Literal:
+        return get_args(annotation)
+    return next((found for part in get_args(annotation) if (found := _choices(part))), ())
 
 
 if __name__ == "__main__":

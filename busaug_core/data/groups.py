@@ -9,11 +9,14 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from busaug_core.data.look import Look
+from busaug_core.data.outlines import Index
 from busaug_core.data.records import Record
-from busaug_core.data.similarity import candidates, likeness
+from busaug_core.data.similarity import likeness
 from busaug_core.events import Event, Progress
 
 BLOCK = 512
+"""Images that are looked up at a time."""
+PAIRS = 4096
 
 
 def find_groups(records: list[Record], looks: list[Look], copy: float, scan: float) -> Iterator[Event]:
@@ -23,14 +26,12 @@ def find_groups(records: list[Record], looks: list[Look], copy: float, scan: flo
     share a `split_group` too, whatever their classes. `copy` and `scan` are the likeness of the same picture
     and of two frames of one scan. Yields progress; returns the pairs of one scan, int M×2.
     """
-    details, outline = np.stack([look.detail for look in looks]), np.stack([look.outline for look in looks])
-    pairs, values = [], []
-    for first in range(0, len(records), BLOCK):
-        found = candidates(outline, slice(first, first + BLOCK))
-        pairs.append(found)
-        values.append(likeness(details, found))
-        yield Progress(min(first + BLOCK, len(records)), len(records), "Comparing images")
-    pairs, values = np.concatenate(pairs), np.concatenate(values)
+    pairs = yield from _candidates(np.stack([look.outline for look in looks]))
+    details = np.stack([look.detail for look in looks])
+    values = np.empty(len(pairs), np.float32)
+    for first in range(0, len(pairs), PAIRS):
+        values[first : first + PAIRS] = likeness(details, pairs[first : first + PAIRS])
+        yield Progress(min(first + PAIRS, len(pairs)), len(pairs), "Comparing pairs of images")
     same_scan = pairs[values >= scan]
     copies = _components(pairs[values >= copy], len(records))
     scans = _components(same_scan, len(records))
@@ -46,6 +47,15 @@ def find_groups(records: list[Record], looks: list[Look], copy: float, scan: flo
         if len({records[i].label for i in members}) > 1:
             _tag(records, members, "label_conflict")
     return same_scan
+
+
+def _candidates(outline: np.ndarray) -> Iterator[Event]:
+    """Pairs of images that may be of one scan, int M×2, each once; yields progress."""
+    index, pairs = Index(outline), []
+    for first in range(0, len(outline), BLOCK):
+        pairs.append(index.candidates(slice(first, first + BLOCK)))
+        yield Progress(min(first + BLOCK, len(outline)), len(outline), "Looking for images of one scan")
+    return np.unique(np.concatenate(pairs), axis=0)
 
 
 def _key(path: str) -> str:

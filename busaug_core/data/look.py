@@ -6,13 +6,14 @@ import numpy as np
 from PIL import Image
 
 from busaug_core.data.annotations import annotation_score
-from busaug_core.data.similarity import SIDE, detail, outlines
+from busaug_core.data.outlines import outlines
+from busaug_core.data.similarity import SIDE, detail
 from busaug_core.images import to_gray
 
 
 @dataclass
 class Look:
-    """An image as the audit sees it; the arrays are explained in `similarity`."""
+    """An image as the audit sees it; the arrays are explained in `similarity` and `outlines`."""
 
     detail: np.ndarray
     outline: np.ndarray

@@ -16,6 +16,9 @@ class Measurement(JobConfig):
         description="'inception' (the network of published FIDs), 'dinov2', 'clip', 'torchvision:resnet50' or another "
         "classifier of torchvision, the run key of a classifier trained here, or the folder of any other's run.",
     )
+    preprocessing: Literal["canonical", "legacy"] = Field(
+        "canonical", description="How images reach the network; legacy is pytorch-fid's way (inception only)."
+    )
     variants: list[str] | None = Field(None, description="Variants to measure (empty: all).")
     reference: Literal["train", "val", "test"] = Field(
         "val", description="The split of real images that variants are compared with."
@@ -38,9 +41,6 @@ class ComputeFid(Measurement):
         min_length=1,
         description="fid; fid_infinity: extrapolated to infinite N; kid; prdc: precision, recall, density, coverage; "
         "detector: AUC of telling real from synthetic; speckle: texture and burnt-in marks.",
-    )
-    preprocessing: Literal["canonical", "legacy"] = Field(
-        "canonical", description="How images reach the network; legacy is pytorch-fid's way (inception only)."
     )
     on_copies: Literal["refuse", "leave_out"] = Field(
         "refuse", description="What to do with a synthetic image that is a near-copy of a real one."

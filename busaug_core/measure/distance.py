@@ -56,17 +56,15 @@ def compute_fid(config: ComputeFid, run: Run) -> Iterator[Event]:
     real = [r for r in everything if not r.synthetic]
     records = real + [r for members in variants.values() for r in members]
     extractor = make_extractor(config.extractor, run, pick_device(), config.preprocessing)
-    features, hashes = yield from extract(records, extractor, run, config.batch_size)
+    features = yield from extract(records, extractor, run, config.batch_size)
     if not run.is_main:
         return {}
-    refuse_shared_files(records, hashes)
+    refuse_shared_files(records, features.hashes)
     variants, copy_rows = yield from _without_copies(config, variants, references)
-    of = {record.path: i for i, record in enumerate(records)}
 
     def outcomes(pair: tuple[list[Record], list[Record]]) -> dict[str, Outcome]:
-        sides = (features[[of[r.path] for r in side]] for side in pair)
         groups = [r.split_group or r.pair or r.path for side in pair for r in side]
-        return compare(*sides, groups, config, extractor.metric)
+        return compare(*map(features.of, pair), groups, config, extractor.metric)
 
     rng = np.random.default_rng(config.seed)
     rows: list[dict] = []

@@ -11,7 +11,7 @@ from busaug_core.events import Event, Row
 from busaug_core.job import Run
 from busaug_core.measure.config import ComputeEmbeddings
 from busaug_core.measure.extractors import make_extractor
-from busaug_core.measure.features import extract
+from busaug_core.measure.features import Features, extract
 from busaug_core.measure.overlap import two_sample_accuracy
 from busaug_core.measure.prdc import prdc
 from busaug_core.measure.sets import matched
@@ -22,11 +22,11 @@ FILE = "features.npy"
 def compute_embeddings(config: ComputeEmbeddings, run: Run) -> Iterator[Event]:
     """Write `features.npy`, float32 N×D, in the order of the run's products."""
     records = selected(run.records, config.variants)
-    extractor = make_extractor(config.extractor, run, pick_device())
-    features, _ = yield from extract(records, extractor, run, config.batch_size)
+    extractor = make_extractor(config.extractor, run, pick_device(), config.preprocessing)
+    features = yield from extract(records, extractor, run, config.batch_size)
     if not run.is_main:
         return {}
-    np.save(run.folder / FILE, features)
+    np.save(run.folder / FILE, features.matrix)
     write_records(run.folder / "products.jsonl", records)
     overlap = list(_overlap(records, features, config, extractor.name))
     for row in overlap:
@@ -37,7 +37,7 @@ def compute_embeddings(config: ComputeEmbeddings, run: Run) -> Iterator[Event]:
         "weights": extractor.weights,
         "preprocessing": extractor.preprocessing,
         "n": len(records),
-        "width": features.shape[1],
+        "width": features.matrix.shape[1],
         "overlap": overlap,
     }
 
@@ -56,9 +56,8 @@ def selected(records: list[Record], variants: list[str] | None) -> list[Record]:
     return chosen
 
 
-def _overlap(records: list[Record], features: np.ndarray, config: ComputeEmbeddings, extractor: str) -> Iterator[dict]:
+def _overlap(records: list[Record], features: Features, config: ComputeEmbeddings, extractor: str) -> Iterator[dict]:
     """Figures of each variant's evaluation set against the reference, at equal class counts."""
-    of = {record.path: i for i, record in enumerate(records)}
     reference = of_split(records, config.reference)
     rng = np.random.default_rng(config.seed)
     for variant in sorted({r.variant for r in records if r.synthetic}):
@@ -67,7 +66,7 @@ def _overlap(records: list[Record], features: np.ndarray, config: ComputeEmbeddi
         if len(own) < config.neighbors + 2:
             yield {**row, "coverage": None, "two_sample_accuracy": None, "note": "no evaluation set, or too few images"}
             continue
-        one, other = (features[[of[r.path] for r in side]] for side in (real, own))
+        one, other = features.of(real), features.of(own)
         yield {
             **row,
             "coverage": prdc(one, other, config.neighbors).coverage.value,

@@ -33,15 +33,32 @@ PATIENCE = timedelta(days=7)
 """How long a process that is done waits for the others."""
 
 
+class Features:
+    """Features of images, looked up by record.
+
+    Attributes:
+        matrix: float32 N×D, in the records' order
+        hashes: the content hashes of the N files
+    """
+
+    def __init__(self, records: list[Record], matrix: np.ndarray, hashes: list[str]):
+        self.matrix, self.hashes = matrix, hashes
+        self._rows = {record.path: i for i, record in enumerate(records)}
+
+    def of(self, records: list[Record]) -> np.ndarray:
+        """The features of some of the records, M×D."""
+        return self.matrix[[self._rows[r.path] for r in records]]
+
+
 def extract(
     records: list[Record], extractor: Extractor, run: Run, batch_size: int, mirrored: bool = False
 ) -> Iterator[Event]:
-    """Yield progress; returns the features, float32 N×D, in the records' order, and the content hashes.
+    """Yield progress; returns `Features`.
 
     With `mirrored`, the features are those of the images with left and right exchanged; hashes are of the files.
 
     Under `accelerate launch` each process computes its share, and the helpers, whose caller has nothing left
-    to do, get a matrix without rows. A process that is killed and started again finds what was done.
+    to do, get None. A process that is killed and started again finds what was done.
     """
     processes = join_processes()
     everyone = _group(processes)
@@ -51,10 +68,10 @@ def extract(
     if everyone is not None:
         torch.distributed.barrier(everyone)
         if not run.is_main:
-            return np.empty((0, 0), np.float32), []
+            return None
         cache.refresh()
         hashes = yield from _compute(records, extractor, cache, batch_size)
-    return cache.matrix(hashes), hashes
+    return Features(records, cache.matrix(hashes), hashes)
 
 
 def _compute(records: list[Record], extractor: Extractor, cache: "FeatureCache", batch_size: int) -> Iterator[Event]:

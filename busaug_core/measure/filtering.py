@@ -50,15 +50,14 @@ def _distances(config: FilterSynthetic, run: Run, records: list[Record]) -> Iter
         return []
     scored = run.sibling(keys[0]).config
     reference = of_split(run.records, scored["reference"])
-    extractor = make_extractor(scored["extractor"], run, pick_device())
+    extractor = make_extractor(scored["extractor"], run, pick_device(), scored["preprocessing"])
     everything = reference + [r for r in records if "evaluation" in r.tags]
-    features, _ = yield from extract(everything, extractor, run, scored["batch_size"])
-    of = {record.path: i for i, record in enumerate(everything)}
+    features = yield from extract(everything, extractor, run, scored["batch_size"])
     note = None if config.max_fid_influence is None else "the influence that was filtered by is on this very distance"
     rng = np.random.default_rng(config.seed)
 
     def distance(left: list[Record], right: list[Record]) -> float:
-        return frechet_distance(*(features[[of[r.path] for r in side]] for side in (left, right)))
+        return frechet_distance(features.of(left), features.of(right))
 
     rows = []
     for variant in sorted({r.variant for r in everything if r.synthetic}):

@@ -5,7 +5,7 @@ training split, save for an evaluation image's influence on FID, which is agains
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from busaug_core.job import Run
 from busaug_core.measure.config import ScoreSynthetic
 from busaug_core.measure.embeddings import selected
 from busaug_core.measure.extractors import make_extractor
-from busaug_core.measure.features import extract
+from busaug_core.measure.features import Features, extract
 from busaug_core.measure.influence import fid_influence, fid_influence_of_new
 from busaug_core.measure.neighbours import blocks, nearest, squared_distances
 from busaug_core.measure.sets import matched
@@ -52,21 +52,17 @@ def score_synthetic(config: ScoreSynthetic, run: Run) -> Iterator[Event]:
         raise UserError(f"Scores need real images tagged 'train' (over {config.neighbors}) and '{config.reference}'.")
     device = pick_device()
     classifier = load_judge(run, config.classifier, {r.label for r in synthetic}).to(device)
-    extractor = make_extractor(config.extractor, run, device)
+    extractor = make_extractor(config.extractor, run, device, config.preprocessing)
     records = synthetic + training + [r for r in reference if config.reference != "train"]
-    features, _ = yield from extract(records, extractor, run, config.batch_size)
-    mirrored, _ = yield from extract(training, extractor, run, config.batch_size, mirrored=True)
+    features = yield from extract(records, extractor, run, config.batch_size)
+    mirrored = yield from extract(training, extractor, run, config.batch_size, mirrored=True)
     if not run.is_main:
         return {}
-    of = {record.path: i for i, record in enumerate(records)}
-
-    def rows(members: list[Record]) -> np.ndarray:
-        return features[[of[r.path] for r in members]]
-
-    distance, place = nearest(rows(synthetic), np.concatenate([rows(training), mirrored]))
-    ratio = distance / typical_distance(rows(training), mirrored, [r.split_group for r in training])
-    real = realism(rows(training), rows(synthetic), config.neighbors)
-    influence = yield from _influence(config, synthetic, reference, training, rows)
+    made, real = features.of(synthetic), features.of(training)
+    distance, place = nearest(made, np.concatenate([real, mirrored.matrix]))
+    ratio = distance / typical_distance(real, mirrored.matrix, [r.split_group for r in training])
+    realistic = realism(real, made, config.neighbors)
+    influence = yield from _influence(config, synthetic, reference, training, features)
     judged = yield from _class_probabilities(classifier, synthetic, config.batch_size, device)
     scores = [
         {
@@ -74,7 +70,7 @@ def score_synthetic(config: ScoreSynthetic, run: Run) -> Iterator[Event]:
             "nearest_real_distance": float(distance[i]),
             "nearest_real_path": training[place[i] % len(training)].path,
             "copy_ratio": float(ratio[i]),
-            "realism": float(real[i]),
+            "realism": float(realistic[i]),
             "fid_influence": influence.get(record.path),
             "run": run.key,
             "extractor": extractor.name,
@@ -163,7 +159,7 @@ def _influence(
     synthetic: list[Record],
     reference: list[Record],
     training: list[Record],
-    rows: Callable[[list[Record]], np.ndarray],
+    features: Features,
 ) -> Iterator[Event]:
     """Each image's influence by its path."""
     rng = np.random.default_rng(config.seed)
@@ -176,11 +172,11 @@ def _influence(
         if len(own) < 3:
             yield Notice(f"{variant} has no evaluation set, so its images have no influence on a FID.")
             continue
-        moved = fid_influence(rows(real), rows(own))[1]
+        moved = fid_influence(features.of(real), features.of(own))[1]
         influence |= {r.path: float(value) for r, value in zip(own, moved, strict=True)}
         real, own = matched(training, evaluation, rng)
         if others and len(own) >= 3:
-            added = fid_influence_of_new(rows(real), rows(own), rows(others))
+            added = fid_influence_of_new(*map(features.of, (real, own, others)))
             influence |= {r.path: float(value) for r, value in zip(others, added, strict=True)}
         yield Progress(done, len(variants), "Weighing each image's influence on FID")
     return influence

@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
+from busaug_core.data import outlines as search
 from busaug_core.data.annotations import annotation_score
 from busaug_core.data.audit import audit_records, is_whole_busi
 from busaug_core.data.config import SCAN, Audit
 from busaug_core.data.look import Look
+from busaug_core.data.outlines import Index, outlines
 from busaug_core.data.records import Record
-from busaug_core.data.similarity import SIDE, candidates, detail, likeness, outlines
+from busaug_core.data.similarity import SIDE, detail, likeness
 from busaug_core.errors import UserError
 from busaug_core.events import Notice
 from busaug_core.images import open_image
@@ -64,10 +66,16 @@ def test_likeness_ignores_gain_and_depth_and_finds_a_shift(scan):
     assert values[2] > 0.75
 
 
+def candidates(grays):
+    """Pairs of pictures that an index of their outlines proposes."""
+    index = Index(np.stack([outlines(g) for g in grays]))
+    return {tuple(p) for p in index.candidates(slice(None))}
+
+
 def test_candidates_are_all_copies_and_few_others():
     grays = [simulate("normal", seed, SIDE).image for seed in range(60)]
     noisy = [np.clip(g + np.random.default_rng(i).normal(0, 8, g.shape), 0, 255) for i, g in enumerate(grays)]
-    pairs = {tuple(p) for p in candidates(np.stack([outlines(g) for g in grays + noisy]))}
+    pairs = candidates(grays + noisy)
     assert all((i, i + 60) in pairs for i in range(60))
     assert len(pairs) < 120 * 119 / 2 / 10
 
@@ -81,7 +89,33 @@ def test_the_candidates_hold_every_pair_of_one_scan_that_a_search_of_all_pairs_f
     everything = np.stack(np.triu_indices(60, 1), 1)
     same = {tuple(p) for p in everything[likeness(details, everything) >= SCAN]}
     assert len(same) >= 25
-    assert same <= {tuple(p) for p in candidates(np.stack([outlines(g) for g in grays + frames]))}
+    assert same <= candidates(grays + frames)
+
+
+def test_cells_find_what_a_search_of_all_pairs_finds_from_whatever_block(monkeypatch):
+    grays = [simulate(("benign", "normal")[seed % 2], seed, SIDE).image for seed in range(200)]
+    rng = np.random.default_rng(0)
+    frames = [np.roll(g, (int(rng.integers(-4, 5)), int(rng.integers(-8, 9))), (0, 1)) for g in grays]
+    outline = np.stack([outlines(g) for g in grays + frames])
+    whole = Index(outline)
+    monkeypatch.setattr(search, "CELL", 8)
+    celled = Index(outline)
+    assert len(whole.members) == 1 and len(celled.members) == 50
+    assert sorted(np.concatenate(celled.members)) == list(range(400))
+    everything = {tuple(p) for p in whole.candidates(slice(None))}
+    found = {tuple(p) for first in range(0, 400, 64) for p in celled.candidates(slice(first, first + 64))}
+    assert found <= everything
+    true = {(i, i + 200) for i in range(200)}
+    assert true <= everything
+    assert len(true & found) >= 198
+
+
+def test_many_copies_of_one_image_do_not_hide_another_frame_of_its_scan():
+    gray = simulate("benign", 3, SIDE).image
+    frame = np.roll(gray, 3, axis=1)
+    others = [simulate("normal", seed, SIDE).image for seed in range(60)]
+    pairs = candidates([gray] * 12 + [frame] * 12 + others)
+    assert sum(other < 24 for _, other in pairs) == 24 * 23 / 2
 
 
 def test_auditing_again_takes_back_tags_that_no_longer_apply(records):

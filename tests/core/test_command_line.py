@@ -54,6 +54,15 @@ def test_a_shortened_field_name_is_an_error():
         main(["load_busi", "--sour", "x"])
 
 
+def test_help_tells_choices_and_defaults(capsys):
+    with pytest.raises(SystemExit):
+        main(["compute_fid", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert "One of refuse, leave_out. Default: refuse." in text
+    assert "One of fid, fid_infinity, kid, prdc, detector, speckle. Default: fid fid_infinity kid" in text
+    assert "floor. Default: 10." in text
+
+
 def test_every_field_of_every_job_has_a_sentence_of_help(capsys):
     for name, job in JOBS.items():
         for field, info in job.config_class().model_fields.items():

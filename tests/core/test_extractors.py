@@ -20,8 +20,10 @@ from busaug_core.data.records import write_records
 from busaug_core.errors import MissingWeights, UserError
 from busaug_core.events import Progress
 from busaug_core.images import load_gray
-from busaug_core.job import Run
+from busaug_core.job import Run, run_of
+from busaug_core.jobs import job
 from busaug_core.measure import features as features_module
+from busaug_core.measure.embeddings import FILE as FEATURES
 from busaug_core.measure.extractors import ClassifierFeatures, make_extractor
 from busaug_core.measure.extractors.imagenet import headless
 from busaug_core.measure.extractors.inception import INCEPTION_FILE
@@ -98,7 +100,7 @@ def test_legacy_features_equal_pytorch_fids_from_the_file_on(
     ours = extractor([extractor.load(path) for path in pictures])
     assert ours.shape == (4, width) and ours.dtype == np.float32
     assert np.allclose(ours, theirs, rtol=1e-5, atol=1e-5 * np.abs(theirs).max())
-    assert (extractor.name, extractor.metric) == (name.replace("-", "_"), metric)
+    assert (extractor.name, extractor.metric) == (f"{name.replace('-', '_')}_legacy", metric)
 
 
 def test_legacy_pixels_equal_pytorch_fids_and_the_canonical_ones_are_gray_and_antialiased(
@@ -115,6 +117,16 @@ def test_legacy_pixels_equal_pytorch_fids_and_the_canonical_ones_are_gray_and_an
         assert torch.equal(canonical.prepare([canonical.load(path)]), gray.expand(1, 3, -1, -1))
     assert canonical.preprocessing == "gray, whole image to a square, Pillow bicubic with antialiasing, 299 px"
     assert legacy.preprocessing.startswith("pytorch-fid's") and legacy.weights == canonical.weights
+
+
+def test_embeddings_by_pytorch_fids_preprocessing_are_kept_apart(records, inception_home, tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(inception_home))
+    for preprocessing, name in (("canonical", "inception_64"), ("legacy", "inception_64_legacy")):
+        values = dict(extractor="inception-64", preprocessing=preprocessing, run_key=name)
+        result = list(job("compute_embeddings").run(values, records[:2], "trial", tmp_path))[-1].result
+        assert result["field"] == f"features_{name}"
+    one, other = (np.load(run_of("trial", key, tmp_path).folder / FEATURES) for key in ("inception_64", name))
+    assert one.shape == other.shape == (2, 64) and np.abs(one - other).max() > 1e-3
 
 
 def test_dinov2_is_the_class_token_and_clip_the_projected_image(run, transformers_folder, pictures):
@@ -263,23 +275,25 @@ def test_features_are_blind_to_batch_size_and_order(records, extractor, run, tra
 
 
 def test_features_are_computed_once_and_come_in_the_records_order(records, extractor, run, monkeypatch):
-    (first, hashes), events = run_to_end(extract([*records, records[0]], extractor, run, 4))
+    found, events = run_to_end(extract([*records, records[0]], extractor, run, 4))
+    first, hashes = found.matrix, found.hashes
     assert first.shape == (len(records) + 1, 512) and first.dtype == np.float32
     assert events[-1] == Progress(len(records), len(records), "Computing features")
     assert hashes[0] == hashes[-1] and np.array_equal(first[0], first[-1])
     expected = extractor([extractor.load(r.path) for r in records])
     assert np.allclose(first[:-1], expected, atol=1e-4)
     monkeypatch.setattr(ClassifierFeatures, "load", lambda *_: pytest.fail("computed a second time"))
-    (again, _), events = run_to_end(extract(records[::-1], extractor, run, 4))
-    assert np.array_equal(again, first[-2::-1]) and events == []
+    again, events = run_to_end(extract(records[::-1], extractor, run, 4))
+    assert np.array_equal(again.matrix, first[-2::-1]) and events == []
+    assert np.array_equal(again.of(records[3:5]), first[3:5])
 
 
 def test_mirrored_features_are_those_of_the_mirrored_image(records, extractor, run):
-    (plain, hashes), _ = run_to_end(extract(records, extractor, run, 4))
-    (mirrored, same), _ = run_to_end(extract(records, extractor, run, 4, mirrored=True))
+    plain, _ = run_to_end(extract(records, extractor, run, 4))
+    mirrored, _ = run_to_end(extract(records, extractor, run, 4, mirrored=True))
     expected = extractor([extractor.load(r.path)[:, ::-1] for r in records])
-    assert same == hashes and np.allclose(mirrored, expected, atol=1e-4)
-    assert np.abs(mirrored - plain).max() > 0.01
+    assert mirrored.hashes == plain.hashes and np.allclose(mirrored.matrix, expected, atol=1e-4)
+    assert np.abs(mirrored.matrix - plain.matrix).max() > 0.01
 
 
 def test_what_a_stopped_run_computed_is_kept(records, extractor, run):
@@ -338,12 +352,12 @@ while True:
     try:
         events.append(next(work))
     except StopIteration as end:
-        features, hashes = end.value
+        features = end.value
         break
 if run.is_main:
-    np.save(run.folder / "shared.npy", features)
-    (run.folder / "hashes.json").write_text(json.dumps(hashes))
-(run.folder / f"rows{processes.process_index}").write_text(f"{events[-1].total} {len(features)}")
+    np.save(run.folder / "shared.npy", features.matrix)
+    (run.folder / "hashes.json").write_text(json.dumps(features.hashes))
+(run.folder / f"rows{processes.process_index}").write_text(f"{events[-1].total} {features is not None}")
 """
 
 
@@ -358,12 +372,12 @@ def test_two_processes_give_the_features_of_one(records, extractor, run, tmp_pat
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     rows = [(run.folder / f"rows{i}").read_text() for i in range(2)]
-    assert rows == [f"{(len(records) + 1) // 2} {len(records)}", f"{len(records) // 2} 0"]
+    assert rows == [f"{(len(records) + 1) // 2} True", f"{len(records) // 2} False"]
     shared = np.load(run.folder / "shared.npy")
     files = list(FeatureCache(run, extractor).folder.iterdir())
     assert len(files) == 2
     for path in files:
         path.unlink()
-    (alone, hashes), _ = run_to_end(extract(records, extractor, run, 2))
-    assert np.allclose(shared, alone, atol=1e-5)
-    assert json.loads((run.folder / "hashes.json").read_text()) == hashes
+    alone, _ = run_to_end(extract(records, extractor, run, 2))
+    assert np.allclose(shared, alone.matrix, atol=1e-5)
+    assert json.loads((run.folder / "hashes.json").read_text()) == alone.hashes

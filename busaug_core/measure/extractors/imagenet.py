@@ -24,7 +24,7 @@ class ImageNetClassifier(Extractor):
             )
         weights = torchvision.models.get_model_weights(arch).DEFAULT
         path = Path(torch.hub.get_dir()) / "checkpoints" / weights.url.rpartition("/")[2]
-        self.network = headless(_load(arch, weights, path)).to(device).eval()
+        self.network = headless(_load(arch, weights, path)).to(device, memory_format=torch.channels_last).eval()
         seen = weights.transforms()
         self.resolution, self.mean, self.std = seen.crop_size[0], seen.mean, seen.std
         self.name, self.metric = arch, f"FD ({arch})"

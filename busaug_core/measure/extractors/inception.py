@@ -39,11 +39,12 @@ class Inception(Extractor):
         try:
             with patch.object(inception, "load_state_dict_from_url", lambda *_, **__: state):
                 blocks = [inception.InceptionV3.BLOCK_INDEX_BY_DIM[width]]
-                self.network = inception.InceptionV3(blocks, resize_input=False).to(device).eval()
+                network = inception.InceptionV3(blocks, resize_input=False)
         except RuntimeError as error:
             raise UserError(
                 f"{path} holds other layers than pytorch-fid's Inception ({str(error).splitlines()[0]})."
             ) from None
+        self.network = network.to(device, memory_format=torch.channels_last).eval()
         self.name = INCEPTION if width == 2048 else f"{INCEPTION}_{width}"
         self.weights = content_hash(path)
         name = "FID" if self.weights.startswith(PUBLISHED) else "FD (Inception, other weights)"
@@ -58,6 +59,10 @@ class LegacyInception(Inception):
     """The same with pytorch-fid's own preprocessing, pixel for pixel: colour, and aliased where it is shrunk."""
 
     preprocessing = "pytorch-fid's: RGB, whole image to a square, torch bilinear without antialiasing, 299 px"
+
+    def __init__(self, device: torch.device, place: str = "", width: int = 2048):
+        super().__init__(device, place, width)
+        self.name += "_legacy"
 
     def load(self, path: str) -> np.ndarray:
         """The image of a file, uint8 H×W×3."""
