@@ -20,7 +20,8 @@ from busaug_core.data.audit import PUBLISHED
 from busaug_core.data.busi import list_scans
 from busaug_core.data.config import SCAN
 from busaug_core.data.look import Look
-from busaug_core.data.similarity import candidates, likeness
+from busaug_core.data.outlines import Index
+from busaug_core.data.similarity import likeness
 from busaug_core.figures import pair_grid
 from busaug_core.images import open_image
 from busaug_core.parallel import in_order
@@ -37,7 +38,8 @@ def main() -> None:
     options = parser.parse_args()
     paths = [scan.path for scan in list_scans(options.busi)[0]]
     looks = list(in_order(lambda path: Look.at(open_image(path)), paths))
-    pairs = candidates(np.stack([look.outline for look in looks]))
+    index = Index(np.stack([look.outline for look in looks]))
+    pairs = np.unique(index.candidates(slice(None)), axis=0)
     values = likeness(np.stack([look.detail for look in looks]), pairs)
     order = np.argsort(-values)
     found = [

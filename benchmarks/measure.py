@@ -4,10 +4,11 @@
     python benchmarks/measure.py --sizes 780 5000 20000 --ours
     python benchmarks/measure.py --whole             # from image files on, four variants
 
-Each line is a process of its own with one thread; every library sees the same numbers, or with `--whole` the same
-files and the same (random) Inception weights. There the others compute one FID for each variant against the 157
-validation images, as one does with them; ours is the whole `compute_fid`: all metrics with intervals and floors,
-of four variants, for each class, against the validation and the training split (780 simulated images, 4 × 157).
+Each line is a process of its own on one core, without a GPU; every library sees the same numbers, or with `--whole`
+the same files and the same (random) Inception weights. There the others compute one FID for each variant against the
+157 validation images, as one does with them; ours is the whole `compute_fid` with pytorch-fid's preprocessing: all
+metrics with intervals and floors, of four variants, for each class, against the validation and the training split
+(780 simulated images, 4 × 157). The value is the last variant's FID.
 """
 
 import argparse
@@ -18,7 +19,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from unittest.mock import patch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -123,14 +126,14 @@ STATISTICS: dict[str, Callable] = {
 }
 
 
-class Files:
-    """Simulated BUSI in `scratch/real`, its validation split in `scratch/val`, variants beside; random weights."""
+class Scratch:
+    """A folder with simulated BUSI, its validation split in `val`, the variants beside it, and random weights."""
 
-    def __init__(self, scratch: Path) -> None:
-        self.scratch = scratch
-        self.weights = scratch / "inception.pth"
-        self.val = scratch / "val"
-        self.variants = [scratch / name for name in VARIANTS]
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.weights = folder / "inception.pth"
+        self.val = folder / "val"
+        self.variants = [folder / name for name in VARIANTS]
 
     def make(self) -> None:
         from busaug_core.data.audit import BUSI_COUNTS
@@ -138,22 +141,22 @@ class Files:
         from busaug_core.jobs import job
         from busaug_core.simulate import write_busi
 
-        for _ in write_busi(self.scratch / "real", BUSI_COUNTS, workers=os.cpu_count() or 1):
+        for _ in write_busi(self.folder / "real", BUSI_COUNTS, workers=os.cpu_count() or 1):
             pass
-        values = dict(source=str(self.scratch / "real"), split="80-20", run_key="load")
-        for _ in job("load_busi").run(values, [], "whole", self.scratch / "home"):
+        values = dict(source=str(self.folder / "real"), split="80-20", run_key="load")
+        for _ in job("load_busi").run(values, [], "whole", self.folder / "home"):
             pass
         self.val.mkdir()
         counts: dict[str, int] = {}
-        for record in run_of("whole", "load", self.scratch / "home").products:
+        for record in run_of("whole", "load", self.folder / "home").products:
             if "val" in record.tags:
                 (self.val / Path(record.path).name).symlink_to(record.path)
                 counts[record.label] = counts.get(record.label, 0) + 1
         for seed, folder in enumerate(self.variants, 1):
-            for _ in write_busi(self.scratch / f"seed_{seed}", counts, seed=seed, workers=os.cpu_count() or 1):
+            for _ in write_busi(self.folder / f"seed_{seed}", counts, seed=seed, workers=os.cpu_count() or 1):
                 pass
             folder.mkdir()
-            for path in (self.scratch / f"seed_{seed}").glob("*/*).png"):
+            for path in (self.folder / f"seed_{seed}").glob("*/*).png"):
                 (folder / path.name).symlink_to(path)
         self._make_weights()
 
@@ -162,18 +165,17 @@ class Files:
         from pytorch_fid import inception
 
         torch.manual_seed(0)
-        # pytorch-fid's constructor insists on its download; these two stand in for it.
-        fetch, read = inception.load_state_dict_from_url, torch.nn.Module.load_state_dict
-        inception.load_state_dict_from_url, torch.nn.Module.load_state_dict = lambda *_, **__: {}, lambda *_: None
-        network = inception.fid_inception_v3()
-        inception.load_state_dict_from_url, torch.nn.Module.load_state_dict = fetch, read
+        # pytorch-fid's constructor insists on its download.
+        without_download = patch.object(inception, "load_state_dict_from_url", lambda *_, **__: {})
+        with without_download, patch.object(torch.nn.Module, "load_state_dict", lambda *_: None):
+            network = inception.fid_inception_v3()
         for layer in network.modules():
             if isinstance(layer, torch.nn.Conv2d):
                 torch.nn.init.kaiming_normal_(layer.weight)
         torch.save(network.state_dict(), self.weights)
 
-    def network(self):
-        """pytorch-fid's network with these weights."""
+    def pytorch_fids(self):
+        """The module of pytorch-fid's networks, which finds these weights in the place of its download."""
         import torch
         from pytorch_fid import inception
 
@@ -182,51 +184,52 @@ class Files:
         return inception
 
 
-def whole_ours(files: Files) -> float:
+def whole_ours(scratch: Scratch) -> float:
     from busaug_core.data.records import Record
     from busaug_core.job import run_of
     from busaug_core.jobs import job
 
-    records = run_of("whole", "load", files.scratch / "home").products
-    for folder in files.variants:
+    records = run_of("whole", "load", scratch.folder / "home").products
+    for folder in scratch.variants:
         for path in sorted(folder.iterdir()):
             label = path.name.split(" (")[0]
             tags = ["evaluation", folder.name]
             records.append(Record(str(path), label, origin="synthetic", variant=folder.name, tags=tags))
-    values = dict(extractor=f"inception:{files.weights}", run_key="fid")
+    values = dict(extractor=f"inception:{scratch.weights}", preprocessing="legacy", run_key="fid")
     with tempfile.TemporaryDirectory() as home:
         for event in job("compute_fid").run(values, records, "whole", Path(home)):
             last = event
-    return sum(row["value"] is not None for row in last.result["rows"])
+    wanted = {"variant": VARIANTS[-1], "class": "all", "reference": "val", "metric": last.result["metric"]}
+    return next(row["value"] for row in last.result["rows"] if wanted.items() <= row.items())
 
 
-def whole_pytorch_fid(files: Files) -> float:
-    files.network()
+def whole_pytorch_fid(scratch: Scratch) -> float:
+    scratch.pytorch_fids()
     from pytorch_fid.fid_score import calculate_fid_given_paths
 
-    sides = ([str(files.val), str(folder)] for folder in files.variants)
+    sides = ([str(scratch.val), str(folder)] for folder in scratch.variants)
     return [calculate_fid_given_paths(side, 32, "cpu", WIDTH, num_workers=0) for side in sides][-1]
 
 
-def whole_torch_fidelity(files: Files) -> float:
+def whole_torch_fidelity(scratch: Scratch) -> float:
     import torch_fidelity
 
     options = dict(fid=True, cuda=False, verbose=False, cache=False, batch_size=32, save_cpu_ram=True)
-    options |= dict(feature_extractor_weights_path=str(files.weights))
-    sides = (dict(input1=str(files.val), input2=str(folder)) for folder in files.variants)
+    options |= dict(feature_extractor_weights_path=str(scratch.weights))
+    sides = (dict(input1=str(scratch.val), input2=str(folder)) for folder in scratch.variants)
     return [torch_fidelity.calculate_metrics(**options, **s)["frechet_inception_distance"] for s in sides][-1]
 
 
-def whole_clean_fid(files: Files) -> float:
+def whole_clean_fid(scratch: Scratch) -> float:
     from cleanfid import fid
 
-    network = files.network().InceptionV3([3]).eval()
+    network = scratch.pytorch_fids().InceptionV3([3]).eval()
 
     def extract(batch):
         return network(batch / 255)[0].flatten(1)
 
     options = dict(mode="clean", num_workers=0, custom_feat_extractor=extract, device="cpu", verbose=False)
-    return [fid.compute_fid(str(files.val), str(folder), **options) for folder in files.variants][-1]
+    return [fid.compute_fid(str(scratch.val), str(folder), **options) for folder in scratch.variants][-1]
 
 
 WHOLE: dict[str, Callable] = {
@@ -251,39 +254,43 @@ def main() -> None:
     print(f"{'metric | library':24} {'N':>6} {'seconds':>8} {'ratio':>6} {'peak MiB':>9}  value")
     if options.whole:
         with tempfile.TemporaryDirectory() as scratch:
-            Files(Path(scratch)).make()
+            Scratch(Path(scratch)).make()
             base = None
             for name in WHOLE:
-                base = line(name, scratch, "4×157", base) or base
+                seconds = print_line(name, scratch, "4×157", base)
+                base = base or seconds
         return
     for n in options.sizes:
         own: dict[str, float | None] = {}
         for name in STATISTICS:
             metric, library = name.split(" | ")
             if library == "ours" or not options.ours:
-                own[metric] = line(name, str(n), str(n), own.get(metric)) or own.get(metric)
+                seconds = print_line(name, str(n), str(n), own.get(metric))
+                own[metric] = own.get(metric) or seconds
 
 
-def line(name: str, what: str, n: str, base: float | None) -> float | None:
-    """Print the line of a process of its own; returns what ratios refer to: `base`, or else its seconds."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    command = [sys.executable, __file__, "--run", name, what]
+def print_line(name: str, size_or_folder: str, n: str, base: float | None) -> float | None:
+    """Measure in a process of its own and print it beside `base` seconds, or its own; returns its seconds."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    command = [sys.executable, __file__, "--run", name, size_or_folder]
     found = subprocess.run(command, capture_output=True, text=True, env=environment)
     if found.returncode:
-        print(f"{name:24} {n:>6} failed: {found.stderr.strip().splitlines()[-1][:80]}")
+        print(f"{name:24} {n:>6} failed: {found.stderr.strip()[-80:] or found.returncode}", flush=True)
         return None
     seconds, peak, value = (float(x) for x in found.stdout.split()[-3:])
-    base = base or seconds
-    print(f"{name:24} {n:>6} {seconds:8.2f} {seconds / base:6.1f} {peak:9.0f}  {value:.6g}", flush=True)
-    return base
+    print(f"{name:24} {n:>6} {seconds:8.2f} {seconds / (base or seconds):6.1f} {peak:9.0f}  {value:.6g}", flush=True)
+    return seconds
 
 
-def measure(name: str, what: str) -> None:
-    """Time one metric of one library in this process; prints seconds, the peak of memory and the value.
-
-    `what` is the number of images, or for a whole measurement the folder of `Files`.
-    """
-    metric = (lambda: WHOLE[name](Files(Path(what)))) if name in WHOLE else STATISTICS[name](*features(int(what)))
+def measure(name: str, size_or_folder: str) -> None:
+    """Time one metric of one library in this process; prints seconds, the peak of memory and the value."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    if name in WHOLE:
+        scratch = Scratch(Path(size_or_folder))
+        metric = partial(WHOLE[name], scratch)
+    else:
+        metric = STATISTICS[name](*features(int(size_or_folder)))
     begun = time.perf_counter()
     value = metric()
     seconds = time.perf_counter() - begun

@@ -123,13 +123,19 @@ def _help(info: FieldInfo) -> str:
     """What a field means, what it may be, and what it is when left out."""
     text = info.description or ""
     if choices := _choices(info.annotation):
-        text += f" One of {', '.join(map(str, choices))}."
+        text += f" {'Any' if _is(info.annotation, list) else 'One'} of {', '.join(map(str, choices))}."
     if _is(info.annotation, dict):
         text += " As JSON."
-    if info.is_required() or info.default in (None, ""):
+    if info.is_required() or info.default in (None, "", []):
         return text
-    default = info.default if isinstance(info.default, list | tuple) else [info.default]
-    return f"{text} Default: {' '.join(map(str, default))}."
+    match info.default:
+        case list(values):
+            default = " ".join(map(str, values))
+        case dict(values):
+            default = json.dumps(values)
+        case value:
+            default = str(value)
+    return f"{text} Default: {default}."
 
 
 def _choices(annotation: Any) -> tuple:

@@ -60,7 +60,8 @@ def audit_records(records: list[Record], looks: list[Look], config: Audit) -> It
         record.annotation_score = look.annotation_score
         if look.annotation_score >= config.annotation_threshold:
             record.tags.append("annotated")
-    pairs = yield from find_groups(records, looks, config.copy_likeness, config.scan_likeness)
+    one_scan = config.scan_likeness_among(len(records))
+    pairs = yield from find_groups(records, looks, config.copy_likeness, one_scan)
     busi = is_whole_busi(records)
     if busi:
         axilla = {row["filename"] for row in _rows("axilla.csv")}
@@ -70,6 +71,7 @@ def audit_records(records: list[Record], looks: list[Look], config: Audit) -> It
     return {
         "images": len(records),
         "pairs": len(pairs),
+        "scan_likeness": one_scan,
         "groups": {name: _count(records, name) for name in ("duplicate_group", "split_group")},
         "tags": {tag: sum(tag in r.tags for r in records) for tag in (*TAGS, AXILLA)},
         "published": agreement(records, pairs) if busi else None,

@@ -17,6 +17,7 @@ from busaug_core.events import Event, Progress
 BLOCK = 512
 """Images that are looked up at a time."""
 PAIRS = 4096
+"""Pairs that are compared at a time."""
 
 
 def find_groups(records: list[Record], looks: list[Look], copy: float, scan: float) -> Iterator[Event]:
@@ -49,12 +50,12 @@ def find_groups(records: list[Record], looks: list[Look], copy: float, scan: flo
     return same_scan
 
 
-def _candidates(outline: np.ndarray) -> Iterator[Event]:
+def _candidates(outlines: np.ndarray) -> Iterator[Event]:
     """Pairs of images that may be of one scan, int M×2, each once; yields progress."""
-    index, pairs = Index(outline), []
-    for first in range(0, len(outline), BLOCK):
+    index, pairs = Index(outlines), []
+    for first in range(0, len(outlines), BLOCK):
         pairs.append(index.candidates(slice(first, first + BLOCK)))
-        yield Progress(min(first + BLOCK, len(outline)), len(outline), "Looking for images of one scan")
+        yield Progress(min(first + BLOCK, len(outlines)), len(outlines), "Looking for images of one scan")
     return np.unique(np.concatenate(pairs), axis=0)
 
 

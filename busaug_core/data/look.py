@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from busaug_core.data.annotations import annotation_score
-from busaug_core.data.outlines import outlines
+from busaug_core.data.outlines import outline
 from busaug_core.data.similarity import SIDE, detail
 from busaug_core.images import to_gray
 
@@ -22,4 +22,4 @@ class Look:
     @classmethod
     def at(cls, image: Image.Image) -> "Look":
         gray = to_gray(image, SIDE)
-        return cls(detail(gray), outlines(gray), annotation_score(image))
+        return cls(detail(gray), outline(gray), annotation_score(image))

@@ -18,8 +18,13 @@ REFINED = 5
 
 
 def detail(gray: np.ndarray) -> np.ndarray:
-    """The locally normalised picture, float32 64×64 of mean 0 and norm 1, of a gray one of that size."""
-    return normalised(gray, blur=4, surroundings=6)
+    """A gray picture relative to its surroundings, float32 of the same size, of mean 0 and norm 1."""
+    gray = gray.astype(np.float32)
+    difference = gray - gaussian_filter(gray, 4)
+    contrast = np.sqrt(gaussian_filter(difference**2, 6))
+    flat = difference / (contrast + 6)
+    flat -= flat.mean()
+    return flat / max(float(np.linalg.norm(flat)), 1e-6)
 
 
 def likeness(details: np.ndarray, pairs: np.ndarray) -> np.ndarray:
@@ -48,13 +53,3 @@ def nearest(details: np.ndarray, references: np.ndarray) -> tuple[np.ndarray, np
     values = likeness(np.concatenate([details, others]), pairs).reshape(-1, count)
     rows = np.arange(len(details))
     return values.max(1), best[rows, values.argmax(1)] % len(references)
-
-
-def normalised(gray: np.ndarray, blur: float, surroundings: float) -> np.ndarray:
-    """A gray picture relative to its surroundings, float32 of mean 0 and norm 1; both widths in pixels."""
-    gray = gray.astype(np.float32)
-    difference = gray - gaussian_filter(gray, blur)
-    contrast = np.sqrt(gaussian_filter(difference**2, surroundings))
-    flat = difference / (contrast + 6)
-    flat -= flat.mean()
-    return flat / max(float(np.linalg.norm(flat)), 1e-6)

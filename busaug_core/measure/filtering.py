@@ -9,7 +9,7 @@ from busaug_core.device import pick_device
 from busaug_core.events import Event, Notice, Row
 from busaug_core.job import Run
 from busaug_core.measure.config import FilterSynthetic
-from busaug_core.measure.extractors import make_extractor
+from busaug_core.measure.extractors import CANONICAL, make_extractor
 from busaug_core.measure.features import extract
 from busaug_core.measure.fid import frechet_distance
 from busaug_core.measure.sets import matched
@@ -50,7 +50,7 @@ def _distances(config: FilterSynthetic, run: Run, records: list[Record]) -> Iter
         return []
     scored = run.sibling(keys[0]).config
     reference = of_split(run.records, scored["reference"])
-    extractor = make_extractor(scored["extractor"], run, pick_device(), scored["preprocessing"])
+    extractor = make_extractor(scored["extractor"], run, pick_device(), scored.get("preprocessing", CANONICAL))
     everything = reference + [r for r in records if "evaluation" in r.tags]
     features = yield from extract(everything, extractor, run, scored["batch_size"])
     note = None if config.max_fid_influence is None else "the influence that was filtered by is on this very distance"

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from busaug_core.data.config import COPY, SCAN
+from busaug_core.data.config import COPY, scan_likeness
 from busaug_core.data.records import Record, count_labels
 from busaug_core.data.similarity import SIDE, detail, nearest
 from busaug_core.errors import UserError
@@ -77,6 +77,7 @@ class NearestReal:
     def __init__(self, records: list[Record], details: np.ndarray, references: list[Record], others: np.ndarray):
         """`details` and `others` are `details_of` the records and the references."""
         self.records = records
+        self.one_scan = scan_likeness(len(references))
         self.likeness, index = nearest(details, others)
         self.real = [references[i] for i in index]
 
@@ -88,7 +89,7 @@ class NearestReal:
     @property
     def near_copies(self) -> float:
         """The share of records as like a real one as two frames of one scan are."""
-        return float((self.likeness >= SCAN).mean())
+        return float((self.likeness >= self.one_scan).mean())
 
     def refuse_copies(self) -> None:
         """Raises UserError where a record shows the same picture as a real one."""

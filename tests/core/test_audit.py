@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
+from busaug_core.data import groups
 from busaug_core.data import outlines as search
 from busaug_core.data.annotations import annotation_score
 from busaug_core.data.audit import audit_records, is_whole_busi
-from busaug_core.data.config import SCAN, Audit
+from busaug_core.data.config import COPY, SCAN, Audit
 from busaug_core.data.look import Look
-from busaug_core.data.outlines import Index, outlines
+from busaug_core.data.outlines import Index, outline
 from busaug_core.data.records import Record
 from busaug_core.data.similarity import SIDE, detail, likeness
 from busaug_core.errors import UserError
@@ -68,8 +69,19 @@ def test_likeness_ignores_gain_and_depth_and_finds_a_shift(scan):
 
 def candidates(grays):
     """Pairs of pictures that an index of their outlines proposes."""
-    index = Index(np.stack([outlines(g) for g in grays]))
+    index = Index(np.stack([outline(g) for g in grays]))
     return {tuple(p) for p in index.candidates(slice(None))}
+
+
+def grouped(grays):
+    """Records of pictures with their groups, and the pairs of one scan."""
+    records = [Record(f"/{i}.png", "benign") for i in range(len(grays))]
+    work = groups.find_groups(records, [Look(detail(g), outline(g), 0.0) for g in grays], COPY, SCAN)
+    while True:
+        try:
+            next(work)
+        except StopIteration as end:
+            return records, end.value
 
 
 def test_candidates_are_all_copies_and_few_others():
@@ -96,15 +108,14 @@ def test_cells_find_what_a_search_of_all_pairs_finds_from_whatever_block(monkeyp
     grays = [simulate(("benign", "normal")[seed % 2], seed, SIDE).image for seed in range(200)]
     rng = np.random.default_rng(0)
     frames = [np.roll(g, (int(rng.integers(-4, 5)), int(rng.integers(-8, 9))), (0, 1)) for g in grays]
-    outline = np.stack([outlines(g) for g in grays + frames])
-    whole = Index(outline)
+    outlines = np.stack([outline(g) for g in grays + frames])
+    whole = Index(outlines)
     monkeypatch.setattr(search, "CELL", 8)
-    celled = Index(outline)
+    celled = Index(outlines)
     assert len(whole.members) == 1 and len(celled.members) == 50
     assert sorted(np.concatenate(celled.members)) == list(range(400))
     everything = {tuple(p) for p in whole.candidates(slice(None))}
     found = {tuple(p) for first in range(0, 400, 64) for p in celled.candidates(slice(first, first + 64))}
-    assert found <= everything
     true = {(i, i + 200) for i in range(200)}
     assert true <= everything
     assert len(true & found) >= 198
@@ -113,9 +124,27 @@ def test_cells_find_what_a_search_of_all_pairs_finds_from_whatever_block(monkeyp
 def test_many_copies_of_one_image_do_not_hide_another_frame_of_its_scan():
     gray = simulate("benign", 3, SIDE).image
     frame = np.roll(gray, 3, axis=1)
-    others = [simulate("normal", seed, SIDE).image for seed in range(60)]
-    pairs = candidates([gray] * 12 + [frame] * 12 + others)
-    assert sum(other < 24 for _, other in pairs) == 24 * 23 / 2
+    assert len(candidates([gray] * 12 + [frame] * 12)) == 24 * 23 / 2
+
+
+def test_a_set_of_nothing_but_noisy_copies_is_one_group_and_one_image_is_none(monkeypatch):
+    monkeypatch.setattr(search, "CELL", 2)
+    gray = simulate("benign", 3, SIDE).image
+    noisy = [np.clip(gray + np.random.default_rng(i).normal(0, 8, gray.shape), 0, 255) for i in range(100)]
+    scans, pairs = grouped([gray, *noisy])
+    assert {r.duplicate_group for r in scans} == {scans[0].split_group} != {None}
+    assert len(pairs) > 100
+    scans, pairs = grouped([gray])
+    assert scans[0].split_group is None and pairs.shape == (0, 2)
+
+
+def test_pairs_are_the_same_however_many_images_are_looked_up_at_a_time(monkeypatch):
+    grays = [simulate("benign", seed // 2, SIDE).image for seed in range(40)]
+    _, pairs = grouped(grays)
+    assert {(i, i + 1) for i in range(0, 40, 2)} <= {tuple(p) for p in pairs}
+    monkeypatch.setattr(groups, "BLOCK", 8)
+    monkeypatch.setattr(groups, "PAIRS", 8)
+    assert np.array_equal(grouped(grays)[1], pairs)
 
 
 def test_auditing_again_takes_back_tags_that_no_longer_apply(records):
@@ -136,6 +165,13 @@ def test_auditing_split_records_says_what_leaks(records, tmp_path):
 def test_a_copy_is_of_the_same_scan():
     with pytest.raises(UserError, match="scan_likeness must not exceed"):
         Audit.parse({"copy_likeness": 0.3, "scan_likeness": 0.5})
+
+
+def test_frames_of_one_scan_must_be_more_alike_in_large_sets():
+    assert Audit().scan_likeness_among(780) == Audit().scan_likeness_among(4000) == SCAN
+    assert 0.37 < Audit().scan_likeness_among(20_000) < 0.39
+    assert Audit(copy_likeness=0.3).scan_likeness_among(780) == 0.3
+    assert Audit(scan_likeness=0.5).scan_likeness_among(20_000) == 0.5
 
 
 def load_real(home, **values):

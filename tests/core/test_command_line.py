@@ -54,13 +54,20 @@ def test_a_shortened_field_name_is_an_error():
         main(["load_busi", "--sour", "x"])
 
 
-def test_help_tells_choices_and_defaults(capsys):
+def help_of(job, capsys):
     with pytest.raises(SystemExit):
-        main(["compute_fid", "--help"])
-    text = " ".join(capsys.readouterr().out.split())
+        main([job, "--help"])
+    return " ".join(capsys.readouterr().out.split())
+
+
+def test_help_tells_choices_and_defaults(capsys):
+    text = help_of("compute_fid", capsys)
     assert "One of refuse, leave_out. Default: refuse." in text
-    assert "One of fid, fid_infinity, kid, prdc, detector, speckle. Default: fid fid_infinity kid" in text
+    assert "Any of fid, fid_infinity, kid, prdc, detector, speckle. Default: fid fid_infinity kid" in text
     assert "floor. Default: 10." in text
+    text = help_of("generate", capsys)
+    assert 'As JSON. Default: {"benign": "ultrasound image' in text
+    assert "Default: ." not in text + help_of("train_classifier", capsys)
 
 
 def test_every_field_of_every_job_has_a_sentence_of_help(capsys):

@@ -13,7 +13,7 @@ from busaug_core.images import PREPROCESSING, load_gray
 class Extractor(ABC):
     """A network and what it is called. All see gray images of one size, repeated in three channels.
 
-    Convolutional ones lie in memory with channels last: Inception is 1.8 times as fast so on a CPU.
+    Those of ImageNet lie in memory with channels last: Inception is 1.8 times as fast so on a CPU.
 
     Attributes:
         name: a Python identifier, as in the field `features_<name>`

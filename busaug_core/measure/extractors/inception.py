@@ -27,6 +27,7 @@ class Inception(Extractor):
     """Features of the last pooling (2048), or of a shallower block (64, 192, 768) averaged over space."""
 
     resolution = 299
+    suffix = ""
 
     def __init__(self, device: torch.device, place: str = "", width: int = 2048):
         """`place`: a file of weights; by default the one in the torch cache, or else pytorch-fid's download."""
@@ -45,7 +46,7 @@ class Inception(Extractor):
                 f"{path} holds other layers than pytorch-fid's Inception ({str(error).splitlines()[0]})."
             ) from None
         self.network = network.to(device, memory_format=torch.channels_last).eval()
-        self.name = INCEPTION if width == 2048 else f"{INCEPTION}_{width}"
+        self.name = (INCEPTION if width == 2048 else f"{INCEPTION}_{width}") + self.suffix
         self.weights = content_hash(path)
         name = "FID" if self.weights.startswith(PUBLISHED) else "FD (Inception, other weights)"
         self.metric = name if width == 2048 else f"{name} ({width} features)"
@@ -59,10 +60,7 @@ class LegacyInception(Inception):
     """The same with pytorch-fid's own preprocessing, pixel for pixel: colour, and aliased where it is shrunk."""
 
     preprocessing = "pytorch-fid's: RGB, whole image to a square, torch bilinear without antialiasing, 299 px"
-
-    def __init__(self, device: torch.device, place: str = "", width: int = 2048):
-        super().__init__(device, place, width)
-        self.name += "_legacy"
+    suffix = "_legacy"
 
     def load(self, path: str) -> np.ndarray:
         """The image of a file, uint8 H×W×3."""
