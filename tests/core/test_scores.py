@@ -194,6 +194,24 @@ def test_the_distance_of_what_is_kept_stands_beside_that_of_all(records, synthet
     assert row["kept"] < row["all"]
 
 
+def test_scores_and_what_they_filter_are_of_one_preprocessing(records, synthetic, home, inception_home, monkeypatch):
+    from busaug_core.measure import filtering
+
+    monkeypatch.setattr(filtering, "LEAST", 3)
+    monkeypatch.setenv("TORCH_HOME", str(inception_home))
+    distances = {}
+    for preprocessing in ("canonical", "legacy"):
+        key = f"scores_{preprocessing}"
+        values = dict(extractor="inception-64", preprocessing=preprocessing, run_key=key)
+        scores, result = score(records + synthetic, home, **values)
+        made = [replace(r, tags=[*r.tags], scores=scores[Path(r.path).stem]) for r in synthetic]
+        values = dict(run_key=f"filter_{preprocessing}")
+        filtered = list(job("filter_synthetic").run(values, records + made, "trial", home))[-1].result
+        distances[preprocessing] = filtered["rows"][0]["kept"]
+        assert result["extractor"] == {"canonical": "inception_64", "legacy": "inception_64_legacy"}[preprocessing]
+    assert distances["canonical"] != pytest.approx(distances["legacy"], rel=1e-3)
+
+
 def test_thresholds_without_scores_say_what_to_run(records, synthetic, home):
     unscored = [replace(r, scores=None) for r in synthetic]
     with pytest.raises(UserError, match="8 images have no scores.*score_synthetic"):
