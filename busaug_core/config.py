@@ -56,7 +56,7 @@ class JobConfig(BaseModel):
 def _explain(error: ValidationError, config: type[JobConfig]) -> str:
     lines = []
     for problem in error.errors():
-        name = ".".join(str(part) for part in problem["loc"]) or config.__name__
+        name = ".".join(str(part) for part in problem["loc"]) or None
         if problem["type"] == "extra_forbidden":
             known = ", ".join(sorted(config.model_fields))
             lines.append(f"'{name}' is not a field of this job; its fields are {known}.")
@@ -65,5 +65,6 @@ def _explain(error: ValidationError, config: type[JobConfig]) -> str:
             lines.append(f"'{name}' is required: {help_text[:1].lower()}{help_text[1:]}")
         else:
             found = f" (found {problem['input']!r})" if problem["loc"] else ""
-            lines.append(f"'{name}': {problem['msg'].removeprefix('Value error, ')}{found}.")
+            told = f"{problem['msg'].removeprefix('Value error, ')}{found}."
+            lines.append(f"'{name}': {told}" if name else told)
     return "\n".join(lines)

@@ -50,12 +50,13 @@ def variant_grid(records: list[Record], path: str | Path, rows_per_class: int = 
     figure.savefig(path, dpi=110)
 
 
-def pair_grid(pairs: list[tuple[str, str, str]], path: str | Path, columns: int = 4) -> None:
+def pair_grid(pairs: list[tuple[str, str, str]], path: str | Path, title: str = "", columns: int = 4) -> None:
     """Write a grid of image pairs, each side by side under its caption, as PNG.
 
     Args:
         pairs: two image files and a caption, at least one
         path: the PNG
+        title: what is on the left and on the right
         columns: pairs in a row
     """
     columns = min(columns, len(pairs))
@@ -68,5 +69,6 @@ def pair_grid(pairs: list[tuple[str, str, str]], path: str | Path, columns: int 
         both = np.hstack([load_gray(left, SIDE), load_gray(right, SIDE)])
         cell.imshow(both, cmap="gray", vmin=0, vmax=255)
         cell.set_title(caption, fontsize=8)
+    figure.suptitle(title, fontsize=9)
     figure.tight_layout(pad=0.4)
     figure.savefig(path, dpi=110)

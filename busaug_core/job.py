@@ -10,6 +10,7 @@ import json
 import os
 import platform
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -54,6 +55,11 @@ class Run:
     def state(self) -> str:
         """One of `new`, `running`, `done`, `stopped`, `failed`."""
         return self._state_document()["state"]
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether the job has yielded an event; what is refused before leaves no run."""
+        return (self.folder / "events.jsonl").exists()
 
     @property
     def result(self) -> dict[str, Any]:
@@ -166,6 +172,7 @@ def execute(
         _refuse_other_settings(run, _settings(name, config))
         yield Finished(run.result)
         return
+    fresh = not run.folder.exists()
     make_folder(run.folder)
     lock = FileLock(run.folder / "lock")
     if run.is_main:
@@ -175,6 +182,10 @@ def execute(
             raise UserError(f"Run '{run.key}' is being worked on already; wait for it or stop it.") from None
     try:
         yield from _attempt(name, function, config, records, run)
+    except UserError:
+        if fresh and run.is_main and not run.has_begun:
+            shutil.rmtree(run.folder)
+        raise
     finally:
         lock.release()
 

@@ -14,7 +14,7 @@ VARIANT_COLORS = {
     "sd_ti_img2img": "#7c5cf0",
 }
 
-SCORES = ("class_probability", "class_consistent", "copy_ratio", "realism", "fid_influence")
+SCORES = ("class_probability", "class_consistent", "copy_ratio", "likeness", "realism", "fid_influence")
 """The scores that the sidebar shows for filtering."""
 
 

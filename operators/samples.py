@@ -68,6 +68,7 @@ FIELDS: dict[str, tuple[type, dict[str, Any], str]] = {
     "scores.nearest_real_distance": (fo.FloatField, {}, "Distance of features to the nearest training image"),
     "scores.nearest_real_id": (fo.StringField, {}, "The nearest training image"),
     "scores.copy_ratio": (fo.FloatField, {}, "That distance over the usual one between real images; 0 is a copy"),
+    "scores.likeness": (fo.FloatField, {}, "Likeness to a training image's picture; from 0.5 on a near-copy"),
     "scores.realism": (fo.FloatField, {}, "Realism; from 1 on it lies among real images"),
     "scores.fid_influence": (fo.FloatField, {}, "By how much it raises the Fréchet distance of its variant"),
     "scores.run": (fo.StringField, {}, "The run that scored it"),

@@ -46,17 +46,18 @@ class ScoreSynthetic(Measurement):
         ids = dict(zip(*dataset.values(["filepath", "id"]), strict=True))
         with (run.folder / FILE).open(encoding="utf-8") as lines:
             rows = [row for row in map(json.loads, lines) if row["path"] in ids]
-        documents, pairs = {}, []
+        documents, nearest_first = {}, {}
         for row in sorted(rows, key=lambda r: r["copy_ratio"]):
             path, nearest = row.pop("path"), ids.get(row.pop("nearest_real_path"))
             known = {k: v for k, v in row.items() if v is not None}
             documents[path] = fo.DynamicEmbeddedDocument(nearest_real_id=nearest, **known)
-            pairs += [ids[path], nearest] if nearest else []
+            if nearest and len(documents) <= PAIRS:
+                nearest_first.setdefault(nearest, []).append(ids[path])
         dataset.set_values("scores", documents, key_field="filepath")
         dataset.save_view(
             COPIES,
-            dataset.select(list(dict.fromkeys(pairs[: 2 * PAIRS])), ordered=True),
-            description="The synthetic images nearest to a training image, each before it; a scan comes once",
+            dataset.select([id_ for real, made in nearest_first.items() for id_ in (real, *made)], ordered=True),
+            description="Training images, each followed by the synthetic ones that come nearest to it",
             overwrite=True,
         )
 
@@ -76,6 +77,7 @@ class FilterSynthetic(JobOperator):
         "class_consistent",
         "min_class_probability",
         "min_copy_ratio",
+        "max_likeness",
         "min_realism",
         "max_fid_influence",
         "count",

@@ -68,7 +68,7 @@ def load_classifier(run: Run) -> Classifier:
     """The classifier of a finished `train_classifier` run, in evaluation mode."""
     path = run.folder / FILE
     if not path.exists():
-        raise UserError(f"'{run.key}' is no finished classifier run of this dataset; train one with train_classifier.")
+        raise UserError(f"There is no finished classifier run in {run.folder}; train one with train_classifier.")
     with safe_open(path, "pt") as file:
         document = json.loads(file.metadata()["busaug"])
     model = Classifier(**document)

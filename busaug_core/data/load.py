@@ -49,17 +49,23 @@ def load_external(config: LoadExternal, run: Run) -> Iterator[Event]:
     if again := sum(str(scan.path) in known for scan in scans):
         yield Notice(f"{again} files are in the dataset already and are left as they are.")
     scans = _renamed([scan for scan in scans if str(scan.path) not in known], config.rename)
+    name = external.name_of(config.layout, config.source)
     tags = ["real", "external", config.layout]
     records, looks, skipped = yield from _read(scans, problems, config.on_error, tags)
     for record in records:
-        record.source = {"set": config.layout, **record.source}
+        record.source = {"set": name, **record.source}
+    if unknown := sorted({r.label for r in records} - {r.label for r in present}) if present else []:
+        yield Notice(
+            f"{name} adds the class(es) {', '.join(unknown)} to the dataset; where one is a class that it has under "
+            "another name, delete these samples and load again with rename, as in 'cyst=benign'."
+        )
     looks += yield from look_at(present)
     found = yield from audit_records(records + present, looks, Audit())
     groups = {r.split_group for r in present} - {None}
     shared = [r for r in records if r.split_group in groups]
     if shared:
         yield Notice(
-            f"{len(shared)} images of {config.layout} show a scan that the dataset holds already; they share its "
+            f"{len(shared)} images of {name} show a scan that the dataset holds already; they share its "
             "split_group and get no split. Leave them out where the set is to test what was trained on the dataset."
         )
     yield from _assign_splits([r for r in records if r.split_group not in groups], config)
@@ -94,7 +100,7 @@ def _read(
         if n % 20 == 0 or n == len(scans):
             yield Progress(n, len(scans), "Reading images and masks")
     if not records:
-        raise UserError("No image could be loaded. " + " ".join(skipped[:3]))
+        raise UserError(" ".join(["No image could be loaded.", *skipped[:3]]))
     return records, looks, skipped
 
 

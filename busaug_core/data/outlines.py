@@ -46,12 +46,12 @@ class Index:
 
     def __init__(self, outlines: np.ndarray) -> None:
         self.outlines = outlines
-        self.at_rest = _unit(outlines[:, AT_REST])
+        self.at_rest = unit(outlines[:, AT_REST])
         self.centres, self.members = self.at_rest[:1], [np.arange(len(outlines))]
         cells = round(len(outlines) / CELL)
         if cells > CELLS_TRIED:
             means = KMeans(cells, init="random", n_init=1, max_iter=5, random_state=0).fit(self.at_rest)
-            self.centres = _unit(means.cluster_centers_)
+            self.centres = unit(means.cluster_centers_)
             self.members = [np.flatnonzero(means.labels_ == cell) for cell in range(cells)]
 
     def candidates(self, block: slice) -> np.ndarray:
@@ -60,7 +60,7 @@ class Index:
         A pair of two images of the block may come twice.
         """
         first, last, _ = block.indices(len(self.outlines))
-        shifted = _unit(self.outlines[first:last]).reshape(-1, self.outlines.shape[-1])
+        shifted = unit(self.outlines[first:last]).reshape(-1, self.outlines.shape[-1])
         tried = min(CELLS_TRIED, len(self.centres))
         nearest = np.argpartition(shifted @ self.centres.T, -tried, axis=1)[:, -tried:]
         visits = np.argsort(nearest, axis=None)
@@ -86,5 +86,6 @@ def _best(one: np.ndarray, other: np.ndarray, values: np.ndarray, n: int) -> np.
     return np.sort(np.stack([one[kept], other[kept]], 1), axis=1)
 
 
-def _unit(vectors: np.ndarray) -> np.ndarray:
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """Vectors along the last axis, of norm 1; what is nearly 0 stays so."""
     return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-6)

@@ -14,7 +14,6 @@ MAX_SHIFT = 12
 PADDED = 80
 """Side to which details are padded, so that what is shifted out does not come in at the other side."""
 PAIRS_AT_A_TIME = 512
-REFINED = 5
 
 
 def detail(gray: np.ndarray) -> np.ndarray:
@@ -38,18 +37,3 @@ def likeness(details: np.ndarray, pairs: np.ndarray) -> np.ndarray:
         surface = irfft2(spectra[one].conj() * spectra[other], s=(PADDED, PADDED))
         best[i : i + PAIRS_AT_A_TIME] = surface[:, near][:, :, near].max((1, 2))
     return best
-
-
-def nearest(details: np.ndarray, references: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """For each of N details its likeness to the nearest of M references or their mirror images, and which it is.
-
-    The few best without a shift are compared at the best one. Returns float N and int N.
-    """
-    others = np.concatenate([references, references[:, :, ::-1]])
-    at_rest = details.reshape(len(details), -1) @ others.reshape(len(others), -1).T
-    count = min(REFINED, len(others))
-    best = np.argpartition(at_rest, -count, axis=1)[:, -count:]
-    pairs = np.stack([np.repeat(np.arange(len(details)), count), len(details) + best.ravel()], 1)
-    values = likeness(np.concatenate([details, others]), pairs).reshape(-1, count)
-    rows = np.arange(len(details))
-    return values.max(1), best[rows, values.argmax(1)] % len(references)

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from busaug_core.config import KEY_PATTERN, JobConfig
+from busaug_core.config import JobConfig
 
 
 class Measurement(JobConfig):
@@ -57,7 +57,8 @@ class ScoreSynthetic(Measurement):
     """Scores of every synthetic image: class, nearest real image, realism, influence on FID."""
 
     classifier: str = Field(
-        pattern=KEY_PATTERN, description="The run key of a classifier that was trained on real images alone."
+        min_length=1,
+        description="The run key of a classifier that was trained on real images alone, or the folder of any other's.",
     )
     neighbors: int = Field(3, ge=1, le=50, description="Nearest real neighbours that bound what counts as realistic.")
 
@@ -72,6 +73,9 @@ class FilterSynthetic(JobConfig):
     )
     min_copy_ratio: float | None = Field(
         None, ge=0, description="Least copy ratio: 0 is a copy of a training image, 1 as far as real images lie apart."
+    )
+    max_likeness: float | None = Field(
+        None, ge=0, le=1, description="Greatest likeness to a training image's picture; from 0.5 on it is a near-copy."
     )
     min_realism: float | None = Field(None, ge=0, description="Least realism; 1 and above lies among real images.")
     max_fid_influence: float | None = Field(

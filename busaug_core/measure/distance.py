@@ -7,6 +7,7 @@ independent, which frames of one scan are not quite.
 """
 
 from collections.abc import Iterator
+from zlib import crc32
 
 import numpy as np
 
@@ -18,15 +19,14 @@ from busaug_core.events import Event, Notice, Progress, Row
 from busaug_core.job import Run
 from busaug_core.measure.comparison import Outcome, compare
 from busaug_core.measure.config import ComputeFid
+from busaug_core.measure.copies import NEAR_COPY, Originals
 from busaug_core.measure.estimate import Estimate
 from busaug_core.measure.extractors import make_extractor
 from busaug_core.measure.features import extract
 from busaug_core.measure.report import COPIES, REAL, row_of, write_report
 from busaug_core.measure.sets import (
     ALL,
-    NearestReal,
     common_counts,
-    details_of,
     draw,
     evaluation_sets,
     of_class,
@@ -35,15 +35,17 @@ from busaug_core.measure.sets import (
 from busaug_core.measure.texture import texture_rows
 
 TRAIN = "train"
-CAVEAT = "; the classifier was trained on some of them, so the floor is too high if anything"
+TRAINED_ON_OTHERS = "; the classifier was trained on some of them, so the floor is too high if anything"
+TRAINED_ON_REFERENCE = "; the classifier was trained on the reference, which it knows better than any other image"
+FEW = 10
 
 
 def compute_fid(config: ComputeFid, run: Run) -> Iterator[Event]:
     """Yield a row for each reference, class, variant and metric, and the floor's rows, whose variant is `real`.
 
     The references are the config's and the training split. Returns all `rows`, what the Fréchet distance is called
-    (`metric`), the `extractor` and its `weights`, the `preprocessing`, the `seed`, and what `floor` means; writes
-    `fid.json`, `fid.csv`, `fid.md`, `fid.png` and `spectra.png`.
+    (`metric`), the `extractor` and its `weights`, the `preprocessing`, the `seed`, what `floor` means, and the
+    near-copies that were `left_out`; writes `fid.json`, `fid.csv`, `fid.md`, `fid.png` and `spectra.png`.
     Raises UserError where a side is empty, a file or a near-copy is on both sides, or the extractor's classifier
     knows more than real training images.
     """
@@ -53,6 +55,7 @@ def compute_fid(config: ComputeFid, run: Run) -> Iterator[Event]:
         raise UserError(f"No real sample is tagged '{config.reference}' to compare with.")
     references = {split: members for split, members in references.items() if members}
     variants = evaluation_sets(everything, config.variants)
+    yield from _remarks(variants)
     real = [r for r in everything if not r.synthetic]
     records = real + [r for members in variants.values() for r in members]
     extractor = make_extractor(config.extractor, run, pick_device(), config.preprocessing)
@@ -60,13 +63,16 @@ def compute_fid(config: ComputeFid, run: Run) -> Iterator[Event]:
     if not run.is_main:
         return {}
     refuse_shared_files(records, features.hashes)
-    variants, copy_rows = yield from _without_copies(config, variants, references)
+    variants, left_out, copy_rows = yield from _without_copies(config, variants, references)
 
     def outcomes(pair: tuple[list[Record], list[Record]]) -> dict[str, Outcome]:
         groups = [r.split_group or r.pair or r.path for side in pair for r in side]
         return compare(*map(features.of, pair), groups, config, extractor.metric)
 
-    rng = np.random.default_rng(config.seed)
+    def rng(*what: str) -> np.random.Generator:
+        """Draws that depend on what is drawn alone, not on what else is measured."""
+        return np.random.default_rng([config.seed, crc32(" ".join(what).encode())])
+
     rows: list[dict] = []
     steps = [(split, label) for split, members in references.items() for label in [ALL, *count_labels(members)]]
     for done, (split, label) in enumerate(steps, 1):
@@ -80,15 +86,20 @@ def compute_fid(config: ComputeFid, run: Run) -> Iterator[Event]:
             yield Notice(
                 f"{label}: compared at {n} of {len(reference)} images, as many of each class as all sets have."
             )
+        if split == config.reference and (lacking := [name for name, count in counts.items() if not count]):
+            yield Notice(f"{label}: no {' or '.join(lacking)} image is compared, since some set has none.")
         if not n:
             continue
-        one_reference = draw(reference, counts, rng)
-        drawn = {variant: draw(members, counts, rng) for variant, members in sides.items()}
+        if split == config.reference and n < FEW:
+            yield Notice(f"{label}: {n} images a side say little; read the intervals.")
+        one_reference = draw(reference, counts, rng(split, label))
+        drawn = {variant: draw(members, counts, rng(split, label, variant)) for variant, members in sides.items()}
         for variant, members in drawn.items():
             found = outcomes((one_reference, members))
             rows += [row_of(variant, label, split, n, metric, outcome) for metric, outcome in found.items()]
         if has_floor:
-            pairs = [(draw(reference, counts, rng), draw(others, counts, rng)) for _ in range(config.floor_draws)]
+            own = rng(split, label, REAL)
+            pairs = [(draw(reference, counts, own), draw(others, counts, own)) for _ in range(config.floor_draws)]
             rows += _floor_rows(label, split, n, [outcomes(pair) for pair in pairs])
         if (split, label) == steps[0] and "speckle" in config.metrics:
             rows += yield from texture_rows(one_reference, drawn, split, run.folder)
@@ -105,7 +116,8 @@ def compute_fid(config: ComputeFid, run: Run) -> Iterator[Event]:
         "preprocessing": extractor.preprocessing,
         "seed": config.seed,
         "floor": f"mean and range of {config.floor_draws} class-matched draws of real images of other splits"
-        + (CAVEAT if extractor.trained_on & {r.path for r in real} else ""),
+        + _caveat(extractor.trained_on, references[config.reference], real, config.reference),
+        "left_out": left_out,
     }
     write_report(run.folder, summary)
     return summary
@@ -117,33 +129,68 @@ def other_splits(real: list[Record], reference: list[Record], split: str) -> lis
     return [r for r in real if split not in r.tags and set(NAMES) & set(r.tags) and r.split_group not in groups]
 
 
+def _remarks(variants: dict[str, list[Record]]) -> Iterator[Event]:
+    """What one may not expect of the evaluation sets."""
+    for variant, members in variants.items():
+        runs = sorted({r.synthesis["run"] for r in members if r.synthesis})
+        if len(runs) > 1:
+            yield Notice(
+                f"{variant}: its evaluation set is of {len(runs)} runs ({', '.join(runs)}), measured together."
+            )
+        rejected = sum("rejected" in r.tags for r in members)
+        if rejected:
+            yield Notice(
+                f"{variant}: {rejected} images that a filter rejected are measured too; a view without the tag "
+                "'rejected' leaves them out."
+            )
+
+
+def _caveat(trained_on: frozenset[str], reference: list[Record], real: list[Record], split: str) -> str:
+    """What the floor suffers from where the extractor was trained on one of its sides."""
+    if trained_on & {r.path for r in other_splits(real, reference, split)}:
+        return TRAINED_ON_OTHERS
+    return TRAINED_ON_REFERENCE if trained_on & {r.path for r in reference} else ""
+
+
 def _without_copies(
     config: ComputeFid, variants: dict[str, list[Record]], references: dict[str, list[Record]]
 ) -> Iterator[Event]:
-    """The variants without near-copies of real images, and rows with the share of near-copies of training images.
+    """The variants without near-copies of real images, these, and rows with the share of those of training images.
 
     Raises UserError where copies are refused, or nothing is left.
     """
-    on_a_side = [r for members in references.values() for r in members]
-    details = details_of(on_a_side)
-    training = references.get(TRAIN, [])
-    kept, rows = {}, []
+    originals = Originals([r for members in references.values() for r in members])
+    training = {r.path for r in references.get(TRAIN, [])}
+    kept, left_out, rows = {}, [], []
     for variant, members in variants.items():
-        own = details_of(members)
-        nearest = NearestReal(members, own, on_a_side, details)
-        if config.on_copies == "refuse":
-            nearest.refuse_copies()
-        copies = set(nearest.copies)
+        likeness, real = yield from originals.nearest(members)
+        is_copy = likeness >= NEAR_COPY
+        copies = [
+            {"variant": variant, "path": members[i].path, "real": real[i].path, "likeness": float(likeness[i])}
+            for i in np.flatnonzero(is_copy)
+        ]
+        if copies and config.on_copies == "refuse":
+            raise UserError(_refusal(copies))
         if copies:
             yield Notice(f"{variant}: {len(copies)} near-copies of real images are left out of the measurement.")
+        left_out += copies
         if len(copies) < len(members):
-            kept[variant] = [r for i, r in enumerate(members) if i not in copies]
+            kept[variant] = [r for r, copy in zip(members, is_copy, strict=True) if not copy]
         if training:
-            of_training = NearestReal(members, own, training, details[-len(training) :])
-            rows.append(row_of(variant, ALL, TRAIN, len(members), COPIES, of_training.near_copies))
+            share = sum(copy["real"] in training for copy in copies) / len(members)
+            rows.append(row_of(variant, ALL, TRAIN, len(members), COPIES, share))
     if not kept:
         raise UserError("All images of all evaluation sets are near-copies of real ones; there is nothing to measure.")
-    return kept, rows
+    return kept, left_out, rows
+
+
+def _refusal(copies: list[dict]) -> str:
+    first, *others = copies
+    also = f" So are {', '.join(copy['path'] for copy in others)} of theirs." if others else ""
+    return (
+        f"{first['path']} is a near-copy of the real image {first['real']} (likeness {first['likeness']:.2f}).{also} "
+        "Remove them, or set on_copies to 'leave_out'."
+    )
 
 
 def _floor_rows(label: str, split: str, n: int, draws: list[dict[str, Outcome]]) -> Iterator[dict]:

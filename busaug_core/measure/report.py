@@ -2,9 +2,11 @@
 
 import csv
 import json
+import textwrap
 from pathlib import Path
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from busaug_core.measure.comparison import Outcome
 from busaug_core.measure.estimate import Estimate
@@ -46,8 +48,15 @@ def write_report(folder: Path, summary: dict) -> None:
         f"{summary['floor']}.",
         "Research use only; no figure here says anything about patients.",
     ]
+    if summary["left_out"]:
+        lines += ["", "Left out as near-copies of real images:", ""]
+        lines += [f"- {c['variant']}: {c['path']} of {c['real']} ({c['likeness']:.2f})" for c in summary["left_out"]]
     (folder / "fid.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    plot_metrics(overall(summary), folder / "fid.png")
+    caption = (
+        f"All classes against '{summary['reference']}', features of {summary['extractor']}. Dots and lines: values and "
+        "95 % intervals. Gray: what real images give, and its range."
+    )
+    plot_metrics(overall(summary), folder / "fid.png", caption)
 
 
 def overall(summary: dict) -> list[dict]:
@@ -64,7 +73,8 @@ def brief(summary: dict, folder: Path) -> list[str]:
         "",
         f"All classes against '{summary['reference']}', features of {summary['extractor']}; in brackets 95 % "
         f"intervals, for the floor the {summary['floor']}.",
-        f"By class, against 'train', speckle and plots: {folder}/fid.md, fid.png, spectra.png",
+        f"Left out as near-copies of real images: {len(summary['left_out'])}. By class and with all references: "
+        f"{folder}/fid.md; plots beside it.",
     ]
 
 
@@ -82,7 +92,7 @@ def markdown(rows: list[dict]) -> list[str]:
     return [*lines, *([""] if notes else []), *(f"- {note}" for note in notes)]
 
 
-def plot_metrics(rows: list[dict], path: Path) -> None:
+def plot_metrics(rows: list[dict], path: Path, caption: str) -> None:
     """Write a PNG with a panel for each metric: a dot with its interval for each variant, the floor as a band."""
     metrics = [m for m in dict.fromkeys(r["metric"] for r in rows) if any(_drawn(r, m) for r in rows)]
     variants = [v for v in _variants(rows) if v != REAL]
@@ -105,12 +115,16 @@ def plot_metrics(rows: list[dict], path: Path) -> None:
             if row["low"] is not None:
                 panel.plot([row["low"], row["high"]], [y, y], color="#0072b2", linewidth=1.5)
             panel.plot(row["value"], y, "o", color="#0072b2", markersize=4)
-        panel.set_title(metric, fontsize=9)
+        if all(row["value"] == 0 for row in rows if _drawn(row, metric)):
+            panel.set_xlim(-0.05, 1)
+        panel.xaxis.set_major_locator(MaxNLocator(4))
+        panel.set_title(textwrap.fill(metric, 24), fontsize=9)
         panel.set_yticks(range(len(variants)), variants if place % columns == 0 else [""] * len(variants), fontsize=8)
         panel.set_ylim(len(variants) - 0.5, -0.5)
         panel.tick_params(labelsize=8, length=2)
         panel.spines[["top", "right"]].set_visible(False)
-    figure.tight_layout(pad=0.6)
+    figure.tight_layout(pad=0.6, rect=(0, 0.25 / figure.get_figheight(), 1, 1))
+    figure.text(0.01, 0.01, caption, fontsize=7, color="0.35")
     figure.savefig(path, dpi=110)
 
 

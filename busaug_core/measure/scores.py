@@ -20,6 +20,7 @@ from busaug_core.events import Event, Notice, Progress
 from busaug_core.figures import pair_grid
 from busaug_core.job import Run
 from busaug_core.measure.config import ScoreSynthetic
+from busaug_core.measure.copies import Originals
 from busaug_core.measure.embeddings import selected
 from busaug_core.measure.extractors import make_extractor
 from busaug_core.measure.features import Features, extract
@@ -38,10 +39,11 @@ def score_synthetic(config: ScoreSynthetic, run: Run) -> Iterator[Event]:
 
     `nearest_real_distance` is the Euclidean distance of features to the nearest training image or its mirror
     image (`nearest_real_path`); `copy_ratio` that distance over the median distance of training images to their
-    nearest in another group, mirrored or not, so that 0 is a copy. `realism` is that of Kynkäänniemi et al. 2019,
-    equation 4. `fid_influence` is by how much the image raises its variant's Fréchet distance, exactly: that of the
-    evaluation set to the reference for its own images, that to the training split for one more (a balancing
-    image, whose choice must not know the reference).
+    nearest in another group, mirrored or not, so that 0 is a copy. `likeness` is that of pictures, whatever the
+    extractor, to the most alike training image; from `copies.NEAR_COPY` on it is a near-copy. `realism` is that
+    of Kynkäänniemi et al. 2019, equation 4. `fid_influence` is by how much the image raises its variant's Fréchet
+    distance, exactly: that of the evaluation set to the reference for its own images, that to the training split
+    for one more (a balancing image, whose choice must not know the reference).
     """
     everything = selected(run.records, config.variants)
     synthetic = [r for r in everything if r.synthetic]
@@ -58,6 +60,7 @@ def score_synthetic(config: ScoreSynthetic, run: Run) -> Iterator[Event]:
     mirrored = yield from extract(training, extractor, run, config.batch_size, mirrored=True)
     if not run.is_main:
         return {}
+    likeness, _ = yield from Originals(training).nearest(synthetic)
     made, real = features.of(synthetic), features.of(training)
     distance, place = nearest(made, np.concatenate([real, mirrored.matrix]))
     ratio = distance / typical_distance(real, mirrored.matrix, [r.split_group for r in training])
@@ -70,6 +73,7 @@ def score_synthetic(config: ScoreSynthetic, run: Run) -> Iterator[Event]:
             "nearest_real_distance": float(distance[i]),
             "nearest_real_path": training[place[i] % len(training)].path,
             "copy_ratio": float(ratio[i]),
+            "likeness": float(likeness[i]),
             "realism": float(realistic[i]),
             "fid_influence": influence.get(record.path),
             "run": run.key,
@@ -83,8 +87,16 @@ def score_synthetic(config: ScoreSynthetic, run: Run) -> Iterator[Event]:
     write_records(run.folder / "products.jsonl", synthetic)
     likeliest = np.argsort(ratio)[:PAIRS]
     pair_grid(
-        [(synthetic[i].path, scores[i]["nearest_real_path"], f"copy ratio {ratio[i]:.2f}") for i in likeliest],
+        [
+            (
+                synthetic[i].path,
+                scores[i]["nearest_real_path"],
+                f"copy ratio {ratio[i]:.2f}, likeness {likeness[i]:.2f}",
+            )
+            for i in likeliest
+        ],
         run.folder / "nearest.png",
+        "Left: synthetic. Right: the training image nearest to it in feature space.",
     )
     return {
         "n": len(synthetic),
@@ -197,7 +209,7 @@ def _class_probabilities(
 
 def _means(synthetic: list[Record], scores: list[dict]) -> list[dict]:
     """The mean of each score by variant."""
-    names = ("class_probability", "class_consistent", "copy_ratio", "realism")
+    names = ("class_probability", "class_consistent", "copy_ratio", "likeness", "realism")
     rows = []
     for variant in sorted({r.variant for r in synthetic}):
         of_variant = [s for r, s in zip(synthetic, scores, strict=True) if r.variant == variant]

@@ -2,12 +2,8 @@
 
 import numpy as np
 
-from busaug_core.data.config import COPY, scan_likeness
 from busaug_core.data.records import Record, count_labels
-from busaug_core.data.similarity import SIDE, detail, nearest
 from busaug_core.errors import UserError
-from busaug_core.images import load_gray
-from busaug_core.parallel import in_order
 
 ALL = "all"
 
@@ -21,6 +17,8 @@ def evaluation_sets(records: list[Record], variants: list[str] | None) -> dict[s
     for record in records:
         if record.synthetic and "evaluation" in record.tags and (variants is None or record.variant in variants):
             sets.setdefault(record.variant, []).append(record)
+    if unknown := sorted(set(variants or ()) - (known := {r.variant for r in records if r.synthetic})):
+        raise UserError(f"There is no variant {', '.join(unknown)} among these; there are {', '.join(sorted(known))}.")
     missing = sorted(set(variants or ()) - set(sets))
     if missing:
         raise UserError(f"Variant(s) {', '.join(missing)} have no evaluation set; run generate with mode 'evaluation'.")
@@ -64,42 +62,3 @@ def refuse_shared_files(records: list[Record], hashes: list[str]) -> None:
                 f"{record.path} is the same file as the real image {real[key]}; remove its sample (a file is never "
                 "compared with itself, whatever on_copies says)."
             )
-
-
-class NearestReal:
-    """The real image that each image is most like, cropped, shifted or mirrored perhaps.
-
-    Attributes:
-        likeness: float N, −1…1; see `busaug_core.data.similarity`
-        real: the N real records
-    """
-
-    def __init__(self, records: list[Record], details: np.ndarray, references: list[Record], others: np.ndarray):
-        """`details` and `others` are `details_of` the records and the references."""
-        self.records = records
-        self.one_scan = scan_likeness(len(references))
-        self.likeness, index = nearest(details, others)
-        self.real = [references[i] for i in index]
-
-    @property
-    def copies(self) -> list[int]:
-        """The places of the records that show the same picture as a real one."""
-        return [int(i) for i in np.flatnonzero(self.likeness >= COPY)]
-
-    @property
-    def near_copies(self) -> float:
-        """The share of records as like a real one as two frames of one scan are."""
-        return float((self.likeness >= self.one_scan).mean())
-
-    def refuse_copies(self) -> None:
-        """Raises UserError where a record shows the same picture as a real one."""
-        for i in self.copies:
-            raise UserError(
-                f"{self.records[i].path} is a near-copy of the real image {self.real[i].path} (likeness "
-                f"{self.likeness[i]:.2f}); remove it, or set on_copies to 'leave_out'."
-            )
-
-
-def details_of(records: list[Record]) -> np.ndarray:
-    """What images are compared by, float32 N×64×64; see `busaug_core.data.similarity.detail`."""
-    return np.stack(list(in_order(lambda r: detail(load_gray(r.path, SIDE)), records)))

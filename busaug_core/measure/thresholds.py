@@ -9,6 +9,7 @@ from busaug_core.measure.config import FilterSynthetic
 LIMITS = {
     "class_probability": "min_class_probability",
     "copy_ratio": "min_copy_ratio",
+    "likeness": "max_likeness",
     "realism": "min_realism",
     "fid_influence": "max_fid_influence",
 }

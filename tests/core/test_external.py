@@ -197,8 +197,19 @@ def test_any_folder_a_class_is_loaded_and_its_classes_may_be_renamed(tmp_path):
         write_scan(tmp_path / "set" / ("Benign", "Cancer")[n % 2] / f"{n}.jpg", None, n)
     events = load(tmp_path / "set", tmp_path / "home", layout="folder", rename=["Cancer=malignant"], split="50-50")
     assert events[-1].result["counts"] == {"benign": 4, "malignant": 4}
+    assert {r.source["set"] for r in made(events)} == {"set"}
     with pytest.raises(UserError, match="not of the form"):
         LoadExternal.parse({"layout": "folder", "source": "x", "rename": ["Cancer"]})
+
+
+def test_a_class_that_the_dataset_lacks_is_told(records, tmp_path):
+    write_scan(tmp_path / "set/cyst/new.png", None, 78)
+    events = load(tmp_path / "set", tmp_path / "home", records, layout="folder", dataset_name=None)
+    assert "adds the class(es) cyst to the dataset" in notices(events)
+    events = load(
+        tmp_path / "set", tmp_path / "h2", records, layout="folder", dataset_name=None, rename=["cyst=benign"]
+    )
+    assert "adds the class" not in notices(events)
 
 
 def test_a_set_added_to_a_dataset_is_audited_with_it(records, tmp_path):
@@ -210,7 +221,8 @@ def test_a_set_added_to_a_dataset_is_audited_with_it(records, tmp_path):
     assert set(new) == {"new", "copy"}
     assert new["copy"].split_group is not None
     assert new["new"].split_group is None
-    assert "1 images of folder show a scan that the dataset holds already" in notices(events)
+    assert new["new"].source["set"] == "set" and "folder" in new["new"].tags
+    assert "1 images of set show a scan that the dataset holds already" in notices(events)
     from busaug_core.job import Run
 
     products = {r.path: r for r in Run(Path(events[-1].result["folder"])).products}

@@ -11,6 +11,7 @@ from busaug_core.config import JobConfig
 from busaug_core.errors import UserError
 from busaug_core.events import Finished, Progress
 from busaug_core.job import Run, execute, find_product
+from busaug_core.jobs import job
 from busaug_core.train.config import Lora
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,6 +36,12 @@ def count(config, run):
 
 def run_count(root, **values):
     return execute("count", count, Count.parse(values), [], "trial", root)
+
+
+def test_what_is_refused_at_once_leaves_no_run(tmp_path):
+    with pytest.raises(UserError):
+        list(job("compute_fid").run(dict(run_key="early"), [], "trial", tmp_path))
+    assert not (tmp_path / "trial/runs/early").exists()
 
 
 def test_a_run_leaves_config_environment_events_result_and_state(tmp_path):

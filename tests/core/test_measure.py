@@ -18,11 +18,12 @@ from busaug_core.figures import variant_grid
 from busaug_core.images import load_gray
 from busaug_core.job import Run
 from busaug_core.jobs import job
+from busaug_core.measure.copies import NEAR_COPY, Originals
 from busaug_core.measure.distance import other_splits
 from busaug_core.measure.extractors import ClassifierFeatures
 from busaug_core.measure.fid import frechet_distance
 from busaug_core.measure.overlap import two_sample_accuracy
-from busaug_core.measure.sets import NearestReal, details_of, matched
+from busaug_core.measure.sets import matched
 from busaug_core.simulate import simulate
 
 
@@ -71,28 +72,50 @@ def test_the_two_sample_test_tells_the_same_from_the_other():
     assert two_sample_accuracy(features(200, 4, 1), features(200, 4, 2, shift=30)) == 1
 
 
-def test_a_resized_cropped_or_mirrored_copy_is_found_and_another_scan_is_not(records, tmp_path):
-    original = Image.open(records[0].path)
-    copies = {
-        "resized": original.resize((90, 80)),
-        "mirrored": original.transpose(Image.Transpose.FLIP_LEFT_RIGHT),
-        "cropped": original.crop((3, 3, 64, 64)),
-        "brighter": original.point(lambda v: min(255, v * 3 // 2)),
-    }
-    for name, image in copies.items():
-        image.save(tmp_path / f"{name}.png")
-    found = [Record(str(tmp_path / f"{name}.png"), "benign") for name in copies]
-    others = records[1:]
-    own = details_of(found)
-    known = NearestReal(found, own, [*others, records[0]], details_of([*others, records[0]]))
-    assert known.near_copies == 1
-    assert all(r is records[0] for r in known.real)
-    assert len(known.copies) >= 3
-    with pytest.raises(UserError, match="resized.png is a near-copy of the real image"):
-        known.refuse_copies()
-    unknown = NearestReal(found, own, others, details_of(others))
-    assert unknown.near_copies == 0
-    unknown.refuse_copies()
+CHANGES = {
+    "resized": lambda image: image.resize((90, 80)),
+    "mirrored": lambda image: image.transpose(Image.Transpose.FLIP_LEFT_RIGHT),
+    "cropped": lambda image: image.crop((8, 8, 120, 120)),
+    "mirrored and cropped": lambda image: image.transpose(Image.Transpose.FLIP_LEFT_RIGHT).crop((8, 8, 120, 120)),
+    "shallower": lambda image: image.crop((0, 0, 128, 116)).resize((128, 128)),
+    "turned": lambda image: image.rotate(3, Image.Resampling.BICUBIC),
+    "shifted": lambda image: image.crop((8, 0, 128, 124)),
+    "brighter": lambda image: image.point(lambda v: min(255, v * 3 // 2)),
+}
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory):
+    """Thirty simulated scans of 128 pixels."""
+    folder = tmp_path_factory.mktemp("scans")
+    made = []
+    for i in range(30):
+        path = folder / f"{i}.png"
+        Image.fromarray(simulate(("benign", "malignant", "normal")[i % 3], 300 + i, 128).image).save(path)
+        made.append(Record(str(path), "benign"))
+    return made
+
+
+def run_to_end(generator):
+    """What a generator returns."""
+    while True:
+        try:
+            next(generator)
+        except StopIteration as end:
+            return end.value
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_copy_is_found_however_it_was_changed_and_another_scan_is_none(scans, tmp_path, change):
+    made = []
+    for i in (0, 4, 8):
+        CHANGES[change](Image.open(scans[i].path)).save(tmp_path / f"{i}.png")
+        made.append(Record(str(tmp_path / f"{i}.png"), "benign"))
+    likeness, real = run_to_end(Originals(scans).nearest(made))
+    assert [r.path for r in real] == [scans[i].path for i in (0, 4, 8)]
+    assert likeness.min() > NEAR_COPY
+    others = [r for i, r in enumerate(scans) if i not in (0, 4, 8)]
+    assert run_to_end(Originals(others).nearest(made))[0].max() < NEAR_COPY
 
 
 def test_matched_subsets_have_equal_class_counts():
@@ -176,8 +199,15 @@ def test_a_near_copy_is_refused_by_name_or_left_out(records, home, tmp_path):
         list(job("compute_fid").run(MEASURE, records + sets, "trial", home))
     events = list(job("compute_fid").run(MEASURE | dict(on_copies="leave_out"), records + sets, "trial", home))
     assert any(isinstance(e, Notice) and "1 near-copies of real images are left out" in e.message for e in events)
-    row = next(r for r in events[-1].result["rows"] if r["variant"] == "near" and r["class"] == "all")
+    result = events[-1].result
+    row = next(r for r in result["rows"] if r["variant"] == "near" and r["class"] == "all")
     assert row["n"] == 5
+    (copy,) = result["left_out"]
+    assert (copy["variant"], copy["path"], copy["real"]) == ("near", sets[3].path, records[0].path)
+    assert copy["likeness"] > 0.9
+    assert f"- near: {sets[3].path} of {records[0].path}" in (Path(result["folder"]) / "fid.md").read_text()
+    share = next(r for r in result["rows"] if r["metric"] == "share of near-copies of training images")
+    assert share["value"] == (1 / 6 if "train" in records[0].tags else 0)
 
 
 def test_a_classifier_of_other_images_is_named_by_its_folder_and_has_no_biased_floor(records, home, tmp_path):
@@ -220,6 +250,44 @@ def test_a_classifier_that_saw_synthetic_images_is_no_extractor(records, home, t
     list(job("train_classifier").run(values, records + balancing, "trial", home))
     with pytest.raises(UserError, match="was trained with synthetic images"):
         list(job("compute_fid").run(MEASURE | dict(extractor="clf_near"), records + sets, "trial", home))
+
+
+def test_what_one_may_not_expect_of_an_evaluation_set_is_said(records, home, tmp_path):
+    sets = synthetic(records, tmp_path, "near", 2)
+    for i, record in enumerate(sets):
+        record.synthesis = {"run": f"gen_{i % 2}"}
+    sets[0].tags.append("rejected")
+    told = " ".join(
+        e.message for e in job("compute_fid").run(MEASURE, records + sets, "trial", home) if isinstance(e, Notice)
+    )
+    assert "its evaluation set is of 2 runs (gen_0, gen_1)" in told
+    assert "near: 1 images that a filter rejected are measured too" in told
+    assert "all: 6 images a side say little" in told
+    lacking = [r for r in sets if r.label != "normal"]
+    told = [
+        e.message for e in job("compute_fid").run(MEASURE, records + lacking, "trial", home) if isinstance(e, Notice)
+    ]
+    assert any(message.startswith("all: no normal image is compared") for message in told)
+
+
+def test_a_figure_does_not_depend_on_what_else_is_measured(records, home, tmp_path):
+    near, far = synthetic(records, tmp_path, "near", 2), synthetic(records, tmp_path, "far", 90)
+
+    def rows(sets, **values):
+        found = list(job("compute_fid").run(MEASURE | values, records + sets, "trial", home))[-1].result["rows"]
+        return {(r["variant"], r["reference"], r["class"], r["metric"]): r["value"] for r in found}
+
+    alone, both = rows(near), rows(near + far)
+    assert alone.items() <= both.items()
+    other = rows(near, reference="train")
+    shared = {key for key in other if key[1] == "train" and "texture" not in key[3] and key in alone}
+    assert len(shared) > 20 and all(other[key] == alone[key] for key in shared)
+
+
+def test_an_unknown_variant_is_told_from_one_without_an_evaluation_set(records, home, tmp_path):
+    sets = synthetic(records, tmp_path, "near", 2)
+    with pytest.raises(UserError, match="There is no variant bse among these; there are near"):
+        list(job("compute_fid").run(MEASURE | dict(variants=["bse"]), records + sets, "trial", home))
 
 
 def test_unequal_sets_are_compared_at_equal_class_counts_and_it_is_said(records, home, tmp_path):

@@ -25,7 +25,7 @@ def test_a_set_becomes_a_dataset_of_its_own(call, folder):
     dataset = fo.load_dataset("outside")
     assert dataset.count_values("ground_truth.label") == {"benign": 4, "malignant": 4} == result["counts"]
     assert dataset.count_sample_tags() == {"train": 4, "val": 4, "real": 8, "external": 8, "folder": 8}
-    assert set(dataset.values("source.set")) == {"folder"}
+    assert set(dataset.values("source.set")) == {"set"}
     assert dataset.get_field("source.patient").description
     assert "train" in dataset.list_saved_views()
     with pytest.raises(UserError, match="There is a dataset 'outside' already"):

@@ -1,5 +1,7 @@
 """Networks that turn images into features, by name."""
 
+import re
+
 import torch
 
 from busaug_core.errors import UserError
@@ -69,4 +71,8 @@ def make_extractor(name: str, run: Run, device: torch.device, preprocessing: str
             f"There is no extractor '{name}'; there are {', '.join(NAMES)} (or another classifier of torchvision), "
             f"and the classifier runs of this dataset: {runs}."
         )
-    return ClassifierFeatures(run.sibling(name), device)
+    other = run.sibling(name)
+    if other.folder.parent == run.folder.parent:
+        return ClassifierFeatures(other, device)
+    dataset = other.folder.parent.parent.name  # of another dataset, which may have a run of the same key as this one
+    return ClassifierFeatures(other, device, re.sub(r"\W", "_", f"{dataset}_{other.key}"))

@@ -19,14 +19,15 @@ class ClassifierFeatures(Extractor):
 
     metric = "FD (classifier)"
 
-    def __init__(self, run: Run, device: torch.device):
+    def __init__(self, run: Run, device: torch.device, name: str | None = None):
+        """`name`: what its features are called, by default the run's key."""
         trained = run.config if run.state == "done" else {}
         if trained.get("include"):
             raise UserError(
                 f"Classifier '{run.key}' was trained with synthetic images ({', '.join(trained['include'])}), which "
                 "would flatter them; name one that was trained on real images alone."
             )
-        self.name = run.key
+        self.name = name or run.key
         self.device = device
         self.network = load_classifier(run).to(device)
         self.resolution = self.network.resolution

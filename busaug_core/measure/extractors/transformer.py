@@ -72,7 +72,7 @@ def _folder(place: str) -> Path:
         except (OSError, ValueError) as error:
             raise MissingWeights(
                 f"'{place}' is no folder, and cannot be had from the Hub ({str(error).splitlines()[0]}). Download it "
-                "elsewhere and name its folder, or unset HF_HUB_OFFLINE where there is a network."
+                "elsewhere and name its folder as in 'dinov2:/path', or unset HF_HUB_OFFLINE where there is a network."
             ) from None
     if not list(folder.glob("model*.safetensors")):
         raise MissingWeights(f"'{place}' holds no model.safetensors; pickles are not read, so convert it first.")
