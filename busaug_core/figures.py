@@ -66,7 +66,8 @@ def pair_grid(pairs: list[tuple[str, str, str]], path: str | Path, title: str = 
     for cell in cells.flat:
         cell.axis("off")
     for cell, (left, right, caption) in zip(cells.flat, pairs, strict=False):
-        both = np.hstack([load_gray(left, SIDE), load_gray(right, SIDE)])
+        gap = np.full((SIDE, 2), 255, np.uint8)
+        both = np.hstack([load_gray(left, SIDE), gap, load_gray(right, SIDE)])
         cell.imshow(both, cmap="gray", vmin=0, vmax=255)
         cell.set_title(caption, fontsize=8)
     figure.suptitle(title, fontsize=9)

@@ -52,11 +52,13 @@ def write_report(folder: Path, summary: dict) -> None:
         lines += ["", "Left out as near-copies of real images:", ""]
         lines += [f"- {c['variant']}: {c['path']} of {c['real']} ({c['likeness']:.2f})" for c in summary["left_out"]]
     (folder / "fid.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    caption = (
-        f"All classes against '{summary['reference']}', features of {summary['extractor']}. Dots and lines: values and "
-        "95 % intervals. Gray: what real images give, and its range."
-    )
-    plot_metrics(overall(summary), folder / "fid.png", caption)
+    if rows := overall(summary):
+        caption = (
+            f"All classes, {rows[0]['n']} images a side, against '{summary['reference']}', in the features of "
+            f"{summary['extractor']}. Dots and lines: values and 95 % intervals. Gray: what real images give, and its "
+            "range."
+        )
+        plot_metrics(rows, folder / "fid.png", caption)
 
 
 def overall(summary: dict) -> list[dict]:

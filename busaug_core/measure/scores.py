@@ -87,14 +87,7 @@ def score_synthetic(config: ScoreSynthetic, run: Run) -> Iterator[Event]:
     write_records(run.folder / "products.jsonl", synthetic)
     likeliest = np.argsort(ratio)[:PAIRS]
     pair_grid(
-        [
-            (
-                synthetic[i].path,
-                scores[i]["nearest_real_path"],
-                f"copy ratio {ratio[i]:.2f}, likeness {likeness[i]:.2f}",
-            )
-            for i in likeliest
-        ],
+        [(synthetic[i].path, scores[i]["nearest_real_path"], f"copy ratio {ratio[i]:.2f}") for i in likeliest],
         run.folder / "nearest.png",
         "Left: synthetic. Right: the training image nearest to it in feature space.",
     )
