@@ -8,6 +8,7 @@ with the verdicts known from `docs/busi-pairs.csv`.
 
 import argparse
 import csv
+import os
 import sys
 from itertools import combinations
 from pathlib import Path
@@ -33,9 +34,12 @@ SHEET = 24
 def main() -> None:
     """Find the pairs, draw those that no list has, and count the verdicts."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("busi", type=Path)
-    parser.add_argument("pictures", type=Path)
+    parser.add_argument("busi", type=Path, nargs="?", default=os.environ.get("BUSI"))
+    parser.add_argument("pictures", type=Path, nargs="?", default=Path("busi-pairs"))
     options = parser.parse_args()
+    if options.busi is None:
+        print("Needs real BUSI: give its folder, or set BUSI.")
+        return
     paths = [scan.path for scan in list_scans(options.busi)[0]]
     looks = list(in_order(lambda path: Look.at(open_image(path)), paths))
     index = Index(np.stack([look.outline for look in looks]))

@@ -56,7 +56,7 @@ class JobConfig(BaseModel):
 def _explain(error: ValidationError, config: type[JobConfig]) -> str:
     lines = []
     for problem in error.errors():
-        name = ".".join(str(part) for part in problem["loc"]) or None
+        name = ".".join(str(part) for part in problem["loc"])
         if problem["type"] == "extra_forbidden":
             known = ", ".join(sorted(config.model_fields))
             lines.append(f"'{name}' is not a field of this job; its fields are {known}.")

@@ -81,8 +81,8 @@ class Run:
         return read_records(path) if path.exists() else []
 
     def sibling(self, key: str) -> "Run":
-        """Another run of the same dataset."""
-        return Run(self.folder.parent / key)
+        """Another run of the same dataset; of another one where `key` is its folder."""
+        return Run(self.folder.parent / Path(key).expanduser())
 
     def record_environment(self, **entries: Any) -> None:
         """Add entries (the device, what was drawn) to `environment.json`."""
@@ -172,7 +172,7 @@ def execute(
         _refuse_other_settings(run, _settings(name, config))
         yield Finished(run.result)
         return
-    fresh = not run.folder.exists()
+    fresh = not run.folder.exists() or not any(run.folder.iterdir())
     make_folder(run.folder)
     lock = FileLock(run.folder / "lock")
     if run.is_main:
@@ -183,8 +183,8 @@ def execute(
     try:
         yield from _attempt(name, function, config, records, run)
     except UserError:
-        if fresh and run.is_main and not run.has_begun:
-            shutil.rmtree(run.folder)
+        if fresh and not run.has_begun and os.environ.get("WORLD_SIZE", "1") == "1":
+            shutil.rmtree(run.folder, ignore_errors=True)
         raise
     finally:
         lock.release()

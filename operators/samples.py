@@ -11,6 +11,7 @@ from PIL import Image
 
 from busaug_core.data.records import Lesion, Record
 from busaug_core.errors import UserError
+from busaug_core.measure.config import NEAR_COPY
 
 BATCH = 100
 
@@ -68,7 +69,8 @@ FIELDS: dict[str, tuple[type, dict[str, Any], str]] = {
     "scores.nearest_real_distance": (fo.FloatField, {}, "Distance of features to the nearest training image"),
     "scores.nearest_real_id": (fo.StringField, {}, "The nearest training image"),
     "scores.copy_ratio": (fo.FloatField, {}, "That distance over the usual one between real images; 0 is a copy"),
-    "scores.likeness": (fo.FloatField, {}, "Likeness to a training image's picture; from 0.5 on a near-copy"),
+    "scores.likeness": (fo.FloatField, {}, f"Likeness to a training image's picture; from {NEAR_COPY} on a near-copy"),
+    "scores.likest_real_id": (fo.StringField, {}, "That training image"),
     "scores.realism": (fo.FloatField, {}, "Realism; from 1 on it lies among real images"),
     "scores.fid_influence": (fo.FloatField, {}, "By how much it raises the Fréchet distance of its variant"),
     "scores.run": (fo.StringField, {}, "The run that scored it"),

@@ -40,24 +40,27 @@ class ScoreSynthetic(Measurement):
         return suggestions
 
     def write(self, ctx: ExecutionContext, dataset: fo.Dataset, run: Run) -> None:
-        from busaug_core.measure.scores import FILE  # heavy, and loaded by the job already
+        from busaug_core.measure.scores import FILE, suspected, suspicion  # heavy, and loaded by the job already
 
         declare_fields(dataset)
         ids = dict(zip(*dataset.values(["filepath", "id"]), strict=True))
         with (run.folder / FILE).open(encoding="utf-8") as lines:
             rows = [row for row in map(json.loads, lines) if row["path"] in ids]
-        documents, nearest_first = {}, {}
-        for row in sorted(rows, key=lambda r: r["copy_ratio"]):
-            path, nearest = row.pop("path"), ids.get(row.pop("nearest_real_path"))
+        documents: dict[str, fo.DynamicEmbeddedDocument] = {}
+        copies_of: dict[str, list[str]] = {}
+        for row in sorted(rows, key=suspicion):
+            original = ids.get(suspected(row))
+            path = row.pop("path")
+            real = {f"{kind}_real_id": ids.get(row.pop(f"{kind}_real_path")) for kind in ("nearest", "likest")}
             known = {k: v for k, v in row.items() if v is not None}
-            documents[path] = fo.DynamicEmbeddedDocument(nearest_real_id=nearest, **known)
-            if nearest and len(documents) <= PAIRS:
-                nearest_first.setdefault(nearest, []).append(ids[path])
+            documents[path] = fo.DynamicEmbeddedDocument(**real, **known)
+            if original and len(documents) <= PAIRS:
+                copies_of.setdefault(original, []).append(ids[path])
         dataset.set_values("scores", documents, key_field="filepath")
         dataset.save_view(
             COPIES,
-            dataset.select([id_ for real, made in nearest_first.items() for id_ in (real, *made)], ordered=True),
-            description="Training images, each followed by the synthetic ones that come nearest to it",
+            dataset.select([id_ for original, made in copies_of.items() for id_ in (original, *made)], ordered=True),
+            description="Training images, each followed by the synthetic ones nearest to it; likely copies first",
             overwrite=True,
         )
 

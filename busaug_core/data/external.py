@@ -130,7 +130,8 @@ def name_of(layout: str, source: str) -> str:
     """What the set is called in its samples' `source`: the layout, or the name of a plain folder or its zip."""
     if layout != "folder":
         return layout
-    return re.sub(r"\W+", "_", Path(source).expanduser().absolute().stem).strip("_").lower() or layout
+    name = Path(source).expanduser().absolute().name.removesuffix(".zip")
+    return re.sub(r"\W+", "_", name).strip("_").lower() or layout
 
 
 def _root(folder: Path, name: str, parts: tuple[str, ...]) -> Path:

@@ -54,9 +54,10 @@ def load_external(config: LoadExternal, run: Run) -> Iterator[Event]:
     records, looks, skipped = yield from _read(scans, problems, config.on_error, tags)
     for record in records:
         record.source = {"set": name, **record.source}
-    if unknown := sorted({r.label for r in records} - {r.label for r in present}) if present else []:
+    new = sorted({r.label for r in records} - {r.label for r in present})
+    if present and new:
         yield Notice(
-            f"{name} adds the class(es) {', '.join(unknown)} to the dataset; where one is a class that it has under "
+            f"{name} adds the class(es) {', '.join(new)} to the dataset; where one is a class that it has under "
             "another name, delete these samples and load again with rename, as in 'cyst=benign'."
         )
     looks += yield from look_at(present)

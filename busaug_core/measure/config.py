@@ -6,6 +6,9 @@ from pydantic import Field
 
 from busaug_core.config import JobConfig
 
+NEAR_COPY = 0.5
+"""Likeness of a near-copy; `copies` tells how it was chosen."""
+
 
 class Measurement(JobConfig):
     """What all measurements share."""
@@ -58,7 +61,8 @@ class ScoreSynthetic(Measurement):
 
     classifier: str = Field(
         min_length=1,
-        description="The run key of a classifier that was trained on real images alone, or the folder of any other's.",
+        description="The run key of a classifier that was trained on real images alone, or the folder of another "
+        "dataset's.",
     )
     neighbors: int = Field(3, ge=1, le=50, description="Nearest real neighbours that bound what counts as realistic.")
 
@@ -75,7 +79,10 @@ class FilterSynthetic(JobConfig):
         None, ge=0, description="Least copy ratio: 0 is a copy of a training image, 1 as far as real images lie apart."
     )
     max_likeness: float | None = Field(
-        None, ge=0, le=1, description="Greatest likeness to a training image's picture; from 0.5 on it is a near-copy."
+        None,
+        ge=0,
+        le=1,
+        description=f"Greatest likeness to a training image's picture; from {NEAR_COPY} on a near-copy.",
     )
     min_realism: float | None = Field(None, ge=0, description="Least realism; 1 and above lies among real images.")
     max_fid_influence: float | None = Field(

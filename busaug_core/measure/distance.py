@@ -18,8 +18,8 @@ from busaug_core.errors import UserError
 from busaug_core.events import Event, Notice, Progress, Row
 from busaug_core.job import Run
 from busaug_core.measure.comparison import Outcome, compare
-from busaug_core.measure.config import ComputeFid
-from busaug_core.measure.copies import NEAR_COPY, Originals
+from busaug_core.measure.config import NEAR_COPY, ComputeFid
+from busaug_core.measure.copies import Originals
 from busaug_core.measure.estimate import Estimate
 from busaug_core.measure.extractors import make_extractor
 from busaug_core.measure.features import extract
@@ -55,7 +55,6 @@ def compute_fid(config: ComputeFid, run: Run) -> Iterator[Event]:
         raise UserError(f"No real sample is tagged '{config.reference}' to compare with.")
     references = {split: members for split, members in references.items() if members}
     variants = evaluation_sets(everything, config.variants)
-    yield from _remarks(variants)
     real = [r for r in everything if not r.synthetic]
     records = real + [r for members in variants.values() for r in members]
     extractor = make_extractor(config.extractor, run, pick_device(), config.preprocessing)
@@ -63,6 +62,7 @@ def compute_fid(config: ComputeFid, run: Run) -> Iterator[Event]:
     if not run.is_main:
         return {}
     refuse_shared_files(records, features.hashes)
+    yield from _remarks(variants)
     variants, left_out, copy_rows = yield from _without_copies(config, variants, references)
 
     def outcomes(pair: tuple[list[Record], list[Record]]) -> dict[str, Outcome]:
@@ -82,16 +82,10 @@ def compute_fid(config: ComputeFid, run: Run) -> Iterator[Event]:
         has_floor = count_labels(reference).keys() <= count_labels(others).keys()
         counts = common_counts([reference, *sides.values(), *([others] if has_floor else [])])
         n = sum(counts.values())
-        if split == config.reference and n < len(reference):
-            yield Notice(
-                f"{label}: compared at {n} of {len(reference)} images, as many of each class as all sets have."
-            )
-        if split == config.reference and (lacking := [name for name, count in counts.items() if not count]):
-            yield Notice(f"{label}: no {' or '.join(lacking)} image is compared, since some set has none.")
         if not n:
             continue
-        if split == config.reference and n < FEW:
-            yield Notice(f"{label}: {n} images a side say little; read the intervals.")
+        if split == config.reference:
+            yield from _remarks_on_counts(label, counts, len(reference))
         one_reference = draw(reference, counts, rng(split, label))
         drawn = {variant: draw(members, counts, rng(split, label, variant)) for variant, members in sides.items()}
         for variant, members in drawn.items():
@@ -132,7 +126,7 @@ def other_splits(real: list[Record], reference: list[Record], split: str) -> lis
 def _remarks(variants: dict[str, list[Record]]) -> Iterator[Event]:
     """What one may not expect of the evaluation sets."""
     for variant, members in variants.items():
-        runs = sorted({r.synthesis["run"] for r in members if r.synthesis})
+        runs = sorted({r.synthesis["run"] for r in members if r.synthesis and "run" in r.synthesis})
         if len(runs) > 1:
             yield Notice(
                 f"{variant}: its evaluation set is of {len(runs)} runs ({', '.join(runs)}), measured together."
@@ -152,6 +146,17 @@ def _caveat(trained_on: frozenset[str], reference: list[Record], real: list[Reco
     return TRAINED_ON_REFERENCE if trained_on & {r.path for r in reference} else ""
 
 
+def _remarks_on_counts(label: str, counts: dict[str, int], n_reference: int) -> Iterator[Event]:
+    """What the common class counts mean for a comparison."""
+    n = sum(counts.values())
+    if n < n_reference:
+        yield Notice(f"{label}: compared at {n} of {n_reference} images, as many of each class as all sets have.")
+    if lacking := [name for name, count in counts.items() if not count]:
+        yield Notice(f"{label}: no {' or '.join(lacking)} image is compared, since some set has none.")
+    if n < FEW:
+        yield Notice(f"{label}: {n} images a side say little; read the intervals.")
+
+
 def _without_copies(
     config: ComputeFid, variants: dict[str, list[Record]], references: dict[str, list[Record]]
 ) -> Iterator[Event]:
@@ -159,38 +164,33 @@ def _without_copies(
 
     Raises UserError where copies are refused, or nothing is left.
     """
-    originals = Originals([r for members in references.values() for r in members])
-    training = {r.path for r in references.get(TRAIN, [])}
-    kept, left_out, rows = {}, [], []
+    originals = {split: Originals(members) for split, members in references.items()}
+    kept, copies, rows = {}, [], []
     for variant, members in variants.items():
-        likeness, real = yield from originals.nearest(members)
-        is_copy = likeness >= NEAR_COPY
-        copies = [
-            {"variant": variant, "path": members[i].path, "real": real[i].path, "likeness": float(likeness[i])}
-            for i in np.flatnonzero(is_copy)
-        ]
-        if copies and config.on_copies == "refuse":
-            raise UserError(_refusal(copies))
-        if copies:
-            yield Notice(f"{variant}: {len(copies)} near-copies of real images are left out of the measurement.")
-        left_out += copies
-        if len(copies) < len(members):
+        is_copy = np.zeros(len(members), bool)
+        for split, of_this_split in originals.items():
+            likeness, real = yield from of_this_split.nearest(members)
+            found = likeness >= NEAR_COPY
+            copies += [
+                {"variant": variant, "path": members[i].path, "real": real[i].path, "likeness": float(likeness[i])}
+                for i in np.flatnonzero(found & ~is_copy)
+            ]
+            is_copy |= found
+            if split == TRAIN:
+                rows.append(row_of(variant, ALL, TRAIN, len(members), COPIES, float(found.mean())))
+        if is_copy.any() and config.on_copies == "leave_out":
+            yield Notice(f"{variant}: {is_copy.sum()} near-copies of real images are left out of the measurement.")
+        if not is_copy.all():
             kept[variant] = [r for r, copy in zip(members, is_copy, strict=True) if not copy]
-        if training:
-            share = sum(copy["real"] in training for copy in copies) / len(members)
-            rows.append(row_of(variant, ALL, TRAIN, len(members), COPIES, share))
+    if copies and config.on_copies == "refuse":
+        first = copies[0]
+        raise UserError(
+            f"{len(copies)} image(s) are near-copies of real ones, the first {first['path']} of {first['real']} "
+            f"(likeness {first['likeness']:.2f}). Remove them, or set on_copies to 'leave_out', in a new run."
+        )
     if not kept:
         raise UserError("All images of all evaluation sets are near-copies of real ones; there is nothing to measure.")
-    return kept, left_out, rows
-
-
-def _refusal(copies: list[dict]) -> str:
-    first, *others = copies
-    also = f" So are {', '.join(copy['path'] for copy in others)} of theirs." if others else ""
-    return (
-        f"{first['path']} is a near-copy of the real image {first['real']} (likeness {first['likeness']:.2f}).{also} "
-        "Remove them, or set on_copies to 'leave_out'."
-    )
+    return kept, copies, rows
 
 
 def _floor_rows(label: str, split: str, n: int, draws: list[dict[str, Outcome]]) -> Iterator[dict]:

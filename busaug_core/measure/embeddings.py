@@ -14,7 +14,7 @@ from busaug_core.measure.extractors import make_extractor
 from busaug_core.measure.features import Features, extract
 from busaug_core.measure.overlap import two_sample_accuracy
 from busaug_core.measure.prdc import prdc
-from busaug_core.measure.sets import matched
+from busaug_core.measure.sets import matched, refuse_unknown_variants
 
 FILE = "features.npy"
 
@@ -47,9 +47,7 @@ def selected(records: list[Record], variants: list[str] | None) -> list[Record]:
 
     Raises UserError where there is no record, or a named variant has none.
     """
-    missing = set(variants or ()) - {r.variant for r in records if r.synthetic}
-    if missing:
-        raise UserError(f"There is no synthetic image of variant(s) {', '.join(sorted(missing))}; generate some first.")
+    refuse_unknown_variants(records, variants)
     chosen = [r for r in records if not r.synthetic or variants is None or r.variant in variants]
     if not chosen:
         raise UserError("There is no sample to measure.")

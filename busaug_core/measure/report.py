@@ -52,13 +52,13 @@ def write_report(folder: Path, summary: dict) -> None:
         lines += ["", "Left out as near-copies of real images:", ""]
         lines += [f"- {c['variant']}: {c['path']} of {c['real']} ({c['likeness']:.2f})" for c in summary["left_out"]]
     (folder / "fid.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    if rows := overall(summary):
+    if shown := overall(summary):
         caption = (
-            f"All classes, {rows[0]['n']} images a side, against '{summary['reference']}', in the features of "
+            f"All classes, {shown[0]['n']} images a side, against '{summary['reference']}', in the features of "
             f"{summary['extractor']}. Dots and lines: values and 95 % intervals. Gray: what real images give, and its "
             "range."
         )
-        plot_metrics(rows, folder / "fid.png", caption)
+        plot_metrics(shown, folder / "fid.png", caption)
 
 
 def overall(summary: dict) -> list[dict]:
@@ -75,8 +75,8 @@ def brief(summary: dict, folder: Path) -> list[str]:
         "",
         f"All classes against '{summary['reference']}', features of {summary['extractor']}; in brackets 95 % "
         f"intervals, for the floor the {summary['floor']}.",
-        f"Left out as near-copies of real images: {len(summary['left_out'])}. By class and with all references: "
-        f"{folder}/fid.md; plots beside it.",
+        f"Left out as near-copies of real images: {len(summary.get('left_out', ()))}. By class and with all "
+        f"references: {folder}/fid.md; plots beside it.",
     ]
 
 
@@ -102,7 +102,9 @@ def plot_metrics(rows: list[dict], path: Path, caption: str) -> None:
         return
     columns = min(PANELS, len(metrics))
     lines = -(-len(metrics) // columns)
-    figure = Figure(figsize=(2.6 * columns, (0.9 + 0.28 * len(variants)) * lines))
+    caption = textwrap.fill(caption, 45 * columns)
+    margin, height = 0.15 * (caption.count("\n") + 2), (0.9 + 0.28 * len(variants)) * lines
+    figure = Figure(figsize=(2.6 * columns, height + margin))
     panels = figure.subplots(lines, columns, squeeze=False)
     for panel in panels.flat[len(metrics) :]:
         panel.axis("off")
@@ -125,8 +127,8 @@ def plot_metrics(rows: list[dict], path: Path, caption: str) -> None:
         panel.set_ylim(len(variants) - 0.5, -0.5)
         panel.tick_params(labelsize=8, length=2)
         panel.spines[["top", "right"]].set_visible(False)
-    figure.tight_layout(pad=0.6, rect=(0, 0.25 / figure.get_figheight(), 1, 1))
-    figure.text(0.01, 0.01, caption, fontsize=7, color="0.35")
+    figure.tight_layout(pad=0.6, rect=(0, margin / (height + margin), 1, 1))
+    figure.text(0.01, 0.01, caption, fontsize=7, color="0.35", va="bottom")
     figure.savefig(path, dpi=110)
 
 

@@ -19,7 +19,7 @@ from busaug_core.errors import UserError
 from busaug_core.events import Event, Notice, Progress
 from busaug_core.figures import pair_grid
 from busaug_core.job import Run
-from busaug_core.measure.config import ScoreSynthetic
+from busaug_core.measure.config import NEAR_COPY, ScoreSynthetic
 from busaug_core.measure.copies import Originals
 from busaug_core.measure.embeddings import selected
 from busaug_core.measure.extractors import make_extractor
@@ -40,10 +40,10 @@ def score_synthetic(config: ScoreSynthetic, run: Run) -> Iterator[Event]:
     `nearest_real_distance` is the Euclidean distance of features to the nearest training image or its mirror
     image (`nearest_real_path`); `copy_ratio` that distance over the median distance of training images to their
     nearest in another group, mirrored or not, so that 0 is a copy. `likeness` is that of pictures, whatever the
-    extractor, to the most alike training image; from `copies.NEAR_COPY` on it is a near-copy. `realism` is that
-    of Kynkäänniemi et al. 2019, equation 4. `fid_influence` is by how much the image raises its variant's Fréchet
-    distance, exactly: that of the evaluation set to the reference for its own images, that to the training split
-    for one more (a balancing image, whose choice must not know the reference).
+    extractor, to the most alike training image (`likest_real_path`); from `NEAR_COPY` on it is a near-copy.
+    `realism` is that of Kynkäänniemi et al. 2019, equation 4. `fid_influence` is by how much the image raises its
+    variant's Fréchet distance, exactly: that of the evaluation set to the reference for its own images, that to the
+    training split for one more (a balancing image, whose choice must not know the reference).
     """
     everything = selected(run.records, config.variants)
     synthetic = [r for r in everything if r.synthetic]
@@ -60,7 +60,7 @@ def score_synthetic(config: ScoreSynthetic, run: Run) -> Iterator[Event]:
     mirrored = yield from extract(training, extractor, run, config.batch_size, mirrored=True)
     if not run.is_main:
         return {}
-    likeness, _ = yield from Originals(training).nearest(synthetic)
+    likeness, likest = yield from Originals(training).nearest(synthetic)
     made, real = features.of(synthetic), features.of(training)
     distance, place = nearest(made, np.concatenate([real, mirrored.matrix]))
     ratio = distance / typical_distance(real, mirrored.matrix, [r.split_group for r in training])
@@ -74,6 +74,7 @@ def score_synthetic(config: ScoreSynthetic, run: Run) -> Iterator[Event]:
             "nearest_real_path": training[place[i] % len(training)].path,
             "copy_ratio": float(ratio[i]),
             "likeness": float(likeness[i]),
+            "likest_real_path": likest[i].path,
             "realism": float(realistic[i]),
             "fid_influence": influence.get(record.path),
             "run": run.key,
@@ -85,11 +86,14 @@ def score_synthetic(config: ScoreSynthetic, run: Run) -> Iterator[Event]:
         for record, score in zip(synthetic, scores, strict=True):
             file.write(json.dumps({"path": record.path, **score}) + "\n")
     write_records(run.folder / "products.jsonl", synthetic)
-    likeliest = np.argsort(ratio)[:PAIRS]
+    likeliest = sorted(range(len(scores)), key=lambda i: suspicion(scores[i]))[:PAIRS]
     pair_grid(
-        [(synthetic[i].path, scores[i]["nearest_real_path"], f"copy ratio {ratio[i]:.2f}") for i in likeliest],
+        [
+            (synthetic[i].path, suspected(scores[i]), f"likeness {likeness[i]:.2f}, copy ratio {ratio[i]:.2f}")
+            for i in likeliest
+        ],
         run.folder / "nearest.png",
-        "Left: synthetic. Right: the training image nearest to it in feature space.",
+        "Left: synthetic. Right: the training image whose near-copy it is, or else the nearest by features.",
     )
     return {
         "n": len(synthetic),
@@ -100,6 +104,16 @@ def score_synthetic(config: ScoreSynthetic, run: Run) -> Iterator[Event]:
         "reference": config.reference,
         "means": _means(synthetic, scores),
     }
+
+
+def suspicion(score: dict) -> tuple[float, float]:
+    """What sorts the likeliest copies first: near-copies by likeness, then all others by copy ratio."""
+    return (-score["likeness"] if score["likeness"] >= NEAR_COPY else 0.0, score["copy_ratio"])
+
+
+def suspected(score: dict) -> str:
+    """The path of the training image that an image is a near-copy of, or else its nearest by features."""
+    return score["likest_real_path" if score["likeness"] >= NEAR_COPY else "nearest_real_path"]
 
 
 def typical_distance(real: np.ndarray, mirrored: np.ndarray, groups: list[str | None]) -> float:

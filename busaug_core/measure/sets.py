@@ -17,14 +17,21 @@ def evaluation_sets(records: list[Record], variants: list[str] | None) -> dict[s
     for record in records:
         if record.synthetic and "evaluation" in record.tags and (variants is None or record.variant in variants):
             sets.setdefault(record.variant, []).append(record)
-    if unknown := sorted(set(variants or ()) - (known := {r.variant for r in records if r.synthetic})):
-        raise UserError(f"There is no variant {', '.join(unknown)} among these; there are {', '.join(sorted(known))}.")
+    refuse_unknown_variants(records, variants)
     missing = sorted(set(variants or ()) - set(sets))
     if missing:
         raise UserError(f"Variant(s) {', '.join(missing)} have no evaluation set; run generate with mode 'evaluation'.")
     if not sets:
         raise UserError("There is no evaluation set to measure; run generate with mode 'evaluation' first.")
     return sets
+
+
+def refuse_unknown_variants(records: list[Record], variants: list[str] | None) -> None:
+    """Raises UserError where no synthetic record is of a named variant."""
+    known = {r.variant for r in records if r.synthetic}
+    if unknown := sorted(set(variants or ()) - known):
+        there = f"there are {', '.join(sorted(known))}" if known else "generate some first"
+        raise UserError(f"There is no synthetic image of variant(s) {', '.join(unknown)}; {there}.")
 
 
 def of_class(records: list[Record], label: str) -> list[Record]:

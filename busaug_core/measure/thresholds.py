@@ -5,6 +5,7 @@ from collections import Counter
 from busaug_core.data.records import Record
 from busaug_core.errors import UserError
 from busaug_core.measure.config import FilterSynthetic
+from busaug_core.measure.sets import refuse_unknown_variants
 
 LIMITS = {
     "class_probability": "min_class_probability",
@@ -21,16 +22,15 @@ def chosen(records: list[Record], config: FilterSynthetic) -> list[Record]:
 
     Raises UserError where there is none, or one lacks the scores that the thresholds need.
     """
-    missing = sorted(set(config.variants or ()) - {r.variant for r in records if r.synthetic})
-    if missing:
-        raise UserError(f"There is no synthetic image of variant(s) {', '.join(missing)}.")
+    refuse_unknown_variants(records, config.variants)
     found = [r for r in records if r.synthetic and (config.variants is None or r.variant in config.variants)]
     if not found:
         raise UserError("There is no synthetic image to filter; generate some first.")
     asked = config.class_consistent or any(getattr(config, limit) is not None for limit in LIMITS.values())
-    without = [r for r in found if asked and not r.scores]
+    needed = {score for score, limit in LIMITS.items() if getattr(config, limit) is not None} - {"fid_influence"}
+    without = [r for r in found if asked and not (r.scores and needed <= r.scores.keys())]
     if without:
-        raise UserError(f"{len(without)} images have no scores ({without[0].path}); run score_synthetic first.")
+        raise UserError(f"{len(without)} images lack scores ({without[0].path}); run score_synthetic first.")
     return found
 
 

@@ -9,12 +9,14 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from threadpoolctl import ThreadpoolController
 
 from ..errors import UserError
 from .phantom import make_phantom
 from .scanner import SCANNERS, display, envelope, pick, vary, visible
 
 LABELS = ("normal", "benign", "malignant")
+BLAS = ThreadpoolController()
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class Scan:
     seed: int
 
 
+@BLAS.wrap(limits=1)  # the matrices are small: more threads only get in each other's way
 def simulate(label: str, seed: int, size: int = 128, scanner: str | None = None) -> Scan:
     """Simulate one B-mode image of a breast, 40 mm wide and deep.
 

@@ -164,7 +164,7 @@ def test_a_folder_of_another_network_or_of_pickles_is_refused(run, transformers_
 @pytest.mark.parametrize("name", ["dinov2", "clip:openai/clip-vit-base-patch32"])
 def test_hub_weights_that_are_not_here_are_missing_and_it_is_said_what_to_do(run, name, monkeypatch, tmp_path):
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(MissingWeights, match="name its folder as in 'dinov2:/path', or unset HF"):
+    with pytest.raises(MissingWeights, match=f"name its folder as in '{name.partition(':')[0]}:/path', or unset HF"):
         make_extractor(name, run, CPU)
 
 

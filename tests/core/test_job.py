@@ -39,9 +39,15 @@ def run_count(root, **values):
 
 
 def test_what_is_refused_at_once_leaves_no_run(tmp_path):
-    with pytest.raises(UserError):
-        list(job("compute_fid").run(dict(run_key="early"), [], "trial", tmp_path))
-    assert not (tmp_path / "trial/runs/early").exists()
+    runs = tmp_path / "trial/runs"
+    for folder in ("reserved", "used"):
+        (runs / folder).mkdir(parents=True)
+    (runs / "used/mine.txt").write_text("something")
+    for key in ("new", "reserved", "used"):
+        with pytest.raises(UserError, match="No real sample is tagged 'val'"):
+            list(job("compute_fid").run(dict(run_key=key), [], "trial", tmp_path))
+    assert [folder.name for folder in runs.iterdir()] == ["used"]
+    assert (runs / "used/mine.txt").exists()
 
 
 def test_a_run_leaves_config_environment_events_result_and_state(tmp_path):

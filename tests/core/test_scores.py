@@ -12,7 +12,7 @@ from busaug_core.data.records import Record, of_split
 from busaug_core.errors import UserError
 from busaug_core.job import Run
 from busaug_core.jobs import job
-from busaug_core.measure.config import FilterSynthetic
+from busaug_core.measure.config import NEAR_COPY, FilterSynthetic
 from busaug_core.measure.fid import frechet_distance
 from busaug_core.measure.influence import fid_influence_of_new
 from busaug_core.measure.scores import realism, typical_distance
@@ -76,6 +76,8 @@ def test_every_synthetic_image_has_every_score(records, synthetic, home):
         assert row["nearest_real_path"] in {r.path for r in of_split(records, "train")}
         assert row["copy_ratio"] > 0
         assert row["realism"] > 0
+        assert 0 < row["likeness"] < NEAR_COPY
+        assert row["likest_real_path"] in {r.path for r in of_split(records, "train")}
         assert isinstance(row["fid_influence"], float)
     assert (Path(result["folder"]) / "nearest.png").exists()
 
@@ -86,6 +88,8 @@ def test_a_copy_of_a_training_image_ranks_first_by_its_copy_ratio(records, synth
     scores, _ = score([*records, *synthetic, smuggled], home, run_key=f"scores_{change}")
     assert min(scores, key=lambda name: scores[name]["copy_ratio"]) == change
     assert scores[change]["nearest_real_path"] == of_split(records, "train")[0].path
+    assert scores[change]["likest_real_path"] == of_split(records, "train")[0].path
+    assert scores[change]["likeness"] > NEAR_COPY
 
 
 def test_an_identical_image_has_a_copy_ratio_of_zero(records, synthetic, home, tmp_path):
@@ -140,6 +144,7 @@ def with_scores(label="benign", variant="sd", **scores):
         ({"min_class_probability": 0.5}, [1]),
         ({"class_consistent": True}, [1]),
         ({"min_copy_ratio": 0.4}, [0]),
+        ({"max_likeness": 0.5}, [1]),
         ({"min_realism": 1.0}, [0, 2]),
         ({"max_fid_influence": 0.0}, [1]),
         ({"min_copy_ratio": 0.4, "max_fid_influence": 0.0}, [0, 1]),
@@ -147,9 +152,13 @@ def with_scores(label="benign", variant="sd", **scores):
 )
 def test_each_threshold_rejects_what_misses_it(limits, missed):
     records = [
-        with_scores(class_probability=0.9, class_consistent=True, copy_ratio=0.2, realism=0.8, fid_influence=-1.0),
-        with_scores(class_probability=0.2, class_consistent=False, copy_ratio=0.7, realism=1.2, fid_influence=2.0),
-        with_scores(class_probability=0.8, class_consistent=True, copy_ratio=0.9, realism=0.9),
+        with_scores(
+            class_probability=0.9, class_consistent=True, copy_ratio=0.2, likeness=0.2, realism=0.8, fid_influence=-1.0
+        ),
+        with_scores(
+            class_probability=0.2, class_consistent=False, copy_ratio=0.7, likeness=0.9, realism=1.2, fid_influence=2.0
+        ),
+        with_scores(class_probability=0.8, class_consistent=True, copy_ratio=0.9, likeness=0.3, realism=0.9),
     ]
     config = FilterSynthetic.parse(limits)
     assert [i for i, r in enumerate(records) if misses(r, config)] == missed
@@ -214,5 +223,8 @@ def test_scores_and_what_they_filter_are_of_one_preprocessing(records, synthetic
 
 def test_thresholds_without_scores_say_what_to_run(records, synthetic, home):
     unscored = [replace(r, scores=None) for r in synthetic]
-    with pytest.raises(UserError, match="8 images have no scores.*score_synthetic"):
+    with pytest.raises(UserError, match="8 images lack scores.*score_synthetic"):
         list(job("filter_synthetic").run(dict(min_realism=1.0), records + unscored, "trial", home))
+    earlier = [replace(r, scores={"realism": 1.1, "run": "scores"}) for r in synthetic]
+    with pytest.raises(UserError, match="8 images lack scores"):
+        list(job("filter_synthetic").run(dict(max_likeness=0.5), records + earlier, "trial", home))

@@ -27,7 +27,7 @@ class Dinov2(Extractor):
         """`place`: a folder or Hub id."""
         from transformers import Dinov2Model
 
-        folder = _folder(place or self.default)
+        folder = _folder(place or self.default, "dinov2")
         self.network = _load(Dinov2Model, folder).to(device)
         self.name, self.metric = "dinov2", "FD (DINOv2)"
         if place not in ("", self.default):
@@ -48,7 +48,7 @@ class Clip(Extractor):
         """`place`: a folder or Hub id."""
         from transformers import CLIPVisionModelWithProjection
 
-        folder = _folder(place or self.default)
+        folder = _folder(place or self.default, "clip")
         self.network = _load(CLIPVisionModelWithProjection, folder).to(device)
         self.resolution = self.network.config.image_size
         self.name, self.metric = "clip", "FD (CLIP)"
@@ -63,7 +63,7 @@ class Clip(Extractor):
         return self.network(normalize(images, OPENAI_CLIP_MEAN, OPENAI_CLIP_STD)).image_embeds
 
 
-def _folder(place: str) -> Path:
+def _folder(place: str, kind: str) -> Path:
     """The folder itself, or the Hub's snapshot, with a config and safetensors."""
     folder = Path(place).expanduser()
     if not folder.is_dir():
@@ -72,7 +72,7 @@ def _folder(place: str) -> Path:
         except (OSError, ValueError) as error:
             raise MissingWeights(
                 f"'{place}' is no folder, and cannot be had from the Hub ({str(error).splitlines()[0]}). Download it "
-                "elsewhere and name its folder as in 'dinov2:/path', or unset HF_HUB_OFFLINE where there is a network."
+                f"elsewhere and name its folder as in '{kind}:/path', or unset HF_HUB_OFFLINE where there is a network."
             ) from None
     if not list(folder.glob("model*.safetensors")):
         raise MissingWeights(f"'{place}' holds no model.safetensors; pickles are not read, so convert it first.")
