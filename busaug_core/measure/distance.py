@@ -82,10 +82,10 @@ def compute_fid(config: ComputeFid, run: Run) -> Iterator[Event]:
         has_floor = count_labels(reference).keys() <= count_labels(others).keys()
         counts = common_counts([reference, *sides.values(), *([others] if has_floor else [])])
         n = sum(counts.values())
-        if not n:
-            continue
         if split == config.reference:
             yield from _remarks_on_counts(label, counts, len(reference))
+        if not n:
+            continue
         one_reference = draw(reference, counts, rng(split, label))
         drawn = {variant: draw(members, counts, rng(split, label, variant)) for variant, members in sides.items()}
         for variant, members in drawn.items():
@@ -153,7 +153,7 @@ def _remarks_on_counts(label: str, counts: dict[str, int], n_reference: int) -> 
         yield Notice(f"{label}: compared at {n} of {n_reference} images, as many of each class as all sets have.")
     if lacking := [name for name, count in counts.items() if not count]:
         yield Notice(f"{label}: no {' or '.join(lacking)} image is compared, since some set has none.")
-    if n < FEW:
+    if 0 < n < FEW:
         yield Notice(f"{label}: {n} images a side say little; read the intervals.")
 
 

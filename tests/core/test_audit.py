@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from generators import drain
 from PIL import Image, ImageDraw
 
 from busaug_core.data import groups
@@ -77,11 +78,7 @@ def grouped(grays):
     """Records of pictures with their groups, and the pairs of one scan."""
     records = [Record(f"/{i}.png", "benign") for i in range(len(grays))]
     work = groups.find_groups(records, [Look(detail(g), outline(g), 0.0) for g in grays], COPY, SCAN)
-    while True:
-        try:
-            next(work)
-        except StopIteration as end:
-            return records, end.value
+    return records, drain(work)
 
 
 def test_candidates_are_all_copies_and_few_others():

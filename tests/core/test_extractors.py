@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import torchvision
+from generators import run_to_end
 from huggingface_hub import constants
 from PIL import Image
 from torchvision.transforms.functional import normalize, to_tensor
@@ -66,16 +67,6 @@ def transformers_folder(tmp_path_factory):
     both = t.CLIPConfig(text_config=text, vision_config=vision, projection_dim=24)
     t.CLIPModel(both).save_pretrained(folder / "clip-both")
     return folder
-
-
-def run_to_end(generator):
-    """What a generator returns, and the events it yields."""
-    events = []
-    while True:
-        try:
-            events.append(next(generator))
-        except StopIteration as end:
-            return end.value, events
 
 
 @pytest.mark.parametrize(

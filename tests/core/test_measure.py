@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from generators import drain
 from PIL import Image
 from pytorch_fid.fid_score import calculate_frechet_distance
 
@@ -98,26 +99,17 @@ def scans(tmp_path_factory):
     return made
 
 
-def run_to_end(generator):
-    """What a generator returns."""
-    while True:
-        try:
-            next(generator)
-        except StopIteration as end:
-            return end.value
-
-
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_copy_is_found_however_it_was_changed_and_another_scan_is_none(scans, tmp_path, change):
     made = []
     for i in (0, 4, 8):
         CHANGES[change](Image.open(scans[i].path)).save(tmp_path / f"{i}.png")
         made.append(Record(str(tmp_path / f"{i}.png"), "benign"))
-    likeness, real = run_to_end(Originals(scans).nearest(made))
+    likeness, real = drain(Originals(scans).nearest(made))
     assert [r.path for r in real] == [scans[i].path for i in (0, 4, 8)]
     assert likeness.min() > NEAR_COPY
     others = [r for i, r in enumerate(scans) if i not in (0, 4, 8)]
-    assert run_to_end(Originals(others).nearest(made))[0].max() < NEAR_COPY
+    assert drain(Originals(others).nearest(made))[0].max() < NEAR_COPY
 
 
 def test_matched_subsets_have_equal_class_counts():

@@ -6,21 +6,13 @@ import zipfile
 
 import numpy as np
 import pytest
+from generators import drain
 from PIL import Image
 
 from busaug_core.data import sources
 from busaug_core.data.busi import list_scans
 from busaug_core.errors import UserError
 from busaug_core.images import load_gray
-
-
-def drain(events):
-    """What a generator returns."""
-    while True:
-        try:
-            next(events)
-        except StopIteration as end:
-            return end.value
 
 
 def zipped(folder, archive):
