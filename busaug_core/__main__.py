@@ -12,7 +12,7 @@ from busaug_core.config import JobConfig
 from busaug_core.data.records import Record, read_records
 from busaug_core.errors import UserError
 from busaug_core.events import Finished, Notice, Progress, Row
-from busaug_core.job import home, run_of
+from busaug_core.job import home, is_main_process, run_of
 from busaug_core.jobs import JOBS, job
 
 LOADS = ("load_busi", "load_external")
@@ -33,11 +33,13 @@ def main(arguments: list[str] | None = None) -> int:
     except UserError as error:
         print(f"busaug_core: {error}", file=sys.stderr)
         return 2
-    print(json.dumps(result, indent=2, ensure_ascii=False))
+    if result:
+        print(json.dumps(result, indent=2, ensure_ascii=False))
     return 0
 
 
 def _run(options: dict[str, Any]) -> dict[str, Any]:
+    """The job's result; nothing in the helper processes of `accelerate launch`, which also keep silent."""
     chosen = job(options.pop("job"))
     data, dataset = options.pop("data", None), options.pop("dataset", None)
     config = chosen.config_class()
@@ -52,6 +54,8 @@ def _run(options: dict[str, Any]) -> dict[str, Any]:
             raise UserError("Name the new dataset by --dataset_name, or the one to add to by --dataset and --data.")
     result = {}
     for event in chosen.run(values, list(records.values()), dataset):
+        if not is_main_process():
+            continue
         match event:
             case Progress(done, total, message, numbers):
                 loss = "".join(f"  {k} {v:.4f}" for k, v in numbers.items())
@@ -68,10 +72,18 @@ def _run(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _records(place: str, dataset: str) -> list[Record]:
-    """Records of a JSON-lines file, or those that a run of the dataset has made."""
+    """Records of a JSON-lines file, or those that a run of the dataset has made.
+
+    Raises UserError where the run is not done, or made no images.
+    """
     if Path(place).is_file():
         return read_records(place)
-    return run_of(dataset, place).products
+    run = run_of(dataset, place)
+    if run.state != "done":
+        raise UserError(f"Run '{place}' is {run.state}; call it again with its settings to finish it first.")
+    if not run.products:
+        raise UserError(f"Run '{place}' made no images; --data takes runs such as those of load_busi and generate.")
+    return run.products
 
 
 def _value(annotation: Any, given: str | list[str]) -> Any:

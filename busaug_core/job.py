@@ -23,9 +23,11 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from busaug_core.config import JobConfig
-from busaug_core.data.records import Record, read_records, write_records
+from busaug_core.data.records import SPLITS, Record, of_split, read_records, write_records
 from busaug_core.errors import UserError
 from busaug_core.events import Event, Finished
+from busaug_core.images import content_hash
+from busaug_core.paths import absolute
 
 CHECKPOINT = "checkpoint.safetensors"
 """A training's own file to resume from; removed when the run is done."""
@@ -39,7 +41,12 @@ JobFunction = Callable[[JobConfig, "Run"], Iterator[Event]]
 
 def home() -> Path:
     """The folder of all runs: `$BUSAUG_HOME`, by default `~/fiftyone/busaug`."""
-    return Path(os.environ.get("BUSAUG_HOME") or Path.home() / "fiftyone" / "busaug").absolute()
+    return absolute(os.environ.get("BUSAUG_HOME") or "~/fiftyone/busaug")
+
+
+def is_main_process() -> bool:
+    """False in the helper processes of `accelerate launch`, which write nothing."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 class Run:
@@ -48,8 +55,7 @@ class Run:
     def __init__(self, folder: Path):
         self.folder = folder
         self.key = folder.name
-        self.is_main = os.environ.get("RANK", "0") == "0"
-        """False in the helper processes of `accelerate launch`, which write nothing."""
+        self.is_main = is_main_process()
 
     @property
     def state(self) -> str:
@@ -71,18 +77,38 @@ class Run:
 
     @property
     def records(self) -> list[Record]:
-        """The samples that the job was given when it was first started."""
-        return read_records(self.folder / "inputs.jsonl")
+        """The samples that the job was given when it was first started; none where nothing is known of them."""
+        path = self.folder / "inputs.jsonl"
+        return read_records(path) if path.exists() else []
+
+    @property
+    def training_files(self) -> frozenset[str]:
+        """The files of the real images that a training learned from."""
+        return frozenset(r.path for r in self.records if SPLITS[0] in r.tags and not r.synthetic)
+
+    def seen(self, records: list[Record]) -> list[Record]:
+        """Those of the records that a training learned from: a file of that path, or of the same bytes."""
+        files = self.training_files
+        if not files:
+            return []
+        hashes = {content_hash(path) for path in files if Path(path).is_file()}
+        return [r for r in records if r.path in files or (Path(r.path).is_file() and content_hash(r.path) in hashes)]
 
     @property
     def products(self) -> list[Record]:
-        """The images that the job has made so far, as listed in `products.jsonl`."""
+        """The images that a finished job has made or looked at, as listed in `products.jsonl`."""
         path = self.folder / "products.jsonl"
         return read_records(path) if path.exists() else []
 
     def sibling(self, key: str) -> "Run":
-        """Another run of the same dataset; of another one where `key` is its folder."""
-        return Run(self.folder.parent / Path(key).expanduser())
+        """Another run of the same dataset; of another one where `key` is its folder, which a key is never taken for."""
+        return Run(self.folder.parent / key if Path(key).name == key else absolute(key))
+
+    def name_of(self, other: "Run") -> str:
+        """What fields of this run's dataset call another run: its key, after its dataset's name where that differs."""
+        if other.folder.parent == self.folder.parent:
+            return other.key
+        return re.sub(r"\W", "_", f"{other.folder.parent.parent.name}_{other.key}")
 
     def record_environment(self, **entries: Any) -> None:
         """Add entries (the device, what was drawn) to `environment.json`."""
@@ -123,7 +149,8 @@ class Run:
         asked = _settings(job, config)
         if stored.exists():
             _refuse_other_settings(self, asked)
-            _end_line(self.folder / "events.jsonl")
+            if self.is_main:
+                _end_line(self.folder / "events.jsonl")
         elif self.is_main:
             write_records(self.folder / "inputs.jsonl", records)
             _write_json(self.folder / "environment.json", _environment())
@@ -135,8 +162,7 @@ class Run:
         result = {"run_key": self.key, "state": "done", "folder": str(self.folder), **(summary or {})}
         if self.is_main:
             _write_json(self.folder / "result.json", result)
-        self._set_state("done")
-        if self.is_main:
+            self._set_state("done")
             (self.folder / CHECKPOINT).unlink(missing_ok=True)
         return result
 
@@ -174,7 +200,7 @@ def execute(
         return
     fresh = not run.folder.exists() or not any(run.folder.iterdir())
     make_folder(run.folder)
-    lock = FileLock(run.folder / "lock")
+    lock = FileLock(run.folder / "lock", thread_local=False)  # the App takes each event in a thread of its own
     if run.is_main:
         try:
             lock.acquire(blocking=False)
@@ -266,16 +292,30 @@ def run_of(dataset: str, key: str, root: Path | None = None) -> Run:
 
 
 def find_product(run: Run, given: str, file_name: str) -> Path:
-    """The file that a field such as `lora` names: a run key, a file, or a folder that holds `file_name`."""
+    """The file that a field such as `lora` names: a run key, a file, or a folder that holds `file_name`.
+
+    Raises UserError where there is none, or where it was trained on images that `run` holds out.
+    """
     for path in (run.sibling(given).folder, Path(given).expanduser()):
+        if path.is_dir():
+            path = path / file_name
         if path.is_file():
+            _refuse_seen(run, given, Run(path.parent))
             return path
-        if (path / file_name).is_file():
-            return path / file_name
     state = run.sibling(given).state
     if state in ("running", "stopped", "failed"):
         raise UserError(f"Run '{given}' is {state} and has no {file_name} yet; finish it first.")
     raise UserError(f"'{given}' is neither a run of this dataset, nor a file, nor a folder with {file_name}.")
+
+
+def _refuse_seen(run: Run, given: str, trained: Run) -> None:
+    """Raises UserError where a product was trained on images that validate or test now."""
+    held_out = [r for split in SPLITS[1:] for r in of_split(run.records, split)]
+    if again := trained.seen(held_out):
+        raise UserError(
+            f"'{given}' was trained on {len(again)} images that validate or test now (the first {again[0].path}), so "
+            "no figure on these would be honest. Train it anew on this split."
+        )
 
 
 def _settings(job: str, config: JobConfig) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """What this machine can do, what is missing, and the command that mends it."""
 
-import importlib.util
 import shutil
 from dataclasses import dataclass
 from importlib import metadata
@@ -8,7 +7,18 @@ from importlib import metadata
 from busaug_core.base.defaults import MINI_FOLDER
 from busaug_core.job import home
 
-PACKAGES = ("torch", "torchvision", "diffusers", "transformers", "peft", "scikit-learn", "pytorch-fid", "umap-learn")
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "diffusers",
+    "transformers",
+    "accelerate",
+    "peft",
+    "safetensors",
+    "scikit-learn",
+    "pytorch-fid",
+    "umap-learn",
+)
 
 
 @dataclass(frozen=True)
@@ -25,7 +35,7 @@ class Check:
 def check_setup() -> list[Check]:
     """Look at packages, device, base model, metric weights and disk; changes nothing."""
     checks = [_package(name) for name in PACKAGES]
-    if importlib.util.find_spec("torch"):
+    if all(check.ok for check in checks):
         checks += [_device(), _inception()]
     checks += [_mini(), _disk()]
     return checks

@@ -3,6 +3,7 @@
 from typing import Any
 
 import fiftyone as fo
+from fiftyone.operators import types
 from fiftyone.operators.executor import ExecutionContext
 
 from busaug_core.data.audit import AXILLA, TAGS
@@ -10,14 +11,13 @@ from busaug_core.data.records import Record
 from busaug_core.job import Run
 
 from .job_operator import JobOperator
-from .samples import declare_fields
+from .samples import labelled
 
 FIELDS = ("duplicate_group", "split_group", "annotation_score")
 
 
 def write_audit(dataset: fo.Dataset, records: list[Record]) -> None:
     """Write the records' groups, scores and tags of the audit onto the samples of the same files."""
-    declare_fields(dataset)
     present = dict(zip(*dataset.values(["filepath", "tags"]), strict=True))
     records = [r for r in records if r.path in present]
     for name in FIELDS:
@@ -34,6 +34,14 @@ class Audit(JobOperator):
     label = "audit"
     icon = "policy"
     main_fields = ("copy_likeness", "scan_likeness", "annotation_threshold")
+    writes_fields = True
+
+    def add_controls(self, ctx: ExecutionContext, inputs: types.Object) -> None:
+        """None: all samples are audited, whatever the view."""
+
+    def samples(self, ctx: ExecutionContext, dataset: fo.Dataset) -> fo.DatasetView:
+        """All of the dataset: an image may share its scan with any other."""
+        return labelled(dataset)
 
     def write(self, ctx: ExecutionContext, dataset: fo.Dataset, run: Run) -> None:
         write_audit(dataset, run.products)

@@ -47,7 +47,7 @@ class ApplyClassifier(JobOperator):
         return Suggestions(choices={"classifier": keys}, defaults={"classifier": keys[0]} if keys else {})
 
     def write(self, ctx: ExecutionContext, dataset: fo.Dataset, run: Run) -> None:
-        key, split = run.result["classifier"], run.config["evaluate_on"]
+        key = run.result["classifier"]
         field = f"predictions_{key}"
         if dataset.get_field(field) is None:
             dataset.add_sample_field(
@@ -56,12 +56,13 @@ class ApplyClassifier(JobOperator):
                 embedded_doc_type=fo.Classification,
                 description=f"Prediction of {key}; its logits are those of {', '.join(run.result['classes'])}",
             )
-        predictions = dict(_read_predictions(run))
-        present = set(dataset.values("filepath")) & predictions.keys()
-        dataset.set_values(field, {path: predictions[path] for path in present}, key_field="filepath")
-        held_out = dataset.match_tags(split).match((F("origin") != "synthetic") & (F(field) != None))  # noqa: E711
+        rows = list(_read_predictions(run))
+        present = set(dataset.values("filepath"))
+        predictions = {row["path"]: _classification(row) for row in rows if row["path"] in present}
+        dataset.set_values(field, predictions, key_field="filepath")
         eval_key = f"eval_{key}"
         if run.result.get("metrics"):
+            held_out = dataset.match(F("filepath").is_in([row["path"] for row in rows if row["evaluated"]]))
             if dataset.has_evaluation(eval_key):
                 dataset.delete_evaluation(eval_key)
             options = dict(gt_field="ground_truth", classes=run.result["classes"], progress=False)
@@ -77,12 +78,13 @@ def figures(metrics: dict[str, float]) -> str:
     return ", ".join(f"{name} {value:.3f}" for name, value in metrics.items() if isinstance(value, float))
 
 
-def _read_predictions(run: Run) -> Iterator[tuple[str, fo.Classification]]:
+def _read_predictions(run: Run) -> Iterator[dict[str, Any]]:
     from busaug_core.classify.apply import FILE  # heavy, and loaded by the job already
 
     with (run.folder / FILE).open(encoding="utf-8") as lines:
-        for line in lines:
-            row = json.loads(line)
-            logits = np.asarray(row["logits"], dtype=np.float32)
-            known = dict(label=row["label"], confidence=row["confidence"], logits=logits)
-            yield row["path"], fo.Classification(**known)
+        yield from map(json.loads, lines)
+
+
+def _classification(row: dict[str, Any]) -> fo.Classification:
+    logits = np.asarray(row["logits"], dtype=np.float32)
+    return fo.Classification(label=row["label"], confidence=row["confidence"], logits=logits)

@@ -23,6 +23,7 @@ from busaug_core.errors import UserError
 from busaug_core.figures import variant_grid
 from busaug_core.job import Run, runs_folder
 from busaug_core.measure.extractors import INCEPTION, inception_weights
+from busaug_core.paths import absolute
 
 from .measure import overall_distances
 
@@ -210,7 +211,7 @@ def main() -> int:
     parser.add_argument("--base", default=os.environ.get("BASE") or MINI, help="the base model")
     parser.add_argument("--preset", default=os.environ.get("PRESET") or "demo", choices=PRESETS)
     options = parser.parse_args()
-    source = str(Path(options.busi).expanduser().absolute()) if options.busi else SIMULATED
+    source = str(absolute(options.busi)) if options.busi else SIMULATED
     begun = time.monotonic()
     try:
         check_plugin()

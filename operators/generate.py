@@ -15,8 +15,8 @@ from busaug_core.job import Run
 from . import runs
 from .form import Suggestions
 from .job_operator import JobOperator
-from .samples import declare_fields, insert_missing
-from .suggestions import BASES
+from .samples import insert_missing
+from .suggestions import BASES, prompts_for
 
 AMOUNTS = {
     "balance_to": "Fill each class up to a number",
@@ -33,7 +33,7 @@ class Generate(JobOperator):
     label = "generate"
     icon = "auto_awesome"
     main_fields = ("base_model", "lora", "token", "variants", "mode", "amount", *AMOUNTS, "reference", "seed")
-    default_target = "DATASET"
+    writes_fields = True
 
     def hidden_fields(self, params: dict[str, Any]) -> Collection[str]:
         if params.get("mode") == "evaluation":
@@ -47,8 +47,10 @@ class Generate(JobOperator):
         defaults: dict[str, Any] = {"balance_to": max(counts.values(), default=None), "ratio": 1.0}
         defaults["counts"] = dict.fromkeys(counts, 10)
         # The same seed would make the same images again.
-        seed = self.config_class.model_fields["seed"].default
-        defaults["seed"] = seed + len(runs.finished_runs(dataset.name, self.job_name))
+        defaults["seed"] = runs.next_seed(
+            dataset.name, self.job_name, first=self.config_class.model_fields["seed"].default
+        )
+        defaults["prompts"] = prompts_for(dataset)
         defaults |= {name: keys[0] for name, keys in (("lora", loras), ("token", tokens)) if keys}
         return Suggestions(choices={"base_model": BASES, "lora": loras, "token": tokens}, defaults=defaults)
 
@@ -58,10 +60,6 @@ class Generate(JobOperator):
             for amount, label in AMOUNTS.items():
                 choice.add_choice(amount, label=label)
             inputs.enum(name, list(AMOUNTS), default=_amount({}), label="How many", view=choice)
-
-    def open_dataset(self, ctx: ExecutionContext, values: dict[str, Any]) -> fo.Dataset:
-        declare_fields(ctx.dataset)
-        return ctx.dataset
 
     def watch(self, ctx: ExecutionContext, dataset: fo.Dataset) -> "LiveInsertion":
         return LiveInsertion(ctx, dataset)
@@ -101,4 +99,5 @@ def _amount(params: dict[str, Any]) -> str:
 def _training_counts(dataset: fo.Dataset) -> dict[str, int]:
     if dataset.get_field("ground_truth.label") is None:
         return {}
-    return dict(sorted(dataset.match_tags("train").count_values("ground_truth.label").items()))
+    counts = dataset.match_tags("train").count_values("ground_truth.label")
+    return {label: counts[label] for label in sorted(counts.keys() - {None})}

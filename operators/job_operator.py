@@ -20,7 +20,7 @@ from busaug_core.jobs import Job, job
 from . import runs
 from .form import ALL_SETTINGS, BACKGROUND, Form, Suggestions, read_form
 from .progress import Reporter
-from .samples import read_samples
+from .samples import declare_fields, read_samples
 
 
 class Watcher(Protocol):
@@ -37,8 +37,8 @@ class JobOperator(foo.Operator):
     icon: ClassVar[str]
     main_fields: ClassVar[tuple[str, ...]]
     """The fields that the form shows before the user asks for all settings."""
-    default_target: ClassVar[str | None] = None
-    """Which samples the form proposes: the current view where None."""
+    writes_fields: ClassVar[bool] = False
+    """Whether the dataset must take the fields of `samples.FIELDS`."""
 
     @property
     def config(self) -> foo.OperatorConfig:
@@ -74,7 +74,8 @@ class JobOperator(foo.Operator):
     def add_controls(self, ctx: ExecutionContext, inputs: types.Object) -> None:
         """Inputs above all others: the choice of the samples to work on."""
         if ctx.dataset_name is not None:
-            inputs.view_target(ctx, action_description="Use", default_target=self.default_target)
+            # Jobs choose by tags and variants; a view that is open for another reason would only starve them.
+            inputs.view_target(ctx, action_description="Use", default_target="DATASET")
 
     def add_control(self, ctx: ExecutionContext, inputs: types.Object, name: str) -> None:
         """An input of the form's own, named in `main_fields` among those of the config."""
@@ -87,6 +88,8 @@ class JobOperator(foo.Operator):
 
     def open_dataset(self, ctx: ExecutionContext, values: dict[str, Any]) -> fo.Dataset | None:
         """The dataset to work on, None where the job makes it; raises UserError where it will not do."""
+        if self.writes_fields:
+            declare_fields(ctx.dataset)
         return ctx.dataset
 
     def samples(self, ctx: ExecutionContext, dataset: fo.Dataset) -> fo.Dataset | fo.DatasetView:
@@ -125,14 +128,18 @@ class JobOperator(foo.Operator):
         suggestions.hidden = self.hidden_fields(ctx.params)
         self.add_controls(ctx, inputs)
         form = Form(inputs, self.config_class, ctx.params, suggestions)
-        for name in self.main_fields:
-            if name in self.config_class.model_fields:
+        fields = self.config_class.model_fields
+        # What a form does not show the job does not get.
+        suggested = [n for n, value in suggestions.defaults.items() if value != fields[n].default]
+        shown = dict.fromkeys((*self.main_fields, *suggested))
+        for name in shown:
+            if name in fields:
                 form.add([name])
             else:
                 self.add_control(ctx, inputs, name)
         inputs.bool(ALL_SETTINGS, label="All settings", default=False, view=types.SwitchView())
         if ctx.params.get(ALL_SETTINGS):
-            form.add([name for name in self.config_class.model_fields if name not in self.main_fields])
+            form.add([name for name in fields if name not in shown])
         inputs.bool(
             BACKGROUND,
             label="Run in the background",

@@ -15,7 +15,7 @@ from .appearance import tidy
 from .audit import write_audit
 from .form import Suggestions
 from .job_operator import JobOperator
-from .samples import declare_fields, insert_missing
+from .samples import declare_fields, insert_missing, labelled
 
 INFO = "busaug"
 
@@ -24,6 +24,7 @@ class Load(JobOperator):
     """Makes a labelled dataset, which appears when all of it is loaded."""
 
     icon = "download"
+    writes_fields = True
 
     def add_controls(self, ctx: ExecutionContext, inputs: types.Object) -> None:
         """None: no sample is chosen."""
@@ -34,7 +35,7 @@ class Load(JobOperator):
     def open_dataset(self, ctx: ExecutionContext, values: dict[str, Any]) -> fo.Dataset | None:
         name = values.get("dataset_name") or self.config_class.model_fields["dataset_name"].default
         if name is None:
-            return ctx.dataset
+            return super().open_dataset(ctx, values)
         folder = str(runs_folder(name) / values["run_key"])
         if fo.dataset_exists(name) and fo.load_dataset(name).info.get(INFO, {}).get("loaded_from") != folder:
             raise UserError(
@@ -53,7 +54,6 @@ class Load(JobOperator):
                 dataset = None
         if dataset is not None:
             given = {r.path for r in run.records}
-            declare_fields(dataset)
             insert_missing(dataset, (r for r in run.products if r.path not in given))
             return dataset
         dataset = fo.Dataset(name)
@@ -101,9 +101,9 @@ class LoadExternal(Load):
     def resolve_input(self, ctx: ExecutionContext) -> types.Property:
         return self.make_form(ctx, Suggestions(choices={"split": ["80-20", FOLDERS]}))
 
-    def samples(self, ctx: ExecutionContext, dataset: fo.Dataset) -> fo.Dataset:
+    def samples(self, ctx: ExecutionContext, dataset: fo.Dataset) -> fo.DatasetView:
         """All of the dataset: a copy may be of any image."""
-        return dataset
+        return labelled(dataset)
 
     def write(self, ctx: ExecutionContext, dataset: fo.Dataset, run: Run) -> None:
         write_audit(dataset, run.products)

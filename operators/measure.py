@@ -15,7 +15,6 @@ from busaug_core.job import Run
 
 from .form import Suggestions
 from .job_operator import JobOperator
-from .samples import declare_fields
 from .suggestions import real_classifiers, variants_of
 
 NEIGHBORS = 15
@@ -62,9 +61,9 @@ class ComputeFid(Measurement):
     job_name = "compute_fid"
     label = "compute FID"
     icon = "straighten"
+    writes_fields = True
 
     def write(self, ctx: ExecutionContext, dataset: fo.Dataset, run: Run) -> None:
-        declare_fields(dataset)
         for row in overall_distances(run.result):
             document = fo.DynamicEmbeddedDocument(
                 value=row["value"],

@@ -1,6 +1,6 @@
 """Runs of the core as FiftyOne knows them: custom runs of the same key, and entries of its queue."""
 
-import json
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ import fiftyone as fo
 from fiftyone.operators.delegated import DelegatedOperationService
 from fiftyone.operators.executor import ExecutionContext
 
-from busaug_core.data.splits import NAMES
+from busaug_core.data.records import SPLITS
 from busaug_core.errors import UserError
 from busaug_core.job import Run, make_folder, new_key, runs_folder
 
@@ -37,16 +37,21 @@ def free_unused_key(folder: Path) -> None:
 
 def finished_runs(dataset: str, job: str) -> list[str]:
     """The keys of a dataset's finished runs of a job, newest first."""
-    found = []
+    done = [run for run in _runs_of(dataset, job) if run.state == "done"]
+    return [run.key for run in sorted(done, key=lambda run: run.folder.stat().st_mtime, reverse=True)]
+
+
+def next_seed(dataset: str, job: str, first: int) -> int:
+    """A seed that no run of the job has used, finished or not; `first` where there is no run."""
+    return max((run.config["seed"] + 1 for run in _runs_of(dataset, job)), default=first)
+
+
+def _runs_of(dataset: str, job: str) -> Iterator[Run]:
     for folder in runs_folder(dataset).glob("*"):
-        try:
-            config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-            state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            continue
-        if config.get("job") == job and state.get("state") == "done":
-            found.append((folder.stat().st_mtime, folder.name))
-    return [name for _, name in sorted(found, reverse=True)]
+        run = Run(folder)
+        with suppress(OSError, ValueError):
+            if run.config["job"] == job:
+                yield run
 
 
 def refuse_other_images(run: Run, dataset: fo.Dataset) -> None:
@@ -57,7 +62,7 @@ def refuse_other_images(run: Run, dataset: fo.Dataset) -> None:
     present = dict(zip(*dataset.values(["filepath", "tags"]), strict=True))
     given = [r for r in run.records if not r.synthetic]
     known = [r for r in given if r.path in present]
-    moved = [r for r in known if {*r.tags} & {*NAMES} != {*present[r.path]} & {*NAMES}]
+    moved = [r for r in known if {*r.tags} & {*SPLITS} != {*present[r.path]} & {*SPLITS}]
     if moved or (given and not known):
         what = f"{len(moved)} images lie in other splits now" if moved else "the dataset holds none of its images"
         raise UserError(

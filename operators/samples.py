@@ -103,10 +103,22 @@ FIELDS: dict[str, tuple[type, dict[str, Any], str]] = {
 
 
 def declare_fields(dataset: fo.Dataset) -> None:
-    """Add the fields that this plugin writes, with their descriptions; existing ones are left alone."""
+    """Add the fields that this plugin writes, with their descriptions; existing ones are left alone.
+
+    Raises UserError where the dataset has one of another type under such a name.
+    """
     for name, (field, options, description) in FIELDS.items():
-        if dataset.get_field(name) is None:
+        present = dataset.get_field(name)
+        if present is None:
             dataset.add_sample_field(name, field, description=description, **options)
+        elif not isinstance(present, field) or (
+            "embedded_doc_type" in options and present.document_type != options["embedded_doc_type"]
+        ):
+            own = name.split(".")[0]
+            raise UserError(
+                f"The dataset's own field '{own}' holds something else than BUSAug would write there; rename it first: "
+                f"dataset.rename_sample_field('{own}', 'my_{own}')."
+            )
 
 
 def read_samples(view: fo.DatasetView | fo.Dataset) -> list[Record]:
@@ -160,6 +172,11 @@ def read_samples(view: fo.DatasetView | fo.Dataset) -> list[Record]:
             )
         )
     return records
+
+
+def labelled(dataset: fo.Dataset) -> fo.DatasetView:
+    """All samples that have a class."""
+    return dataset.exists("ground_truth.label") if "ground_truth" in dataset.get_field_schema() else dataset.view()
 
 
 def insert_missing(dataset: fo.Dataset, records: Iterable[Record]) -> int:

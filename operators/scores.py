@@ -16,7 +16,7 @@ from busaug_core.measure.thresholds import chosen, count
 from .form import Suggestions
 from .job_operator import JobOperator
 from .measure import Measurement
-from .samples import declare_fields, read_samples
+from .samples import read_samples
 from .suggestions import real_classifiers, variants_of
 
 COPIES = "likeliest copies"
@@ -31,6 +31,7 @@ class ScoreSynthetic(Measurement):
     label = "score synthetic"
     icon = "grade"
     main_fields = ("classifier", "extractor", "variants", "reference")
+    writes_fields = True
 
     def suggest(self, dataset: fo.Dataset) -> Suggestions:
         suggestions = super().suggest(dataset)
@@ -42,7 +43,6 @@ class ScoreSynthetic(Measurement):
     def write(self, ctx: ExecutionContext, dataset: fo.Dataset, run: Run) -> None:
         from busaug_core.measure.scores import FILE, suspected, suspicion  # heavy, and loaded by the job already
 
-        declare_fields(dataset)
         ids = dict(zip(*dataset.values(["filepath", "id"]), strict=True))
         with (run.folder / FILE).open(encoding="utf-8") as lines:
             rows = [row for row in map(json.loads, lines) if row["path"] in ids]
@@ -85,7 +85,6 @@ class FilterSynthetic(JobOperator):
         "max_fid_influence",
         "count",
     )
-    default_target = "DATASET"
 
     def suggest(self, dataset: fo.Dataset) -> Suggestions:
         return Suggestions(choices={"variants": variants_of(dataset)})

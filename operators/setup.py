@@ -34,7 +34,7 @@ class CheckSetup(foo.Operator):
         lines = ["| | what | found | to mend it |", "|---|---|---|---|"]
         for check in ctx.results.get("checks", []):
             mark = "✅" if check["ok"] else "⚠️"
-            mend = f"`{check['mend']}`" if check["mend"] else ""
+            mend = f"`{check['mend']}`" if check["mend"] and not check["ok"] else ""
             lines.append(f"| {mark} | {check['name']} | {check['found']} | {mend} |")
         outputs.str("table", default="\n".join(lines), view=types.MarkdownView(read_only=True))
         return types.Property(outputs, view=types.View(label="BUSAug: check setup"))

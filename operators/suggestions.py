@@ -4,10 +4,17 @@ import fiftyone as fo
 
 from busaug_core.base.defaults import MINI, STABLE_DIFFUSION
 from busaug_core.job import Run, runs_folder
+from busaug_core.prompts import BUSI_PROMPTS
 
 from . import runs
 
 BASES = [MINI, STABLE_DIFFUSION]
+
+
+def prompts_for(dataset: fo.Dataset) -> dict[str, str]:
+    """BUSI's prompts, and one in their manner for each further class of the dataset."""
+    labels = dataset.distinct("ground_truth.label") if dataset.get_field("ground_truth.label") is not None else []
+    return {**{label: f"ultrasound image of the breast, {label}" for label in labels}, **BUSI_PROMPTS}
 
 
 def variants_of(dataset: fo.Dataset) -> list[str]:

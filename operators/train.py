@@ -5,11 +5,11 @@ import fiftyone as fo
 from . import runs
 from .form import Suggestions
 from .job_operator import JobOperator
-from .suggestions import BASES
+from .suggestions import BASES, prompts_for
 
 
 class TrainLora(JobOperator):
-    """Trains a LoRA on the training samples of a view."""
+    """Trains a LoRA on the training split."""
 
     job_name = "train_lora"
     label = "train LoRA"
@@ -17,11 +17,11 @@ class TrainLora(JobOperator):
     main_fields = ("base_model", "preset", "steps", "rank")
 
     def suggest(self, dataset: fo.Dataset) -> Suggestions:
-        return Suggestions(choices={"base_model": BASES})
+        return Suggestions(choices={"base_model": BASES}, defaults={"prompts": prompts_for(dataset)})
 
 
 class TrainTextualInversion(JobOperator):
-    """Learns a token on the training samples of a view."""
+    """Learns a token on the training split."""
 
     job_name = "train_textual_inversion"
     label = "train textual inversion"
@@ -30,4 +30,4 @@ class TrainTextualInversion(JobOperator):
 
     def suggest(self, dataset: fo.Dataset) -> Suggestions:
         loras = runs.finished_runs(dataset.name, "train_lora")
-        return Suggestions(choices={"base_model": BASES, "lora": loras})
+        return Suggestions(choices={"base_model": BASES, "lora": loras}, defaults={"prompts": prompts_for(dataset)})

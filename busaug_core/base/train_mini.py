@@ -76,6 +76,10 @@ class MiniConfig(BaseModel):
 STAGES = ("simulate", "autoencoder", "decoder", "reference", "latents", "diffusion", "export")
 
 
+NOT_OF_WEIGHTS = ("checkpoint_every", "snapshot_every", "samples", "sampling_steps", "guidance_scale")
+"""The settings that may change when a training is taken up again."""
+
+
 class Training:
     """The stages as generators of plain dicts; what each leaves in `work` the next picks up."""
 
@@ -86,10 +90,24 @@ class Training:
         self.tokenizer = build_tokenizer()
 
     def run(self, stages: tuple[str, ...] = STAGES) -> Iterator[dict]:
-        """All `stages` in turn; yields events with `stage`, `step`, `steps` and figures."""
+        """All `stages` in turn; yields events with `stage`, `step`, `steps` and figures.
+
+        Raises UserError where `work` was begun with another configuration.
+        """
+        self.work.mkdir(parents=True, exist_ok=True)
+        begun = self.work / "config.json"
+        asked = json.dumps({k: v for k, v in self.settings.items() if k not in NOT_OF_WEIGHTS}, indent=2)
+        if begun.exists() and begun.read_text() != asked:
+            raise UserError(f"{begun} is of a training with other settings; name another work folder, or delete it.")
+        atomically(begun, lambda p: p.write_text(asked))
         for stage in stages:
             for event in getattr(self, stage)():
                 yield {"stage": stage, **event}
+
+    @property
+    def settings(self) -> dict:
+        """What the card tells of the configuration."""
+        return self.config.model_dump(mode="json", exclude={"out", "work", "busi", "snapshot", "threads"})
 
     def simulate(self) -> Iterator[dict]:
         """Scans as PNG in BUSI's layout: `work/train`, and with another seed `work/held_out`."""
@@ -235,7 +253,6 @@ class Training:
         yield {"step": 0, "steps": 1, "measuring": True}
         measured = self.measure(pipeline(vae, unet, text_encoder, self.tokenizer).to(self.device))
         count = sum(p.numel() for m in (vae, unet, text_encoder) for p in m.parameters())
-        settings = c.model_dump(mode="json", exclude={"out", "work", "busi", "snapshot", "threads"})
         card = CARD.format(
             name=c.out.name,
             parameters=f"{count / 1e6:.2f} million",
@@ -245,7 +262,7 @@ class Training:
             data=f"{3 * c.phantoms} simulated scans (a third each normal, benign and malignant) of"
             " `busaug_core.simulate`, and their mirror images.",
             busi_note="; real BUSI was only measured on" if c.busi else "",
-            config=json.dumps(settings, indent=2),
+            config=json.dumps(self.settings, indent=2),
             measured=json.dumps(measured, indent=2),
             recogniser=measured["recogniser_held_out"],
             adjectives=", ".join(ADJECTIVES),

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterator
 from itertools import islice
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,6 +11,7 @@ from scipy.special import softmax
 from busaug_core.classify.config import ApplyClassifier
 from busaug_core.classify.metrics import figures
 from busaug_core.classify.model import Classifier, load_classifier, predict
+from busaug_core.data.records import Record
 from busaug_core.device import pick_device
 from busaug_core.errors import UserError
 from busaug_core.events import Event, Notice, Progress
@@ -23,42 +23,65 @@ FILE = "predictions.jsonl"
 
 
 def apply_classifier(config: ApplyClassifier, run: Run) -> Iterator[Event]:
-    """Write `predictions.jsonl`: path, label, confidence and logits of each image."""
+    """Write `predictions.jsonl`: path, label, confidence and logits of each image, and whether it is evaluated.
+
+    Evaluated are the real images that bear the tag `evaluate_on` and that the classifier was not trained on.
+    Returns `n`, the `classes`, the `classifier`, the `metrics` of `figures`, and of each variant the share
+    `recognised` as its class.
+    """
     device = pick_device()
-    folder = Path(config.classifier).expanduser()
-    trained = Run(folder) if folder.is_dir() else run.sibling(config.classifier)
+    trained = run.sibling(config.classifier)
     model = load_classifier(trained).to(device)
     records = run.records
     if not records:
         raise UserError("There is no sample to classify.")
     logits = yield from predict_files(model, [r.path for r in records], config.batch_size, device)
+    predicted = [model.classes[i] for i in logits.argmax(1)]
+    summary = {"classes": model.classes, "classifier": run.name_of(trained), "n": len(records)}
+    held_out = yield from _held_out(records, config.evaluate_on, trained, model.classes)
+    if held_out:
+        truth = np.array([model.classes.index(records[i].label) for i in held_out])
+        summary["metrics"] = figures(truth, logits[held_out])
+    evaluated = set(held_out)
     probabilities = softmax(logits, axis=1)
     with (run.folder / FILE).open("w", encoding="utf-8") as f:
-        for record, row, probability in zip(records, logits, probabilities, strict=True):
+        for i, (record, row, probability) in enumerate(zip(records, logits, probabilities, strict=True)):
             best = int(row.argmax())
             prediction = {
                 "path": record.path,
                 "label": model.classes[best],
                 "confidence": float(probability[best]),
                 "logits": [float(x) for x in row],
+                "evaluated": i in evaluated,
             }
             f.write(json.dumps(prediction) + "\n")
-    predicted = [model.classes[i] for i in logits.argmax(1)]
-    summary = {"classes": model.classes, "classifier": trained.key, "n": len(records)}
-    held_out = [i for i, r in enumerate(records) if config.evaluate_on in r.tags and not r.synthetic]
-    unknown = sorted({records[i].label for i in held_out} - set(model.classes))
-    if not held_out or unknown:
-        reason = f"the classifier does not know {', '.join(unknown)}" if unknown else "no real image has this tag"
-        yield Notice(f"Nothing is evaluated on '{config.evaluate_on}': {reason}.")
-    else:
-        truth = np.array([model.classes.index(records[i].label) for i in held_out])
-        summary["metrics"] = figures(truth, logits[held_out])
     agreement: dict[str, list[bool]] = {}
     for record, label in zip(records, predicted, strict=True):
         if record.synthetic:
             agreement.setdefault(record.variant, []).append(label == record.label)
     summary["recognised"] = {variant: float(np.mean(hits)) for variant, hits in sorted(agreement.items())}
     return summary
+
+
+def _held_out(records: list[Record], tag: str, trained: Run, classes: list[str]) -> Iterator[Event]:
+    """The places of the images that are evaluated; yields a notice where some or all are not."""
+    tagged = [i for i, r in enumerate(records) if tag in r.tags and not r.synthetic]
+    seen = {r.path for r in trained.seen([records[i] for i in tagged])}
+    held_out = [i for i in tagged if records[i].path not in seen]
+    unknown = sorted({records[i].label for i in held_out} - set(classes))
+    if not held_out or unknown:
+        reason = "no real image has this tag"
+        if unknown:
+            reason = f"the classifier does not know {', '.join(unknown)}"
+        elif tagged:
+            reason = "the classifier was trained on all of these images"
+        yield Notice(f"Nothing is evaluated on '{tag}': {reason}.")
+        return []
+    if known := len(tagged) - len(held_out):
+        yield Notice(
+            f"{known} of {len(tagged)} images of '{tag}' are not evaluated: the classifier was trained on them."
+        )
+    return held_out
 
 
 def predict_files(model: Classifier, paths: list[str], batch_size: int, device: torch.device) -> Iterator[Event]:

@@ -14,12 +14,13 @@ def figures(truth: np.ndarray, logits: np.ndarray) -> dict[str, float | int | No
 
     Returns:
         `n`, `accuracy`, `f1`, `auc` (None where a class is absent), `ppv`, `recall`, each in 0–1.
-        A class that is never predicted counts with a PPV of 0.
+        The averages are over the classes that occur in `truth`: a set without normal scans tells nothing of them.
+        Of those, a class that is never predicted counts with a PPV of 0.
     """
     classes = logits.shape[1]
     predicted = logits.argmax(1)
     ppv, recall, f1, _ = precision_recall_fscore_support(
-        truth, predicted, labels=range(classes), average="macro", zero_division=0
+        truth, predicted, labels=np.unique(truth), average="macro", zero_division=0
     )
     auc = None
     if len(set(truth)) == classes:

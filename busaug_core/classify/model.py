@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,7 +33,7 @@ class Classifier(nn.Module):
         self.arch, self.classes, self.resolution = arch, classes, resolution
         if arch not in torchvision.models.list_models(module=torchvision.models):
             raise UserError(f"torchvision has no classifier '{arch}'; resnet18, resnet50 and densenet121 are some.")
-        self.network = _pretrained(arch) if pretrained else torchvision.models.get_model(arch, weights=None)
+        self.network = _build(arch, resolution, pretrained)
         self.head_name = _replace_head(self.network, len(classes))
         self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(STD).view(1, 3, 1, 1), persistent=False)
@@ -79,22 +80,27 @@ def load_classifier(run: Run) -> Classifier:
 @torch.no_grad()
 def predict(model: Classifier, images: np.ndarray, batch_size: int, device: torch.device) -> np.ndarray:
     """Logits, float32 N × classes, of uint8 images N×S×S."""
-    batches = [model(torch.from_numpy(images[i : i + batch_size]).to(device)) for i in _starts(images, batch_size)]
+    starts = range(0, len(images), batch_size)
+    batches = [model(torch.from_numpy(images[i : i + batch_size]).to(device)) for i in starts]
     return torch.cat(batches).float().cpu().numpy()
 
 
-def _starts(images: np.ndarray, batch_size: int) -> range:
-    return range(0, len(images), batch_size)
-
-
-def _pretrained(arch: str) -> nn.Module:
+def _build(arch: str, resolution: int, pretrained: bool) -> nn.Module:
+    """The network with ImageNet's head; of the same layers and the same input with its weights and without."""
+    options: dict[str, Any] = {}
+    if arch in ("googlenet", "inception_v3"):
+        options = dict(aux_logits=True, transform_input=True)
+    elif arch.startswith("vit_"):
+        options = dict(image_size=resolution)
     try:
-        return torchvision.models.get_model(arch, weights="DEFAULT")
+        return torchvision.models.get_model(arch, weights="DEFAULT" if pretrained else None, **options)
     except OSError as error:
         raise MissingWeights(
             f"ImageNet weights of {arch} cannot be downloaded here ({error}). Put torchvision's file into "
             f"{Path(torch.hub.get_dir()) / 'checkpoints'}, or set pretrained to false."
         ) from None
+    except (AssertionError, ValueError) as error:
+        raise UserError(f"{arch} takes no images of {resolution} px ({error}); set another resolution.") from None
 
 
 def _replace_head(network: nn.Module, outputs: int) -> str:

@@ -45,12 +45,12 @@ def train_classifier(config: TrainClassifier, run: Run) -> Iterator[Event]:
     Raises UserError where a split is empty, a variant has no image, or the architecture is unknown.
     """
     training = training_set(run.records, config.include)
-    rejected = sum(r.variant in config.include and "rejected" in r.tags for r in run.records)
-    if rejected:
-        yield Notice(f"{rejected} images that a filter has rejected are left out.")
     held_out = of_split(run.records, config.evaluate_on)
     if not training or not held_out:
-        raise UserError(f"A classifier needs samples tagged 'train' and '{config.evaluate_on}'; load a split dataset.")
+        raise UserError(
+            f"A classifier needs samples tagged 'train' and '{config.evaluate_on}'; choose the whole dataset, or load "
+            "one with a split."
+        )
     classes = sorted({r.label for r in training})
     unknown = sorted({r.label for r in held_out} - set(classes))
     if unknown:
@@ -61,6 +61,8 @@ def train_classifier(config: TrainClassifier, run: Run) -> Iterator[Event]:
     model = model.to(memory_format=torch.channels_last)
     optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate)
     run.record_environment(device=describe(device))
+    if rejected := sum(r.variant in config.include and "rejected" in r.tags for r in run.records):
+        yield Notice(f"{rejected} images that a filter has rejected are left out.")
     yield Progress(0, config.epochs, "Training the classifier")
     images = load_batch([r.path for r in training], config.resolution)
     truth = np.array([classes.index(r.label) for r in training])

@@ -10,8 +10,8 @@ import numpy as np
 from busaug_core.data.config import Audit
 from busaug_core.data.groups import find_groups
 from busaug_core.data.look import Look
-from busaug_core.data.records import Record, count_labels, write_records
-from busaug_core.data.splits import NAMES, leaked
+from busaug_core.data.records import SPLITS, Record, write_records
+from busaug_core.data.splits import leaked
 from busaug_core.errors import UserError
 from busaug_core.events import Event, Notice, Progress
 from busaug_core.images import open_image
@@ -32,7 +32,7 @@ def audit(config: Audit, run: Run) -> Iterator[Event]:
         raise UserError("There is no real or simulated sample to audit.")
     looks = yield from look_at(records)
     summary = yield from audit_records(records, looks, config)
-    splits = [next((tag for tag in r.tags if tag in NAMES), None) for r in records]
+    splits = [next((tag for tag in r.tags if tag in SPLITS), None) for r in records]
     if leaks := leaked(splits, [r.split_group for r in records]):
         yield Notice(
             f"{leaks} held-out images have a copy, or another frame of their scan, in training; figures on them are "
@@ -79,9 +79,9 @@ def audit_records(records: list[Record], looks: list[Look], config: Audit) -> It
 
 
 def is_whole_busi(records: list[Record]) -> bool:
-    """Whether BUSI's 780 images are among these, by origin, class counts and names; external sets aside."""
-    own = [r for r in records if r.source is None and r.origin == "real"]
-    return count_labels(own) == BUSI_COUNTS and all(Path(r.path).stem.startswith(f"{r.label} (") for r in own)
+    """Whether BUSI's 780 images are among these, by origin and file names; external sets aside."""
+    own = {Path(r.path).name for r in records if r.source is None and r.origin == "real"}
+    return own == {f"{label} ({n}).png" for label, count in BUSI_COUNTS.items() for n in range(1, count + 1)}
 
 
 def agreement(records: list[Record], pairs: np.ndarray) -> dict[str, int]:

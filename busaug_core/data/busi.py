@@ -6,6 +6,7 @@ from pathlib import Path
 
 from busaug_core.data.scans import Scan, image_files
 from busaug_core.errors import UserError
+from busaug_core.paths import absolute
 
 CLASSES = ("benign", "malignant", "normal")
 MASK = re.compile(r"^(?P<stem>.+)_mask(_\d+)?$")
@@ -19,7 +20,7 @@ def list_scans(folder: str | Path) -> tuple[list[Scan], list[str]]:
 
     Raises UserError where nothing can be listed at all.
     """
-    root = _find_root(Path(folder).expanduser().absolute())
+    root = _find_root(absolute(folder))
     scans, problems = [], []
     for label in CLASSES:
         if not (root / label).is_dir():

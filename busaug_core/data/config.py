@@ -2,7 +2,7 @@
 
 import math
 import re
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -33,12 +33,12 @@ def scan_likeness(n: int) -> float:
 class Load(JobConfig):
     """What all loading has in common: splits, and what becomes of bad files."""
 
-    source: str = Field(min_length=1, description="A folder or a zip.")
-    dataset_name: str | None = Field(None, min_length=1, description="Name of the new dataset.")
-    split: str | None = Field(
-        "80-20",
-        description="Training, validation and perhaps test images: percentages (80-20) or numbers (545/115/120).",
-    )
+    has_folders: ClassVar[bool] = False
+    """Whether the set may bring splits of its own, as folders."""
+
+    source: str
+    dataset_name: str | None
+    split: str | None
     split_by: Literal["group", "image"] = Field(
         "group",
         description="group: copies and frames of one scan stay together; image: at random, leaks and all.",
@@ -53,8 +53,8 @@ class Load(JobConfig):
 
     @field_validator("split")
     @classmethod
-    def _whole(cls, split: str | None) -> str | None:
-        if split is None or split == FOLDERS:
+    def _parts(cls, split: str | None) -> str | None:
+        if split is None or (split == FOLDERS and cls.has_folders):
             return split
         if not re.fullmatch(r"\d+(-\d+){1,2}|\d+(/\d+){1,2}", split):
             raise ValueError(f"{split!r} is neither percentages such as 80-20 nor numbers such as 545/115/120")
@@ -79,17 +79,16 @@ class LoadBusi(Load):
         description="Number of simulated scans, in BUSI's class proportions (simulated only).",
     )
     image_size: int = Field(128, ge=64, le=512, description="Side of the simulated scans in pixels (simulated only).")
-
-    @field_validator("split")
-    @classmethod
-    def _no_folders(cls, split: str | None) -> str | None:
-        if split == FOLDERS:
-            raise ValueError("BUSI has no folders of splits")
-        return split
+    split: str = Field(
+        "80-20",
+        description="Training, validation and perhaps test images: percentages (80-20) or numbers (545/115/120).",
+    )
 
 
 class LoadExternal(Load):
     """Another breast-ultrasound set, as a dataset of its own or as tagged samples of this one."""
+
+    has_folders: ClassVar[bool] = True
 
     layout: Literal["bus_bra", "breast_lesions_usg", "meddap_kaggle", "udiat", "folder"] = Field(
         description="How the set's files are laid out: one of the published sets, or a folder a class."

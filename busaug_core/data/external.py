@@ -14,8 +14,16 @@ from busaug_core.data.busi import CLASSES, pair_masks
 from busaug_core.data.scans import Scan, find_folder, image_files
 from busaug_core.data.sources import Published
 from busaug_core.errors import UserError
+from busaug_core.paths import absolute
 
-SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+SPLIT_FOLDERS = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+}
 """Folders of a published split, and the tags they become."""
 ABBREVIATED = {"b": "benign", "m": "malignant", "n": "normal"}
 
@@ -88,7 +96,7 @@ def list_folder(folder: Path) -> Listing:
         root = inside[0]
     classes: list[tuple[Path, str | None]] = []
     for part in _folders(root):
-        split = SPLITS.get(part.name.lower())
+        split = SPLIT_FOLDERS.get(part.name.lower())
         classes += [(part, None)] if split is None else [(path, split) for path in _folders(part)]
     if not classes:
         raise UserError(f"{folder} holds no folder a class.")
@@ -130,7 +138,7 @@ def name_of(layout: str, source: str) -> str:
     """What the set is called in its samples' `source`: the layout, or the name of a plain folder or its zip."""
     if layout != "folder":
         return layout
-    name = Path(source).expanduser().absolute().name.removesuffix(".zip")
+    name = absolute(source).name.removesuffix(".zip")
     return re.sub(r"\W+", "_", name).strip("_").lower() or layout
 
 

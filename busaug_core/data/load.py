@@ -10,10 +10,10 @@ from busaug_core.data.audit import BUSI_COUNTS, audit_records, look_at
 from busaug_core.data.busi import CLASSES, list_scans
 from busaug_core.data.config import FOLDERS, SIMULATED, Audit, Load, LoadBusi, LoadExternal
 from busaug_core.data.look import Look
-from busaug_core.data.records import Record, count_labels, of_split, write_records
+from busaug_core.data.records import SPLITS, Record, count_labels, of_split, write_records
 from busaug_core.data.scans import Scan, read_scan
 from busaug_core.data.sources import BUSI, open_source
-from busaug_core.data.splits import NAMES, fold_numbers, grouped_split, leaked, too_few
+from busaug_core.data.splits import fold_numbers, grouped_split, leaked, too_few
 from busaug_core.errors import UserError
 from busaug_core.events import Event, Made, Notice, Progress
 from busaug_core.job import Run
@@ -142,7 +142,7 @@ def _tag_splits(records: list[Record], config: Load, by_group: bool) -> Iterator
         groups = [r.split_group if by_group else None for r in able]
         split = grouped_split([r.label for r in able], groups, config.split, config.seed)
         split_of = dict(zip([r.path for r in able], split, strict=True))
-        splits = [split_of.get(r.path, NAMES[0]) for r in records]
+        splits = [split_of.get(r.path, SPLITS[0]) for r in records]
     if leaks := leaked(splits, [r.split_group for r in records]):
         yield Notice(
             f"{leaks} held-out images have a copy, or another frame of their scan, in training; figures on them "
@@ -164,7 +164,7 @@ def _finish(records: list[Record], products: list[Record], config: Load, run: Ru
     write_records(run.folder / "products.jsonl", products)
     for record in records:
         yield Made(record)
-    splits = {s: count_labels(of_split(records, s)) for s in NAMES}
+    splits = {s: count_labels(of_split(records, s)) for s in SPLITS}
     return {
         "dataset": config.dataset_name,
         "counts": count_labels(records),

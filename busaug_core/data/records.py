@@ -12,6 +12,9 @@ import numpy as np
 
 from busaug_core.errors import UserError
 
+SPLITS = ("train", "val", "test")
+"""The tags of the splits."""
+
 
 @dataclass
 class Lesion:
@@ -102,8 +105,19 @@ def read_records(path: str | Path) -> list[Record]:
 
 
 def of_split(records: Iterable[Record], split: str) -> list[Record]:
-    """The real or simulated records that carry a split's tag; never a synthetic one."""
-    return [r for r in records if split in r.tags and not r.synthetic]
+    """The real or simulated records that carry a split's tag; never a synthetic one.
+
+    Raises UserError where one of them carries another split's tag too.
+    """
+    chosen = [r for r in records if split in r.tags and not r.synthetic]
+    doubtful = [r for r in chosen if len({*SPLITS} & {*r.tags}) > 1]
+    if doubtful:
+        tags = " and ".join(tag for tag in SPLITS if tag in doubtful[0].tags)
+        raise UserError(
+            f"{len(doubtful)} images are in more than one split, the first {doubtful[0].path} ({tags}); leave each of "
+            "them the tag of one."
+        )
+    return chosen
 
 
 def count_labels(records: Iterable[Record]) -> dict[str, int]:

@@ -14,6 +14,8 @@ from pathlib import Path, PurePosixPath
 
 from busaug_core.errors import UserError
 from busaug_core.events import Event, Progress
+from busaug_core.images import content_hash
+from busaug_core.paths import absolute
 
 KAGGLE = "kaggle"
 DOWNLOAD = "download"
@@ -58,11 +60,11 @@ def open_source(source: str, workspace: Path, published: Published) -> Iterator[
         if not archive.exists():
             yield from _download(published.address, published.sha256, archive)
         return (yield from unpack(archive, workspace / "unpacked"))
-    path = Path(source).expanduser().absolute()
+    path = absolute(source)
     if path.is_dir():
         return path
-    if path.is_file():
-        return (yield from unpack(path, workspace / "unpacked"))
+    if path.is_file():  # a zip that was mended after a failure is another one
+        return (yield from unpack(path, workspace / f"unpacked_{content_hash(path)[:12]}"))
     raise UserError(f"{path} is neither a folder nor a zip; give the path of the set's folder or zip.")
 
 

@@ -5,9 +5,8 @@ from collections import Counter, defaultdict
 import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold
 
+from busaug_core.data.records import SPLITS
 from busaug_core.errors import UserError
-
-NAMES = ("train", "val", "test")
 
 
 def class_sizes(counts: dict[str, int], split: str) -> dict[str, list[int]]:
@@ -68,12 +67,12 @@ def grouped_split(labels: list[str], groups: list[str | None], split: str, seed:
         UserError: see `class_sizes`; or the groups of a class cannot fill the splits
     """
     members = _members(groups)
-    names = [NAMES[0]] * len(labels)
+    names = [SPLITS[0]] * len(labels)
     rng = np.random.default_rng(seed)
     for label, sizes in class_sizes(dict(sorted(Counter(labels).items())), split).items():
         pure = [m for m in members if {labels[i] for i in m} == {label}]
         shuffled = [pure[i] for i in rng.permutation(len(pure))]
-        for name, size in zip(NAMES[1:], sizes[1:], strict=False):
+        for name, size in zip(SPLITS[1:], sizes[1:], strict=False):
             shuffled, short = _fill(names, name, size, shuffled)
             if short == size or (short and "/" in split):
                 raise UserError(
@@ -109,8 +108,8 @@ def fold_numbers(labels: list[str], groups: list[str | None], folds: int, seed: 
 
 def leaked(splits: list[str | None], groups: list[str | None]) -> int:
     """How many validation and test images have a group mate in training; images of no split count as neither."""
-    trained = {g for s, g in zip(splits, groups, strict=True) if s == NAMES[0] and g is not None}
-    return sum(s in NAMES[1:] and g in trained for s, g in zip(splits, groups, strict=True))
+    trained = {g for s, g in zip(splits, groups, strict=True) if s == SPLITS[0] and g is not None}
+    return sum(s in SPLITS[1:] and g in trained for s, g in zip(splits, groups, strict=True))
 
 
 def _members(groups: list[str | None]) -> list[list[int]]:

@@ -111,6 +111,8 @@ class Generate(JobConfig):
             batch_size=base.generate_batch_size,
         )
         config = self.fill(open_fields)
+        if config.negative_prompt and config.guidance_scale == 1:
+            raise UserError("negative_prompt has no effect at guidance_scale 1; raise guidance_scale, or leave it out.")
         if any(RECIPES[slug].refine for slug in self.variants) and int(config.steps * config.strength) < 1:
             raise UserError(
                 f"img2img at strength {config.strength} of {config.steps} steps has no step to run; "

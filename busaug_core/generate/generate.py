@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from busaug_core.base.loading import add_lora, add_token, fingerprint, load_pipeline
+from busaug_core.base.loading import add_lora, add_token, fingerprint, load_pipeline, refuse_long
 from busaug_core.data.records import Record, count_labels, write_records
 from busaug_core.device import describe, dtype_of, pick_device
 from busaug_core.events import Event, Made, Notice, Progress
@@ -23,8 +23,8 @@ from busaug_core.train.textual_inversion import FILE as TOKEN_FILE
 def generate(config: Generate, run: Run) -> Iterator[Event]:
     """Yield a record for every image; what an earlier attempt has written is not made again.
 
-    Returns `images`, their `counts` by class and the `variants`. Raises UserError where a class has no prompt,
-    or base, LoRA or token cannot be loaded.
+    Returns `images`, their `counts` by class and the `variants`. Raises UserError where a class has no prompt or
+    one that is too long, or base, LoRA or token cannot be loaded.
     """
     given = run.records
     counts = class_counts(config, given)
@@ -34,15 +34,18 @@ def generate(config: Generate, run: Run) -> Iterator[Event]:
     items = work_list(counts, config.mode, config.seed)
     batches = [items[i : i + config.batch_size] for i in range(0, len(items), config.batch_size)]
     total, done = len(items) * len(config.variants), 0
-    producer = None
+
+    def is_made(batch: list[Item]) -> bool:
+        return all(store.path(slug, item).exists() for slug in config.variants for item in batch)
+
+    producer = None if all(map(is_made, batches)) else Producer(config, run, list(counts))
     made: dict[tuple[str, Item], Record] = {}
     present = {(r.variant, r.synthesis["seed"]) for r in given if r.synthesis}
     doubled = sum((slug, item.seed) in present for slug in config.variants for item in items)
     if doubled:
         yield Notice(f"{doubled} images have the seed of one that is there already; set another seed for new ones.")
     for batch in batches:
-        if not all(store.path(slug, item).exists() for slug in config.variants for item in batch):
-            producer = producer or Producer(config, run)
+        if not is_made(batch):
             for slug, pixels in producer.produce(batch):
                 for item, image in zip(batch, pixels, strict=True):
                     store.write(slug, item, image, producer.synthesis(slug, item))
@@ -87,7 +90,7 @@ class Store:
 class Producer:
     """The loaded model, and the provenance of what it makes."""
 
-    def __init__(self, config: Generate, run: Run):
+    def __init__(self, config: Generate, run: Run, labels: list[str]):
         self.config, self.run = config, run
         device = pick_device()
         pipe = load_pipeline(config.base_model, device, dtype_of(config.precision, device))
@@ -102,6 +105,7 @@ class Producer:
             lora = find_product(run, config.lora, LORA_FILE)
             add_lora(pipe, lora)
             run.pin(lora_weights=content_hash(lora))
+        refuse_long(pipe, [config.negative_prompt, *(self.prompt(name, r.token) for name in labels for r in recipes)])
         self.sampler = Sampler(pipe, config, has_lora=uses_lora)
         run.pin(base_weights=fingerprint(config.base_model))
         run.record_environment(device=describe(device))

@@ -32,7 +32,8 @@ def class_counts(config: Generate, records: list[Record]) -> dict[str, int]:
         if config.balance_to is not None:
             counts = {label: max(0, config.balance_to - n) for label, n in training.items()}
         else:
-            counts = {label: math.ceil(config.ratio * n) for label, n in training.items()}
+            # rounded first: 1.1 · 110 is a little more than 121 in binary
+            counts = {label: math.ceil(round(config.ratio * n, 6)) for label, n in training.items()}
     negative = [label for label, n in counts.items() if n < 0]
     if negative:
         raise UserError(f"counts of {', '.join(negative)} are negative.")

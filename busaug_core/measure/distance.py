@@ -11,8 +11,7 @@ from zlib import crc32
 
 import numpy as np
 
-from busaug_core.data.records import Record, count_labels, of_split
-from busaug_core.data.splits import NAMES
+from busaug_core.data.records import SPLITS, Record, count_labels, of_split
 from busaug_core.device import pick_device
 from busaug_core.errors import UserError
 from busaug_core.events import Event, Notice, Progress, Row
@@ -62,7 +61,8 @@ def compute_fid(config: ComputeFid, run: Run) -> Iterator[Event]:
     if not run.is_main:
         return {}
     refuse_shared_files(records, features.hashes)
-    yield from _remarks(variants)
+    yield from _remarks(variants, real)
+    hash_of = dict(zip([r.path for r in records], features.hashes, strict=True))
     variants, left_out, copy_rows = yield from _without_copies(config, variants, references)
 
     def outcomes(pair: tuple[list[Record], list[Record]]) -> dict[str, Outcome]:
@@ -73,12 +73,13 @@ def compute_fid(config: ComputeFid, run: Run) -> Iterator[Event]:
         """Draws that depend on what is drawn alone, not on what else is measured."""
         return np.random.default_rng([config.seed, crc32(" ".join(what).encode())])
 
+    others_of = {split: other_splits(real, members, split, hash_of) for split, members in references.items()}
     rows: list[dict] = []
     steps = [(split, label) for split, members in references.items() for label in [ALL, *count_labels(members)]]
     for done, (split, label) in enumerate(steps, 1):
         reference = of_class(references[split], label)
         sides = {variant: of_class(members, label) for variant, members in variants.items()}
-        others = of_class(other_splits(real, references[split], split), label)
+        others = of_class(others_of[split], label)
         has_floor = count_labels(reference).keys() <= count_labels(others).keys()
         counts = common_counts([reference, *sides.values(), *([others] if has_floor else [])])
         n = sum(counts.values())
@@ -110,21 +111,28 @@ def compute_fid(config: ComputeFid, run: Run) -> Iterator[Event]:
         "preprocessing": extractor.preprocessing,
         "seed": config.seed,
         "floor": f"mean and range of {config.floor_draws} class-matched draws of real images of other splits"
-        + _caveat(extractor.trained_on, references[config.reference], real, config.reference),
+        + _caveat(extractor.trained_on, references[config.reference], others_of[config.reference]),
         "left_out": left_out,
     }
     write_report(run.folder, summary)
     return summary
 
 
-def other_splits(real: list[Record], reference: list[Record], split: str) -> list[Record]:
-    """Real images of other splits that show no scan of the reference."""
+def other_splits(real: list[Record], reference: list[Record], split: str, hash_of: dict[str, str]) -> list[Record]:
+    """Real images of other splits that neither have a file's bytes nor, by the audit, show a scan of the reference."""
     groups = {r.split_group for r in reference} - {None}
-    return [r for r in real if split not in r.tags and set(NAMES) & set(r.tags) and r.split_group not in groups]
+    files = {hash_of[r.path] for r in reference}
+    others = [r for r in real if split not in r.tags and set(SPLITS) & set(r.tags)]
+    return [r for r in others if r.split_group not in groups and hash_of[r.path] not in files]
 
 
-def _remarks(variants: dict[str, list[Record]]) -> Iterator[Event]:
-    """What one may not expect of the evaluation sets."""
+def _remarks(variants: dict[str, list[Record]], real: list[Record]) -> Iterator[Event]:
+    """What one may not expect of the sets."""
+    if all(r.annotation_score is None for r in real):
+        yield Notice(
+            "The real images were never audited: where two splits share a scan, the floor comes out too low. Run audit "
+            "first."
+        )
     for variant, members in variants.items():
         runs = sorted({r.synthesis["run"] for r in members if r.synthesis and "run" in r.synthesis})
         if len(runs) > 1:
@@ -139,9 +147,9 @@ def _remarks(variants: dict[str, list[Record]]) -> Iterator[Event]:
             )
 
 
-def _caveat(trained_on: frozenset[str], reference: list[Record], real: list[Record], split: str) -> str:
+def _caveat(trained_on: frozenset[str], reference: list[Record], others: list[Record]) -> str:
     """What the floor suffers from where the extractor was trained on one of its sides."""
-    if trained_on & {r.path for r in other_splits(real, reference, split)}:
+    if trained_on & {r.path for r in others}:
         return TRAINED_ON_OTHERS
     return TRAINED_ON_REFERENCE if trained_on & {r.path for r in reference} else ""
 

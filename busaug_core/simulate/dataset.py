@@ -2,7 +2,7 @@
 
 import os
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,7 +74,6 @@ def write_busi(
     seed: int = 0,
     size: int = 128,
     workers: int = 1,
-    progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[tuple[int, int]]:
     """Write simulated scans as BUSI does: ``benign/benign (1).png``, ``benign/benign (1)_mask.png``.
 
@@ -87,7 +86,6 @@ def write_busi(
         counts: images per label.
         seed, size: see ``simulate``.
         workers: processes; 1 works in this one.
-        progress: called with (done, total) before each yield.
 
     Yields:
         (done, total) after each image, those already there included.
@@ -107,8 +105,6 @@ def write_busi(
     for label in counts:
         (folder / label).mkdir(parents=True, exist_ok=True)
     for done, _ in enumerate(_run(jobs, workers), 1):
-        if progress:
-            progress(done, len(jobs))
         yield done, len(jobs)
 
 

@@ -17,16 +17,19 @@ from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from torch import Tensor
 from torch.nn.functional import mse_loss
 
+from busaug_core.base.loading import refuse_long
 from busaug_core.checkpoint import restore_checkpoint, save_checkpoint
 from busaug_core.data.records import Record
 from busaug_core.device import join_processes
 from busaug_core.errors import UserError
 from busaug_core.events import Event, Progress
 from busaug_core.images import load_batch
+from busaug_core.interrupts import held_interrupts
 from busaug_core.job import CHECKPOINT, Run
 from busaug_core.train.config import DiffusionTraining
 
 ENCODE_BATCH = 8
+NO_TRAINING = "None of the chosen samples is tagged 'train'; choose the whole dataset, or load one with a split."
 
 
 class Method(Protocol):
@@ -59,12 +62,14 @@ def train(
     `checkpoint_every` steps and when the training is stopped.
 
     Raises:
-        UserError: the loss is not finite any more
+        UserError: a prompt is too long for the base, or the loss is not finite any more
     """
     processes = join_processes()
     run.record_environment(processes=processes.num_processes)
     pipe, device = method.pipe, method.pipe.device
+    refuse_long(pipe, dict.fromkeys(prompts))
     noise_scheduler = DDPMScheduler.from_config(pipe.scheduler.config)
+    noise_levels = noise_scheduler.config.num_train_timesteps
     latents = yield from encode_images(pipe, [r.path for r in records], config)
     parameters = method.parameters()
     optimizer = torch.optim.AdamW(parameters.values(), lr=config.learning_rate, weight_decay=method.weight_decay)
@@ -72,37 +77,41 @@ def train(
     scaler = torch.amp.GradScaler(device.type, enabled=pipe.unet.dtype == torch.float16)
     losses = torch.zeros(config.steps)
     kept = {**parameters, "losses": losses}
-    start = restore_checkpoint(run.folder / CHECKPOINT, kept, optimizer, scaler)
+    start = done = restore_checkpoint(run.folder / CHECKPOINT, kept, optimizer, scaler)
+
+    def learn(step: int) -> None:
+        generator = _generator(config.seed, step, processes.process_index)
+        chosen = _draw(len(records), config, step, processes.process_index, processes.num_processes)
+        clean = latents.sample(chosen, config.flip, generator).to(device)
+        noise = torch.randn(clean.shape, generator=generator).to(device)
+        timesteps = torch.randint(noise_levels, (len(chosen),), generator=generator).to(device)
+        noisy = noise_scheduler.add_noise(clean, noise, timesteps)
+        with torch.autocast(device.type, pipe.unet.dtype, enabled=half):
+            states = method.encode_prompts([prompts[i] for i in chosen])
+            prediction = pipe.unet(noisy.to(pipe.unet.dtype), timesteps, states.to(pipe.unet.dtype)).sample
+        loss = mse_loss(prediction.float(), _target(noise_scheduler, clean, noise, timesteps))
+        if not torch.isfinite(loss):
+            raise UserError(f"The loss is {loss.item()} at step {step + 1}; lower learning_rate, or set precision.")
+        scaler.scale(loss).backward()
+        for parameter in parameters.values():
+            parameter.grad = reduce(parameter.grad, "mean")
+        scaler.step(optimizer)
+        scaler.update()
+        optimizer.zero_grad()
+        method.after_step()
+        losses[step] = loss.item()
+
     try:
         for step in range(start, config.steps):
-            generator = _generator(config.seed, step, processes.process_index)
-            chosen = _draw(len(records), config, step, processes.process_index, processes.num_processes)
-            clean = latents.sample(chosen, config.flip, generator).to(device)
-            noise = torch.randn(clean.shape, generator=generator).to(device)
-            timesteps = torch.randint(
-                noise_scheduler.config.num_train_timesteps, (len(chosen),), generator=generator
-            ).to(device)
-            noisy = noise_scheduler.add_noise(clean, noise, timesteps)
-            with torch.autocast(device.type, pipe.unet.dtype, enabled=half):
-                states = method.encode_prompts([prompts[i] for i in chosen])
-                prediction = pipe.unet(noisy.to(pipe.unet.dtype), timesteps, states.to(pipe.unet.dtype)).sample
-            loss = mse_loss(prediction.float(), _target(noise_scheduler, clean, noise, timesteps))
-            if not torch.isfinite(loss):
-                raise UserError(f"The loss is {loss.item()} at step {step + 1}; lower learning_rate, or set precision.")
-            scaler.scale(loss).backward()
-            for parameter in parameters.values():
-                parameter.grad = reduce(parameter.grad, "mean")
-            scaler.step(optimizer)
-            scaler.update()
-            optimizer.zero_grad()
-            method.after_step()
-            losses[step] = loss.item()
-            if (step + 1) % config.checkpoint_every == 0 and processes.is_main_process:
-                save_checkpoint(run.folder / CHECKPOINT, step + 1, kept, optimizer, scaler)
-            yield Progress(step + 1, config.steps, method.message, {"loss": float(losses[step])})
-    except GeneratorExit:
+            with held_interrupts():
+                learn(step)
+                done = step + 1
+            if done % config.checkpoint_every == 0 and processes.is_main_process:
+                save_checkpoint(run.folder / CHECKPOINT, done, kept, optimizer, scaler)
+            yield Progress(done, config.steps, method.message, {"loss": float(losses[step])})
+    except (GeneratorExit, KeyboardInterrupt):
         if processes.is_main_process:
-            save_checkpoint(run.folder / CHECKPOINT, step + 1, kept, optimizer, scaler)
+            save_checkpoint(run.folder / CHECKPOINT, done, kept, optimizer, scaler)
         raise
     if processes.is_main_process:
         method.save(run.folder)
@@ -127,14 +136,14 @@ class Latents:
 def encode_images(pipe: StableDiffusionPipeline, paths: list[str], config: DiffusionTraining) -> Iterator[Event]:
     """Pass every image and its mirror image through the autoencoder once; returns `Latents`."""
     moments = []
-    with torch.no_grad():
-        for i in range(0, len(paths), ENCODE_BATCH):
-            gray = load_batch(paths[i : i + ENCODE_BATCH], config.resolution)
-            images = torch.from_numpy(gray).to(pipe.device, pipe.vae.dtype)[:, None] / 127.5 - 1
-            both = torch.stack([images, images.flip(-1)], 1).flatten(0, 1).expand(-1, 3, -1, -1)
+    for i in range(0, len(paths), ENCODE_BATCH):
+        gray = load_batch(paths[i : i + ENCODE_BATCH], config.resolution)
+        images = torch.from_numpy(gray).to(pipe.device, pipe.vae.dtype)[:, None] / 127.5 - 1
+        both = torch.stack([images, images.flip(-1)], 1).flatten(0, 1).expand(-1, 3, -1, -1)
+        with torch.no_grad():  # not around the yield: the App may take the next event in another thread
             parameters = pipe.vae.encode(both).latent_dist.parameters.float().cpu()
-            moments.append(parameters.unflatten(0, (-1, 2)))
-            yield Progress(min(i + ENCODE_BATCH, len(paths)), len(paths), "Encoding images")
+        moments.append(parameters.unflatten(0, (-1, 2)))
+        yield Progress(min(i + ENCODE_BATCH, len(paths)), len(paths), "Encoding images")
     return Latents(torch.cat(moments), pipe.vae.config.scaling_factor)
 
 

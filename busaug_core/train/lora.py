@@ -18,7 +18,7 @@ from busaug_core.events import Event
 from busaug_core.job import Run
 from busaug_core.prompts import prompt_of
 from busaug_core.train.config import Lora
-from busaug_core.train.loop import train
+from busaug_core.train.loop import NO_TRAINING, train
 
 FILE = "pytorch_lora_weights.safetensors"
 ATTENTION = ["to_q", "to_k", "to_v", "to_out.0"]
@@ -39,7 +39,7 @@ def train_lora(config: Lora, run: Run) -> Iterator[Event]:
     """
     records = of_split(run.records, "train")
     if not records:
-        raise UserError("No sample is tagged 'train'; load a dataset with a split first.")
+        raise UserError(NO_TRAINING)
     device = pick_device()
     pipe = load_pipeline(config.base_model, device, dtype_of(config.precision, device))
     torch.manual_seed(config.seed)

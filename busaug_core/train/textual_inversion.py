@@ -18,7 +18,7 @@ from busaug_core.images import content_hash
 from busaug_core.job import Run, find_product
 from busaug_core.prompts import prompt_of, with_token
 from busaug_core.train.config import TextualInversion
-from busaug_core.train.loop import train
+from busaug_core.train.loop import NO_TRAINING, train
 from busaug_core.train.lora import FILE as LORA_FILE
 
 FILE = "learned_embeds.safetensors"
@@ -60,7 +60,7 @@ def balanced_draw(records: list[Record], per_class: int | None, seed: int) -> li
     """
     counts = count_labels(records)
     if not counts:
-        raise UserError("No sample is tagged 'train'; load a dataset with a split first.")
+        raise UserError(NO_TRAINING)
     wanted = per_class or min(counts.values())
     short = {label: n for label, n in counts.items() if n < wanted}
     if short:
@@ -111,8 +111,6 @@ class TokenMethod:
         tokens = tokenizer(
             text, padding="max_length", max_length=tokenizer.model_max_length, return_tensors="pt"
         ).input_ids
-        if tokens.shape[1] > tokenizer.model_max_length:
-            raise UserError(f"A prompt is longer than {tokenizer.model_max_length} tokens; use fewer vectors.")
         return self.pipe.text_encoder(tokens.to(self.pipe.device))[0]
 
     def after_step(self) -> None:

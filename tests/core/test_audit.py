@@ -1,6 +1,7 @@
 """The audit: copies and scans, burnt-in annotations, what it says of real BUSI."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from PIL import Image, ImageDraw
 from busaug_core.data import groups
 from busaug_core.data import outlines as search
 from busaug_core.data.annotations import annotation_score
-from busaug_core.data.audit import audit_records, is_whole_busi
+from busaug_core.data.audit import BUSI_COUNTS, audit_records, is_whole_busi
 from busaug_core.data.config import COPY, SCAN, Audit
 from busaug_core.data.look import Look
 from busaug_core.data.outlines import Index, outline
@@ -157,6 +158,13 @@ def test_auditing_split_records_says_what_leaks(records, tmp_path):
     copy = Record(str(tmp_path / "copy.png"), records[0].label, tags=["train"])
     events = list(job("audit").run({}, [*records, copy], "trial", tmp_path / "home"))
     assert next(e.message for e in events if isinstance(e, Notice)).startswith("1 held-out images have a copy")
+
+
+def test_busi_is_told_by_its_file_names():
+    whole = [Record(f"/x/{c} ({n}).png", c) for c, count in BUSI_COUNTS.items() for n in range(1, count + 1)]
+    assert is_whole_busi(whole)
+    assert not is_whole_busi([replace(r, path=r.path.replace(".png", ".jpg")) for r in whole])
+    assert not is_whole_busi(whole[1:])
 
 
 def test_a_copy_is_of_the_same_scan():

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+import torchvision
 from safetensors.torch import load_file
 from sklearn.metrics import f1_score
 
@@ -13,7 +14,7 @@ from busaug_core.classify.model import Classifier, load_classifier
 from busaug_core.classify.train import training_set
 from busaug_core.data.records import Record
 from busaug_core.errors import UserError
-from busaug_core.events import Progress
+from busaug_core.events import Notice, Progress
 from busaug_core.images import load_gray
 from busaug_core.job import Run
 from busaug_core.jobs import job
@@ -49,12 +50,36 @@ def test_auc_is_none_where_a_class_is_absent():
     assert figures(np.array([0, 1]), np.eye(3)[:2])["auc"] is None
 
 
-@pytest.mark.parametrize("arch", ["resnet18", "densenet121", "squeezenet1_1", "mobilenet_v3_small"])
+def test_averages_are_over_the_classes_that_occur():
+    truth = np.array([0, 0, 1, 1])
+    perfect = figures(truth, np.eye(3)[truth])
+    assert [perfect[k] for k in ("f1", "ppv", "recall")] == [1, 1, 1]
+    once_wrong = figures(truth, np.eye(3)[[0, 2, 1, 1]])
+    assert [once_wrong[k] for k in ("accuracy", "ppv", "recall")] == [0.75, 1, 0.75]
+
+
+@pytest.mark.parametrize("arch", ["resnet18", "densenet121", "squeezenet1_1", "mobilenet_v3_small", "vit_b_32"])
 def test_architectures_get_one_output_a_class_and_flat_features(arch):
     model = Classifier(arch, ["a", "b"], 64).eval()
     images = torch.randint(0, 256, (2, 64, 64), dtype=torch.uint8)
     assert model(images).shape == (2, 2)
     assert model.features(images).ndim == 2
+
+
+@pytest.mark.parametrize("arch", ["googlenet", "inception_v3"])
+def test_a_pretrained_network_is_the_same_when_it_is_loaded_again(arch, tmp_path, monkeypatch):
+    torch.manual_seed(0)
+    imagenet = torchvision.models.get_model(arch, weights=None, init_weights=False).state_dict()
+    monkeypatch.setattr(torchvision.models.WeightsEnum, "get_state_dict", lambda *_, **__: imagenet)
+    model = Classifier(arch, ["a", "b"], 96, pretrained=True).eval()
+    model.save(tmp_path)
+    images = torch.randint(0, 256, (2, 96, 96), dtype=torch.uint8)
+    assert torch.equal(load_classifier(Run(tmp_path))(images), model(images))
+
+
+def test_a_resolution_that_an_architecture_cannot_take_is_named(run_job, records):
+    with pytest.raises(UserError, match="vit_b_16 takes no images of 40 px"):
+        run_job("train_classifier", records, **{**QUICK, "arch": "vit_b_16", "resolution": 40})
 
 
 def test_a_class_that_training_lacks_is_named_before_training(run_job, records):
@@ -122,6 +147,22 @@ def test_predictions_are_the_models_own(run_job, records, tmp_path):
     assert len(rows) == len(records) + 1
     assert result["metrics"]["n"] == 6
     assert result["recognised"]["sd"] == float(rows[-1]["label"] == "normal")
+
+
+def test_nothing_is_evaluated_on_what_the_classifier_was_trained_on(run_job, records, tmp_path):
+    run_job("train_classifier", records, run_key="clf", **QUICK)
+    values = dict(classifier="clf", evaluate_on="simulated", run_key="apply")
+    events = list(job("apply_classifier").run(values, records, "trial", tmp_path))
+    assert [e.message for e in events if isinstance(e, Notice)] == [
+        "9 of 15 images of 'simulated' are not evaluated: the classifier was trained on them."
+    ]
+    assert events[-1].result["metrics"]["n"] == 6
+    lines = (tmp_path / "trial/runs/apply/predictions.jsonl").read_text().splitlines()
+    evaluated = {row["path"] for row in map(json.loads, lines) if row["evaluated"]}
+    assert evaluated == {r.path for r in records if "val" in r.tags}
+    training = [r for r in records if "train" in r.tags]
+    result = run_job("apply_classifier", training, classifier="clf", evaluate_on="simulated")
+    assert "metrics" not in result
 
 
 def test_a_missing_classifier_is_named(run_job, records):

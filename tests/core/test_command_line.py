@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import busaug_core
+from busaug_core import setup
 from busaug_core.__main__ import main
 from busaug_core.jobs import JOBS
 
@@ -30,6 +31,17 @@ def test_a_job_runs_from_the_command_line_on_the_products_of_another(busi, home,
     result = json.loads(capsys.readouterr().out)
     assert result["n_train"] == 7
     assert json.loads((home / "trial/runs/clf/config.json").read_text())["epochs"] == 1
+
+
+def test_data_of_runs_that_are_not_done_or_made_no_images_are_refused(busi, home, capsys):
+    load = ["load_busi", "--source", str(busi), "--dataset_name", "trial", "--split", "50-50", "--run_key", "load"]
+    train = ["train_classifier", "--dataset", "trial", "--epochs", "1", "--resolution", "32", "--run_key", "clf"]
+    assert main(load) == main([*train, "--data", "load"]) == 0
+    assert main([*train[:-1], "other", "--data", "load", "clf"]) == 2
+    assert "'clf' made no images" in capsys.readouterr().err
+    (home / "trial/runs/load/state.json").write_text('{"state": "stopped", "error": null}')
+    assert main([*train[:-1], "other", "--data", "load"]) == 2
+    assert "'load' is stopped" in capsys.readouterr().err
 
 
 def test_a_wrong_field_ends_with_a_sentence_and_status_2(capsys):
@@ -80,6 +92,14 @@ def test_every_field_of_every_job_has_a_sentence_of_help(capsys):
 def test_check_setup_prints_a_table(capsys):
     main(["check_setup"])
     assert "base model mini" in capsys.readouterr().out
+
+
+def test_check_setup_names_a_package_that_is_missing(monkeypatch):
+    monkeypatch.setattr(setup, "PACKAGES", ("numpy", "no-such-package"))
+    checks = {check.name: check for check in setup.check_setup()}
+    assert not checks["no-such-package"].ok
+    assert "pip install" in setup.table(list(checks.values()))
+    assert "device" not in checks
 
 
 def test_configs_load_without_torch():

@@ -69,7 +69,7 @@ def producer(trained, base, events):
             "counts": {"benign": 1},
         }
     ).resolve()
-    return Producer(config, Run(trained / "trial/runs/all"))
+    return Producer(config, Run(trained / "trial/runs/all"), ["benign"])
 
 
 def test_every_variant_and_class_gets_its_count(events):
@@ -275,6 +275,12 @@ def test_balancing_fills_each_class_of_the_training_split():
     assert class_counts(config, records) == {"benign": 1, "malignant": 182, "normal": 244}
 
 
+def test_a_ratio_is_rounded_up_but_not_by_binary_fractions():
+    records = [Record(str(i), "benign", tags=["train"]) for i in range(110)]
+    for ratio, wanted in ((1.1, 121), (0.5, 55), (0.501, 56)):
+        assert class_counts(Generate.parse({"variants": ["base"], "ratio": ratio}), records) == {"benign": wanted}
+
+
 def test_an_evaluation_set_has_the_reference_splits_counts_and_a_tag(trained, records, base):
     made = make(trained, records, "evaluation", base_model=base, variants=["sd"], mode="evaluation", token=None)
     chosen = [e.record for e in made if isinstance(e, Made)]
@@ -308,6 +314,24 @@ def test_img2img_without_a_step_to_run_is_refused():
     config = Generate.parse({"variants": ["sd_img2img"], "lora": "x", "counts": {"benign": 1}, "steps": 3})
     with pytest.raises(UserError, match="raise steps to at least 4"):
         config.resolve()
+
+
+def test_a_negative_prompt_without_guidance_is_refused():
+    values = dict(variants=["base"], counts={"benign": 1}, negative_prompt="x", guidance_scale=1)
+    config = Generate.parse(values)
+    with pytest.raises(UserError, match="no effect at guidance_scale 1"):
+        config.resolve()
+
+
+def test_a_prompt_that_is_too_long_is_refused_before_anything_is_made(trained, records, base):
+    prompts = {"benign": "ultrasound image", "normal": "ultrasound " * 76}
+    values = dict(base_model=base, counts={"benign": 1, "normal": 1}, prompts=prompts)
+    with pytest.raises(UserError, match="78 tokens long, and this base reads 77"):
+        make(trained, records, "long", variants=["base"], **values)
+    assert not (trained / "trial/runs/long").exists()
+    prompts["normal"] = "ultrasound " * 75
+    with pytest.raises(UserError, match="<ultrasound> ultrasound.* 78 tokens long"):  # of two vectors
+        make(trained, records, "long", variants=["base", "sd_ti"], **values)
 
 
 def test_the_presets_amount_gives_way_to_another_and_to_an_evaluation_set():

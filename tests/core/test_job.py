@@ -1,6 +1,7 @@
 """The skeleton of every job: config, events, run folder, resuming."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from busaug_core.config import JobConfig
+from busaug_core.data.records import Record, of_split
 from busaug_core.errors import UserError
 from busaug_core.events import Finished, Progress
 from busaug_core.job import Run, execute, find_product
@@ -164,9 +166,57 @@ def test_what_the_user_sets_goes_before_the_preset_and_that_before_the_base():
     assert Lora.parse({"base_model": "some/hub-id"}).resolve().resolution == 512
 
 
+def begun_run(root, key, records):
+    """A run that was given these records."""
+    events = execute("count", count, Count(run_key=key), records, "trial", root)
+    next(events)
+    events.close()
+    return Run(root / "trial/runs" / key)
+
+
+def test_a_product_that_was_trained_on_images_now_held_out_is_refused(tmp_path):
+    paths = [tmp_path / "a.png", tmp_path / "b.png"]
+    for path in paths:
+        path.write_text(path.name)
+    elsewhere = shutil.copy(paths[0], tmp_path / "a_again.png")
+
+    def begun(key, train, val):
+        records = [Record(str(train), "benign", tags=["train"]), Record(str(val), "benign", tags=["val"])]
+        return begun_run(tmp_path, key, records)
+
+    file = begun("lora", *paths).folder / "weights.safetensors"
+    file.write_text("x")
+    assert find_product(begun("same", *paths), "lora", file.name) == file
+    for key, held_out in (("other", paths[0]), ("moved", elsewhere)):
+        with pytest.raises(UserError, match=rf"trained on 1 images .*{Path(held_out).name}"):
+            find_product(begun(key, paths[1], held_out), "lora", file.name)
+
+
+def test_an_image_in_two_splits_is_refused():
+    records = [Record("a.png", "benign", tags=["train"]), Record("b.png", "benign", tags=["val", "train"])]
+    with pytest.raises(UserError, match=r"1 images are in more than one split, the first b.png \(train and val\)"):
+        of_split(records, "train")
+    assert of_split(records, "test") == []
+
+
+def test_a_run_of_another_dataset_is_called_by_both_names(tmp_path):
+    run = Run(tmp_path / "trial/runs/one")
+    assert run.name_of(run.sibling("clf")) == "clf"
+    assert run.name_of(run.sibling(str(tmp_path / "my-other/runs/clf"))) == "my_other_clf"
+    assert run.name_of(run.sibling(str(tmp_path / "trial/x/../runs/clf"))) == "clf"
+
+
+def test_a_folder_is_taken_from_the_working_directory_and_a_key_never(tmp_path, monkeypatch):
+    run = Run(tmp_path / "trial/runs/one")
+    (tmp_path / "clf").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert run.sibling("clf").folder == tmp_path / "trial/runs/clf"
+    assert run.sibling("./other/clf").folder == tmp_path / "other/clf"
+
+
 def test_a_product_is_found_by_run_key_file_or_folder(tmp_path):
     list(run_count(tmp_path, run_key="one"))
-    run = Run(tmp_path / "trial/runs/two")
+    run = begun_run(tmp_path, "two", [])
     file = tmp_path / "trial/runs/one/weights.safetensors"
     file.write_text("x")
     for given in ("one", str(file), str(file.parent)):

@@ -313,8 +313,21 @@ def test_the_floor_is_drawn_from_other_splits_and_other_scans(records):
         replace(records[1], split_group="a", tags=["train"]),
         replace(records[2], split_group="b", tags=["train"]),
         replace(records[3], tags=["external"]),
+        replace(records[4], tags=["test"]),
     ]
-    assert other_splits(real, reference, "val") == [real[2]]
+    hash_of = {r.path: r.path for r in real}
+    assert other_splits(real, reference, "val", hash_of) == [real[2], real[4]]
+    hash_of[real[4].path] = hash_of[reference[0].path]
+    assert other_splits(real, reference, "val", hash_of) == [real[2]]
+
+
+def test_images_that_were_never_audited_are_remarked_on(records, home, tmp_path):
+    def remarked(real):
+        events = job("compute_fid").run(MEASURE, real + synthetic(records, tmp_path, "near", 2), "trial", home)
+        return any(isinstance(e, Notice) and "never audited" in e.message for e in events)
+
+    assert remarked(records)
+    assert not remarked([replace(r, annotation_score=0.0) for r in records])
 
 
 def test_embeddings_come_in_the_records_order_and_are_computed_once(records, home, monkeypatch):

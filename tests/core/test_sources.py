@@ -28,6 +28,26 @@ def test_a_zip_gives_the_same_scans_as_its_folder(busi, tmp_path, run_job):
     assert result["counts"] == {"benign": 6, "malignant": 5, "normal": 4}
 
 
+def test_a_zip_that_was_mended_is_unpacked_anew(busi, tmp_path, run_job):
+    folder = shutil.copytree(busi, tmp_path / "copy" / busi.name)
+    image = folder / "benign" / "benign (1).png"
+    whole = image.read_bytes()
+    image.write_bytes(b"no image")
+    values = dict(source=str(tmp_path / "busi.zip"), split="50-50", run_key="load")
+    zipped(folder, tmp_path / "busi.zip")
+    with pytest.raises(UserError, match="cannot be read"):
+        run_job("load_busi", **values)
+    image.write_bytes(whole)
+    zipped(folder, tmp_path / "busi.zip")
+    assert run_job("load_busi", **values)["counts"]["benign"] == 6
+
+
+def test_paths_are_stored_without_dots(busi):
+    (first, *_), _ = list_scans(busi / ".." / busi.name)
+    assert first.path == busi / "benign" / "benign (1).png"
+    assert drain(sources.open_source(f"{busi}/../{busi.name}", busi, sources.BUSI)) == busi
+
+
 def test_images_and_masks_may_lie_in_folders_of_their_own(busi, tmp_path):
     for path in busi.rglob("*.png"):
         mask = "_mask" in path.stem

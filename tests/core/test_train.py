@@ -2,6 +2,8 @@
 
 import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
 from itertools import islice
@@ -9,9 +11,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from diffusers import StableDiffusionPipeline
+from diffusers.loaders.single_file_utils import SingleFileComponentError
+from safetensors.torch import load_file, save_file
 
-from busaug_core.base.loading import add_lora, add_token, load_pipeline
+from busaug_core.base.loading import add_lora, add_token, fingerprint, load_pipeline
 from busaug_core.data.records import Record
 from busaug_core.errors import MissingWeights, UserError
 from busaug_core.events import Progress
@@ -73,8 +77,6 @@ def test_every_weight_of_a_saved_lora_is_loaded_again(run_job, records, base):
 
 def test_a_lora_of_another_base_is_refused(run_job, records, base, tmp_path):
     result = run_job("train_lora", records, base_model=base, rank=2, **SMALL)
-    from safetensors.torch import save_file
-
     other = {n.replace("down_blocks.1", "down_blocks.9"): t for n, t in weights(result).items()}
     save_file(other, tmp_path / "other.safetensors")
     with pytest.raises(UserError, match="another one"):
@@ -103,6 +105,27 @@ def test_a_stopped_training_ends_in_the_same_weights_as_an_unbroken_one(run_job,
     resumed = run_job(name, records, run_key="broken", **values)
     one, other = weights(whole), weights(resumed)
     assert one.keys() == other.keys()
+    assert all(torch.equal(one[k], other[k]) for k in one)
+
+
+def test_ctrl_c_within_a_step_loses_nothing(run_job, records, base, tmp_path, monkeypatch):
+    values = dict(base_model=base, **SMALL)  # whose checkpoints lie a hundred steps apart
+    whole = run_job("train_lora", records, run_key="whole", **values)
+    plain, steps = torch.optim.AdamW.step, []
+
+    def interrupted(self, *given):
+        steps.append(1)
+        if len(steps) == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+        return plain(self, *given)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run_job("train_lora", records, run_key="broken", **values)
+    assert Run(tmp_path / "trial/runs/broken").state == "stopped"
+    resumed = run_job("train_lora", records, run_key="broken", **values)
+    assert len(steps) == SMALL["steps"]
+    one, other = weights(whole), weights(resumed)
     assert all(torch.equal(one[k], other[k]) for k in one)
 
 
@@ -151,12 +174,39 @@ def test_validation_images_are_never_trained_on(run_job, records, base, monkeypa
         run_job("train_lora", [r for r in records if "val" in r.tags], base_model=base, **SMALL)
 
 
-def test_pickles_and_missing_bases_are_refused_with_the_way_out(tmp_path):
+def test_pickles_and_missing_bases_are_refused_with_the_way_out(tmp_path, monkeypatch):
     (tmp_path / "model.ckpt").write_bytes(b"x")
     with pytest.raises(UserError, match="Convert it to safetensors"):
         load_pipeline(str(tmp_path / "model.ckpt"), CPU, torch.float32)
     with pytest.raises(MissingWeights, match="diffusers folder"):
         load_pipeline(str(tmp_path / "nothing-here"), CPU, torch.float32)
+    (tmp_path / "lora.safetensors").write_bytes(b"x")
+    missing = SingleFileComponentError("Failed to load CLIPTextModel.")
+    monkeypatch.setattr(StableDiffusionPipeline, "from_single_file", lambda *_, **__: (_ for _ in ()).throw(missing))
+    with pytest.raises(MissingWeights, match="CLIPTextModel"):
+        load_pipeline(str(tmp_path / "lora.safetensors"), CPU, torch.float32)
+
+
+def test_the_fingerprint_is_of_the_weights_that_are_loaded(base, tmp_path, monkeypatch):
+    folder = shutil.copytree(base, tmp_path / "models--some--base/snapshots/abc")
+    (tmp_path / "models--some--base/refs").mkdir()
+    (tmp_path / "models--some--base/refs/main").write_text("abc")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    found = fingerprint("some/base")
+    assert found == fingerprint(base) == fingerprint(str(folder))
+    assert {Path(name).parts[0] for name in found} == {"unet", "vae", "text_encoder"}
+    for name in ("whole", "unet/diffusion_pytorch_model.fp16"):
+        save_file({"x": torch.zeros(1)}, folder / f"{name}.safetensors")
+    assert fingerprint(str(folder)) == found
+    save_file({"x": torch.zeros(1)}, folder / "unet/diffusion_pytorch_model.safetensors")
+    assert fingerprint("some/base") != found
+
+
+def test_a_prompt_that_the_base_would_cut_is_refused(run_job, records, base):
+    long = dict.fromkeys(("benign", "malignant", "normal"), "ultrasound " * 76)
+    for name in ("train_lora", "train_textual_inversion"):
+        with pytest.raises(UserError, match="78 tokens long, and this base reads 77"):
+            run_job(name, records, base_model=base, prompts=long, **SMALL)
 
 
 def test_a_class_without_a_prompt_is_named(run_job, records, base):
@@ -193,7 +243,6 @@ def test_a_loss_that_is_not_finite_ends_the_training_with_advice(run_job, record
 
 
 def test_a_lora_keeps_the_scale_that_its_file_names(run_job, records, base, tmp_path):
-    from diffusers import StableDiffusionPipeline
     from peft import LoraConfig
     from peft.utils import get_peft_model_state_dict
 

@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 
 from busaug_core.base.mini_training import autoencoder, diffusion, export, measures, steps, text
 from busaug_core.base.train_mini import STAGES, MiniConfig, Training
+from busaug_core.errors import UserError
 from busaug_core.prompts import BUSI_PROMPTS
 
 TINY = dict(
@@ -173,6 +174,13 @@ def test_a_finished_stage_does_nothing_when_started_again(trained):
     assert list(Training(config).run(("diffusion",))) == []
     after = load_file(config.work / "diffusion.safetensors")
     assert all(torch.equal(before[k], after[k]) for k in before)
+
+
+def test_a_work_folder_of_other_settings_is_refused(trained):
+    config, _ = trained
+    with pytest.raises(UserError, match="config.json is of a training with other settings"):
+        next(Training(config.model_copy(update={"seed": 1})).run())
+    assert list(Training(config.model_copy(update={"samples": 3})).run(("diffusion",))) == []
 
 
 def test_a_run_stopped_halfway_continues_to_the_same_weights(trained, tmp_path):

@@ -37,6 +37,16 @@ def test_a_copy_under_another_class_is_grouped_and_tagged(call, copied):
     assert all(score is not None for score in dataset.values("annotation_score"))
 
 
+def test_a_view_does_not_hide_the_partner_of_an_image(call, copied):
+    dataset, _, copy = copied
+    result = call("audit", dataset.match_tags("val"))
+    assert result["images"] == len(dataset)
+    copy.reload()
+    assert copy.split_group is not None
+    dataset.add_sample(fo.Sample(filepath=copy.filepath + ".unlabelled.png"))
+    assert call("audit", dataset)["images"] == len(dataset) - 1
+
+
 def test_auditing_again_takes_back_what_no_longer_applies(call, copied):
     dataset, original, copy = copied
     call("audit", dataset)

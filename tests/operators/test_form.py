@@ -1,7 +1,10 @@
 """Forms are made from the jobs' configs."""
 
+import fiftyone as fo
 import pytest
 from fiftyone.operators.executor import ValidationContext
+
+from busaug_core.job import runs_folder
 
 
 def properties(operator, ctx):
@@ -85,6 +88,34 @@ def test_run_keys_are_suggested_and_free_text_is_allowed(context, loaded, lora):
     assert problems(operator, ctx) == []
 
 
-def test_the_form_of_generate_proposes_a_seed_that_no_run_has_used(context, synthetic):
-    operator, ctx = context("generate", synthetic)
-    assert properties(operator, ctx)["seed"].default >= 53
+def test_the_form_of_generate_proposes_a_seed_that_no_run_has_used(context, call, small):
+    def proposed():
+        operator, ctx = context("generate", dataset)
+        return properties(operator, ctx)["seed"].default
+
+    call("load_busi", dataset_name="seeds", images=12, image_size=64)
+    dataset = fo.load_dataset("seeds")
+    assert proposed() == 51
+    operator, ctx = context("generate", dataset, variants=["base"], counts={"benign": 2}, steps=2, seed=70, **small)
+    events = operator.execute(ctx)
+    while not list(runs_folder("seeds").glob("generate_*/images")):
+        next(events)
+    events.close()  # a stopped run has used its seed too
+    assert proposed() == 71
+
+
+def test_further_classes_of_a_dataset_get_a_prompt_and_samples_without_one_break_no_form(context, loaded):
+    dataset = loaded.match_tags("train").limit(3).clone("odd")
+    first, second = dataset.limit(2)
+    first.ground_truth.label = "cyst"
+    first.save()
+    second.ground_truth = None
+    second.save()
+    for name in ("train_lora", "train_textual_inversion", "generate"):
+        operator, ctx = context(name, dataset)
+        assert set(properties(operator, ctx)["prompts"].type.properties) == {"benign", "cyst", "malignant", "normal"}
+    operator, ctx = context("train_lora", loaded)
+    assert "prompts" not in properties(operator, ctx)
+    operator, ctx = context("generate", dataset, amount="counts")
+    assert "cyst" in properties(operator, ctx)["counts"].type.properties
+    fo.delete_dataset("odd")

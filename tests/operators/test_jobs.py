@@ -158,10 +158,12 @@ def test_a_classifier_of_another_dataset_is_evaluated_on_any_tag(call, loaded, c
     outside = loaded.match({"origin": "simulated"}).clone("outside_set")
     outside.tag_samples("external")
     result = call("apply_classifier", outside, classifier=classifier["folder"], evaluate_on="external")
-    assert result["metrics"]["n"] == len(outside)
-    assert outside.has_evaluation("eval_clf")
+    held_out = outside.match_tags("val")
+    assert result["metrics"]["n"] == len(held_out)
+    assert outside.count("predictions_loaded_clf") == len(outside)
+    assert outside.load_evaluation_results("eval_loaded_clf").metrics()["support"] == len(held_out)
     call("apply_classifier", outside, classifier=classifier["folder"], evaluate_on="nothing")
-    assert outside.has_evaluation("eval_clf")
+    assert outside.has_evaluation("eval_loaded_clf")
     fo.delete_dataset("outside_set")
 
 
@@ -203,6 +205,22 @@ def test_samples_without_a_class_are_refused(call):
     with pytest.raises(UserError, match="no class in the field ground_truth"):
         call("train_classifier", dataset)
     assert list(runs_folder(dataset.name).iterdir()) == []
+
+
+def test_a_field_of_the_users_own_under_our_name_is_refused_before_the_job(call, loaded):
+    dataset = loaded.match({"origin": "simulated"}).clone("own_field")
+    dataset.delete_sample_field("source")
+    dataset.add_sample_field("source", fo.StringField)
+    with pytest.raises(UserError, match=r"own field 'source'.*rename_sample_field\('source', 'my_source'\)"):
+        call("audit", dataset)
+    dataset.delete_sample_field("source")
+    dataset.add_sample_field("source", fo.EmbeddedDocumentField, embedded_doc_type=fo.Classification)
+    with pytest.raises(UserError, match="own field 'source'"):
+        call("audit", dataset)
+    assert call("train_classifier", dataset, epochs=1, resolution=32)["state"] == "done"
+    dataset.rename_sample_field("source", "my_source")
+    assert call("audit", dataset)["images"] == len(dataset)
+    fo.delete_dataset("own_field")
 
 
 def test_queued_jobs_have_keys_of_their_own_and_run_later(call, loaded):

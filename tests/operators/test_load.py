@@ -82,6 +82,12 @@ def test_loading_again_under_the_same_key_adds_nothing(call, fresh):
     assert fresh.values("id") == before
 
 
+def test_a_path_with_dots_doubles_no_sample(call, busi):
+    for _ in range(2):
+        call("load_busi", dataset_name="dots", run_key="load", source=f"{busi}/../{busi.name}")
+    assert len(fo.load_dataset("dots")) == 30
+
+
 def test_samples_that_are_missing_from_a_finished_load_come_back(call):
     call("load_busi", dataset_name="holes", run_key="load", **SIZES)
     dataset = fo.load_dataset("holes")

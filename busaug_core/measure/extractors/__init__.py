@@ -1,7 +1,5 @@
 """Networks that turn images into features, by name."""
 
-import re
-
 import torch
 
 from busaug_core.errors import UserError
@@ -65,14 +63,11 @@ def make_extractor(name: str, run: Run, device: torch.device, preprocessing: str
         return TRANSFORMERS[kind](device, place)
     if kind == TORCHVISION:
         return ImageNetClassifier(device, place)
-    if not run.sibling(name).folder.is_dir():
+    trained = run.sibling(name)
+    if not trained.folder.is_dir():
         runs = ", ".join(classifiers_beside(run)) or "none yet"
         raise UserError(
             f"There is no extractor '{name}'; there are {', '.join(NAMES)} (or another classifier of torchvision), "
             f"and the classifier runs of this dataset: {runs}."
         )
-    other = run.sibling(name)
-    if other.folder.parent == run.folder.parent:
-        return ClassifierFeatures(other, device)
-    dataset = other.folder.parent.parent.name  # of another dataset, which may have a run of the same key as this one
-    return ClassifierFeatures(other, device, re.sub(r"\W", "_", f"{dataset}_{other.key}"))
+    return ClassifierFeatures(trained, device, run.name_of(trained))

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from busaug_core.classify.model import FILE, load_classifier
-from busaug_core.data.records import of_split
 from busaug_core.errors import UserError
 from busaug_core.images import content_hash
 from busaug_core.job import Run
@@ -32,7 +31,7 @@ class ClassifierFeatures(Extractor):
         self.network = load_classifier(run).to(device)
         self.resolution = self.network.resolution
         self.weights = content_hash(run.folder / FILE)
-        self.trained_on = frozenset(r.path for r in of_split(run.records, "train"))
+        self.trained_on = run.training_files
 
     def prepare(self, images: Sequence[np.ndarray]) -> Tensor:
         """uint8 N×S×S."""
