@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -11,8 +12,8 @@ from pydantic.fields import FieldInfo
 from busaug_core.config import JobConfig
 from busaug_core.data.records import Record, read_records
 from busaug_core.errors import UserError
-from busaug_core.events import Finished, Notice, Progress, Row
-from busaug_core.job import home, is_main_process, run_of
+from busaug_core.events import Event, Finished, Notice, Progress, Row
+from busaug_core.job import home, is_distributed, is_main_process, new_key, run_of, runs_folder
 from busaug_core.jobs import JOBS, job
 
 LOADS = ("load_busi", "load_external")
@@ -33,6 +34,9 @@ def main(arguments: list[str] | None = None) -> int:
     except UserError as error:
         print(f"busaug_core: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt as stop:
+        print(f"\nStopped. {stop}", file=sys.stderr)
+        return 130
     if result:
         print(json.dumps(result, indent=2, ensure_ascii=False))
     return 0
@@ -44,16 +48,24 @@ def _run(options: dict[str, Any]) -> dict[str, Any]:
     data, dataset = options.pop("data", None), options.pop("dataset", None)
     config = chosen.config_class()
     values = {name: _value(config.model_fields[name].annotation, given) for name, given in options.items()}
-    records: dict[str, Record] = {}
-    if data:
-        # A later product of the same image, such as an audit's, takes the place of an earlier one.
-        records = {record.path: record for place in data for record in _records(place, dataset)}
+    records = _gather(data or [], dataset)
     if chosen.name in LOADS:
         dataset = values.get("dataset_name", config.model_fields["dataset_name"].default) or dataset
         if dataset is None:
             raise UserError("Name the new dataset by --dataset_name, or the one to add to by --dataset and --data.")
-    result = {}
-    for event in chosen.run(values, list(records.values()), dataset):
+    if not is_distributed():
+        values.setdefault("run_key", new_key(chosen.name, runs_folder(dataset)))
+    events = chosen.run(values, records, dataset)
+    try:
+        return _show(events)
+    except KeyboardInterrupt:
+        again = f"The same command with --run_key {values['run_key']} goes on from here."
+        raise KeyboardInterrupt(again) from None
+
+
+def _show(events: Iterator[Event]) -> dict[str, Any]:
+    """Print a job's events to the terminal; returns its result."""
+    for event in events:
         if not is_main_process():
             continue
         match event:
@@ -66,9 +78,24 @@ def _run(options: dict[str, Any]) -> dict[str, Any]:
                 print(message, file=sys.stderr)
             case Row(row):
                 print(json.dumps(row), file=sys.stderr)
-            case Finished(final):
-                result = final
-    return result
+            case Finished(result):
+                return result
+    return {}
+
+
+def _gather(places: list[str], dataset: str) -> list[Record]:
+    """The records of all places; where two know an image, such as an audit of it, the later one's.
+
+    Raises UserError where they have it in different splits.
+    """
+    records: dict[str, Record] = {}
+    for place in places:
+        for record in _records(place, dataset):
+            before = records.get(record.path, record)
+            if before.splits != record.splits:
+                raise UserError(f"--data: {record.path} is in another split in '{place}'; name the runs of one split.")
+            records[record.path] = record
+    return list(records.values())
 
 
 def _records(place: str, dataset: str) -> list[Record]:

@@ -25,7 +25,7 @@ from filelock import FileLock, Timeout
 from busaug_core.config import JobConfig
 from busaug_core.data.records import SPLITS, Record, of_split, read_records, write_records
 from busaug_core.errors import UserError
-from busaug_core.events import Event, Finished
+from busaug_core.events import Event, Finished, Notice
 from busaug_core.images import content_hash
 from busaug_core.paths import absolute
 
@@ -47,6 +47,11 @@ def home() -> Path:
 def is_main_process() -> bool:
     """False in the helper processes of `accelerate launch`, which write nothing."""
     return os.environ.get("RANK", "0") == "0"
+
+
+def is_distributed() -> bool:
+    """Whether this is one of several processes of `accelerate launch`."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
 class Run:
@@ -148,7 +153,7 @@ class Run:
         stored = self.folder / "config.json"
         asked = _settings(job, config)
         if stored.exists():
-            _refuse_other_settings(self, asked)
+            _refuse_change(self, asked, records)
             if self.is_main:
                 _end_line(self.folder / "events.jsonl")
         elif self.is_main:
@@ -188,14 +193,19 @@ def execute(
         distributed: whether the job shares its work among the processes of `accelerate launch`
 
     Raises:
-        UserError: the run key names a run with other settings, or one that is being worked on
+        UserError: the run key names a run with other settings or of other data, or one that is being worked on
     """
     _check_processes(name, config, distributed)
     config = config.resolve()
     runs = runs_folder(dataset, root)
     run = Run(runs / (config.run_key or new_key(name, runs)))
     if run.state == "done":
-        _refuse_other_settings(run, _settings(name, config))
+        _refuse_change(run, _settings(name, config), records)
+        if given := run.records:
+            yield Notice(
+                f"Run '{run.key}' was done before, on {len(given)} samples; this is its result. Choose another run_key "
+                "to do it on the samples as they are now."
+            )
         yield Finished(run.result)
         return
     fresh = not run.folder.exists() or not any(run.folder.iterdir())
@@ -209,7 +219,7 @@ def execute(
     try:
         yield from _attempt(name, function, config, records, run)
     except UserError:
-        if fresh and not run.has_begun and os.environ.get("WORLD_SIZE", "1") == "1":
+        if fresh and not run.has_begun and not is_distributed():
             shutil.rmtree(run.folder, ignore_errors=True)
         raise
     finally:
@@ -244,7 +254,7 @@ def _attempt(name: str, function: JobFunction, config: JobConfig, records: list[
 
 
 def _check_processes(name: str, config: JobConfig, distributed: bool) -> None:
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if is_distributed():
         if not distributed:
             raise UserError(f"{name} runs in one process; start it without `accelerate launch`.")
         if config.run_key is None:
@@ -323,7 +333,8 @@ def _settings(job: str, config: JobConfig) -> dict[str, Any]:
     return {"job": job, **config.model_dump(mode="json", exclude={"run_key"})}
 
 
-def _refuse_other_settings(run: Run, asked: dict[str, Any]) -> None:
+def _refuse_change(run: Run, asked: dict[str, Any], records: list[Record]) -> None:
+    """Raises UserError where a run that was begun had other settings, or real images that are gone or have moved."""
     stored = run.config
     names = sorted(stored.keys() | asked.keys())
     changed = [f"{n}: {stored.get(n)!r} there, {asked.get(n)!r} here" for n in names if stored.get(n) != asked.get(n)]
@@ -331,6 +342,16 @@ def _refuse_other_settings(run: Run, asked: dict[str, Any]) -> None:
         raise UserError(
             f"Run '{run.key}' exists with other settings ({'; '.join(changed)}). "
             f"Choose another run_key, or delete {run.folder}."
+        )
+    present = {r.path: r for r in records if not r.synthetic}
+    given = [r for r in run.records if not r.synthetic]
+    known = [r for r in given if r.path in present]
+    moved = sum(r.splits != present[r.path].splits for r in known)
+    if moved or (given and present and not known):
+        what = f"{moved} images lie in other splits now" if moved else "none of its images is among the samples"
+        raise UserError(
+            f"Run '{run.key}' was made from other data ({what}): perhaps of a deleted dataset of this name. Choose "
+            f"another run_key, or delete {run.folder}."
         )
 
 

@@ -1,5 +1,9 @@
 """What each class is called in a prompt."""
 
+from typing import Annotated
+
+from pydantic import AfterValidator
+
 from busaug_core.errors import UserError
 
 BUSI_PROMPTS = {
@@ -8,6 +12,9 @@ BUSI_PROMPTS = {
     "normal": "ultrasound image of normal breast tissue",
 }
 """The wording of the hybrid-diffusion paper, section 2.2."""
+
+Prompts = Annotated[dict[str, str], AfterValidator(lambda given: {**BUSI_PROMPTS, **given})]
+"""A config's prompts: what is given goes before BUSI's, class by class."""
 
 TOKEN_STANDS_FOR = "ultrasound"
 """The word of the prompt that a learned token replaces."""

@@ -11,7 +11,6 @@ from busaug_core.data.records import Record
 from busaug_core.job import Run
 
 from .job_operator import JobOperator
-from .samples import labelled
 
 FIELDS = ("duplicate_group", "split_group", "annotation_score")
 
@@ -35,13 +34,14 @@ class Audit(JobOperator):
     icon = "policy"
     main_fields = ("copy_likeness", "scan_likeness", "annotation_threshold")
     writes_fields = True
+    needs_classes = False
 
     def add_controls(self, ctx: ExecutionContext, inputs: types.Object) -> None:
         """None: all samples are audited, whatever the view."""
 
-    def samples(self, ctx: ExecutionContext, dataset: fo.Dataset) -> fo.DatasetView:
+    def samples(self, ctx: ExecutionContext, dataset: fo.Dataset) -> fo.Dataset:
         """All of the dataset: an image may share its scan with any other."""
-        return labelled(dataset)
+        return dataset
 
     def write(self, ctx: ExecutionContext, dataset: fo.Dataset, run: Run) -> None:
         write_audit(dataset, run.products)

@@ -23,7 +23,6 @@ from busaug_core.errors import UserError
 from busaug_core.figures import variant_grid
 from busaug_core.job import Run, runs_folder
 from busaug_core.measure.extractors import INCEPTION, inception_weights
-from busaug_core.paths import absolute
 
 from .measure import overall_distances
 
@@ -67,10 +66,10 @@ class Demo:
         """Run an operator on the dataset, with a line before and one after it."""
         self.number += 1
         print(f"[{self.number:2}/{STAGES}] {text}", flush=True)
-        begun, known = time.monotonic(), Run(runs_folder(self.name) / run_key).state == "done"
+        begun = time.monotonic()
         samples = [fo.load_dataset(self.name)] if operator != "load_busi" else []
         result = foo.get_operator(URI + operator)(*samples, run_key=run_key, **config)
-        print("        done before" if known else f"        {time.monotonic() - begun:.0f} s", flush=True)
+        print(f"        {time.monotonic() - begun:.0f} s", flush=True)
         return result
 
     def run(self) -> list[str]:
@@ -211,7 +210,7 @@ def main() -> int:
     parser.add_argument("--base", default=os.environ.get("BASE") or MINI, help="the base model")
     parser.add_argument("--preset", default=os.environ.get("PRESET") or "demo", choices=PRESETS)
     options = parser.parse_args()
-    source = str(absolute(options.busi)) if options.busi else SIMULATED
+    source = options.busi or SIMULATED
     begun = time.monotonic()
     try:
         check_plugin()

@@ -10,7 +10,7 @@ from fiftyone.operators.executor import ExecutionContext
 
 from busaug_core.data.records import Record
 from busaug_core.events import Made, Progress
-from busaug_core.job import Run
+from busaug_core.job import Run, runs_folder
 
 from . import runs
 from .form import Suggestions
@@ -50,8 +50,9 @@ class Generate(JobOperator):
         defaults["seed"] = runs.next_seed(
             dataset.name, self.job_name, first=self.config_class.model_fields["seed"].default
         )
-        defaults["prompts"] = prompts_for(dataset)
         defaults |= {name: keys[0] for name, keys in (("lora", loras), ("token", tokens)) if keys}
+        learned = Run(runs_folder(dataset.name) / loras[0]).config["prompts"] if loras else {}
+        defaults["prompts"] = {**prompts_for(dataset), **learned}
         return Suggestions(choices={"base_model": BASES, "lora": loras, "token": tokens}, defaults=defaults)
 
     def add_control(self, ctx: ExecutionContext, inputs: types.Object, name: str) -> None:

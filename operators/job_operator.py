@@ -39,6 +39,8 @@ class JobOperator(foo.Operator):
     """The fields that the form shows before the user asks for all settings."""
     writes_fields: ClassVar[bool] = False
     """Whether the dataset must take the fields of `samples.FIELDS`."""
+    needs_classes: ClassVar[bool] = True
+    """Whether samples without a class are refused."""
 
     @property
     def config(self) -> foo.OperatorConfig:
@@ -93,7 +95,7 @@ class JobOperator(foo.Operator):
         return ctx.dataset
 
     def samples(self, ctx: ExecutionContext, dataset: fo.Dataset) -> fo.Dataset | fo.DatasetView:
-        """The samples that a new run is given."""
+        """The samples that a run is given."""
         return ctx.target_view()
 
     def watch(self, ctx: ExecutionContext, dataset: fo.Dataset) -> "Watcher | None":
@@ -182,6 +184,7 @@ class JobOperator(foo.Operator):
         Raises:
             UserError: a wrong field, or what else the user can mend
         """
+        delegate = config.pop(BACKGROUND, delegate)  # what the form calls it
         request = _request(sample_collection, config)
         ctx = ExecutionContext(request, executor=Executor(), operator_uri=self.uri)
         key, name = self._name_run(ctx, self._values(config))
@@ -220,10 +223,7 @@ class JobOperator(foo.Operator):
         """Run the job, store what it makes, and mirror the run."""
         dataset = self.open_dataset(ctx, values)
         was_done = run.state == "done"
-        given = dataset is not None and run.state == "new"
-        records = read_samples(self.samples(ctx, dataset)) if given else []
-        if dataset is not None and run.state != "new":
-            runs.refuse_other_images(run, dataset)
+        records = read_samples(self.samples(ctx, dataset), self.needs_classes) if dataset is not None else []
         reporter = Reporter(ctx, self.label)
         watcher = self.watch(ctx, dataset) if dataset is not None else None
         registered = was_done

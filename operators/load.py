@@ -15,7 +15,7 @@ from .appearance import tidy
 from .audit import write_audit
 from .form import Suggestions
 from .job_operator import JobOperator
-from .samples import declare_fields, insert_missing, labelled
+from .samples import declare_fields, insert_missing
 
 INFO = "busaug"
 
@@ -25,6 +25,7 @@ class Load(JobOperator):
 
     icon = "download"
     writes_fields = True
+    needs_classes = False
 
     def add_controls(self, ctx: ExecutionContext, inputs: types.Object) -> None:
         """None: no sample is chosen."""
@@ -101,9 +102,9 @@ class LoadExternal(Load):
     def resolve_input(self, ctx: ExecutionContext) -> types.Property:
         return self.make_form(ctx, Suggestions(choices={"split": ["80-20", FOLDERS]}))
 
-    def samples(self, ctx: ExecutionContext, dataset: fo.Dataset) -> fo.DatasetView:
+    def samples(self, ctx: ExecutionContext, dataset: fo.Dataset) -> fo.Dataset:
         """All of the dataset: a copy may be of any image."""
-        return labelled(dataset)
+        return dataset
 
     def write(self, ctx: ExecutionContext, dataset: fo.Dataset, run: Run) -> None:
         write_audit(dataset, run.products)

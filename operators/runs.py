@@ -9,8 +9,6 @@ import fiftyone as fo
 from fiftyone.operators.delegated import DelegatedOperationService
 from fiftyone.operators.executor import ExecutionContext
 
-from busaug_core.data.records import SPLITS
-from busaug_core.errors import UserError
 from busaug_core.job import Run, make_folder, new_key, runs_folder
 
 METHOD = "busaug/"
@@ -52,23 +50,6 @@ def _runs_of(dataset: str, job: str) -> Iterator[Run]:
         with suppress(OSError, ValueError):
             if run.config["job"] == job:
                 yield run
-
-
-def refuse_other_images(run: Run, dataset: fo.Dataset) -> None:
-    """Raises UserError where a run was given real images that the dataset lacks, or has in other splits.
-
-    So it is with the runs of a dataset that was deleted and loaded anew under its name.
-    """
-    present = dict(zip(*dataset.values(["filepath", "tags"]), strict=True))
-    given = [r for r in run.records if not r.synthetic]
-    known = [r for r in given if r.path in present]
-    moved = [r for r in known if {*r.tags} & {*SPLITS} != {*present[r.path]} & {*SPLITS}]
-    if moved or (given and not known):
-        what = f"{len(moved)} images lie in other splits now" if moved else "the dataset holds none of its images"
-        raise UserError(
-            f"Run '{run.key}' was made from other data ({what}): perhaps of a deleted dataset of this name. Choose "
-            f"another run_key, or delete {run.folder}."
-        )
 
 
 def is_mirrored(dataset: fo.Dataset, key: str) -> bool:

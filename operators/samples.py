@@ -107,24 +107,24 @@ def declare_fields(dataset: fo.Dataset) -> None:
 
     Raises UserError where the dataset has one of another type under such a name.
     """
-    for name, (field, options, description) in FIELDS.items():
-        present = dataset.get_field(name)
-        if present is None:
-            dataset.add_sample_field(name, field, description=description, **options)
-        elif not isinstance(present, field) or (
-            "embedded_doc_type" in options and present.document_type != options["embedded_doc_type"]
-        ):
-            own = name.split(".")[0]
+    present = {name: dataset.get_field(name) for name in FIELDS}
+    for name, (field, options, _) in FIELDS.items():
+        document = options.get("embedded_doc_type")
+        own, root = present[name], name.split(".")[0]
+        if own is not None and not (isinstance(own, field) and (document is None or own.document_type == document)):
             raise UserError(
-                f"The dataset's own field '{own}' holds something else than BUSAug would write there; rename it first: "
-                f"dataset.rename_sample_field('{own}', 'my_{own}')."
+                f"The dataset's own field '{root}' holds something else than BUSAug would write there; rename it "
+                f"first: dataset.rename_sample_field('{root}', 'my_{root}')."
             )
+    for name, (field, options, description) in FIELDS.items():
+        if present[name] is None:
+            dataset.add_sample_field(name, field, description=description, **options)
 
 
-def read_samples(view: fo.DatasetView | fo.Dataset) -> list[Record]:
+def read_samples(view: fo.DatasetView | fo.Dataset, needs_classes: bool = True) -> list[Record]:
     """The records of a view's samples.
 
-    Raises UserError where a sample has no class in `ground_truth`.
+    Raises UserError where classes are needed and a sample has none in `ground_truth`.
     """
     schema = view.get_field_schema()
     names = [
@@ -143,7 +143,7 @@ def read_samples(view: fo.DatasetView | fo.Dataset) -> list[Record]:
     columns = {n: view.values(n) if n in schema else [None] * len(view) for n in names}
     labels = view.values("ground_truth.label") if "ground_truth" in schema else [None] * len(view)
     missing = [path for path, label in zip(columns["filepath"], labels, strict=True) if not label]
-    if missing:
+    if missing and needs_classes:
         raise UserError(
             f"{len(missing)} samples have no class in the field ground_truth ({missing[0]}); give each a "
             "fo.Classification there, or work on a view without them."
@@ -159,7 +159,7 @@ def read_samples(view: fo.DatasetView | fo.Dataset) -> list[Record]:
         records.append(
             Record(
                 values["filepath"],
-                label,
+                label or "",
                 origin=origin,
                 variant=values["variant"] or origin,
                 tags=list(values["tags"]),
@@ -172,11 +172,6 @@ def read_samples(view: fo.DatasetView | fo.Dataset) -> list[Record]:
             )
         )
     return records
-
-
-def labelled(dataset: fo.Dataset) -> fo.DatasetView:
-    """All samples that have a class."""
-    return dataset.exists("ground_truth.label") if "ground_truth" in dataset.get_field_schema() else dataset.view()
 
 
 def insert_missing(dataset: fo.Dataset, records: Iterable[Record]) -> int:

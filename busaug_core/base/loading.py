@@ -116,6 +116,7 @@ def refuse_long(pipe: StableDiffusionPipeline, prompts: Iterable[str]) -> None:
     for prompt in prompts:
         length = len(pipe.tokenizer(pipe.maybe_convert_prompt(prompt, pipe.tokenizer)).input_ids)
         if length > limit:
+            prompt = f"{prompt[:60]}…"
             raise UserError(
                 f"The prompt {prompt!r} is {length} tokens long, and this base reads {limit}; shorten it, or its token."
             )

@@ -65,12 +65,12 @@ def apply_classifier(config: ApplyClassifier, run: Run) -> Iterator[Event]:
 
 def _held_out(records: list[Record], tag: str, trained: Run, classes: list[str]) -> Iterator[Event]:
     """The places of the images that are evaluated; yields a notice where some or all are not."""
-    tagged = [i for i, r in enumerate(records) if tag in r.tags and not r.synthetic]
+    tagged = [i for i, r in enumerate(records) if tag in r.tags and r.label and not r.synthetic]
     seen = {r.path for r in trained.seen([records[i] for i in tagged])}
     held_out = [i for i in tagged if records[i].path not in seen]
     unknown = sorted({records[i].label for i in held_out} - set(classes))
     if not held_out or unknown:
-        reason = "no real image has this tag"
+        reason = "no real image of a known class has this tag"
         if unknown:
             reason = f"the classifier does not know {', '.join(unknown)}"
         elif tagged:

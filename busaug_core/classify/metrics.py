@@ -13,19 +13,19 @@ def figures(truth: np.ndarray, logits: np.ndarray) -> dict[str, float | int | No
         logits: float N × classes
 
     Returns:
-        `n`, `accuracy`, `f1`, `auc` (None where a class is absent), `ppv`, `recall`, each in 0–1.
+        `n`, `accuracy`, `f1`, `auc` (None where there is but one class), `ppv`, `recall`, each in 0–1.
         The averages are over the classes that occur in `truth`: a set without normal scans tells nothing of them.
         Of those, a class that is never predicted counts with a PPV of 0.
     """
-    classes = logits.shape[1]
+    classes = np.unique(truth)
     predicted = logits.argmax(1)
     ppv, recall, f1, _ = precision_recall_fscore_support(
-        truth, predicted, labels=np.unique(truth), average="macro", zero_division=0
+        truth, predicted, labels=classes, average="macro", zero_division=0
     )
     auc = None
-    if len(set(truth)) == classes:
-        one_hot = np.eye(classes)[truth]
-        auc = float(roc_auc_score(one_hot, softmax(logits.astype(np.float64), axis=1), average="macro"))
+    if len(classes) > 1:
+        odds = softmax(logits.astype(np.float64), axis=1)
+        auc = float(roc_auc_score(truth[:, None] == classes, odds[:, classes], average="macro"))
     return {
         "n": len(truth),
         "accuracy": float(accuracy_score(truth, predicted)),

@@ -32,7 +32,8 @@ def training_set(records: list[Record], include: list[str]) -> list[Record]:
         members = [r for r in records if r.synthetic and r.variant == variant]
         added = [r for r in members if not NEVER & set(r.tags)]
         if not added:
-            why = f"all {len(members)} are tagged 'rejected' or 'evaluation'" if members else "there is none"
+            known = ", ".join(sorted({r.variant for r in records if r.synthetic})) or "no synthetic image"
+            why = f"all {len(members)} are tagged 'rejected' or 'evaluation'" if members else f"there is {known}"
             raise UserError(f"No synthetic image of variant '{variant}' can be trained with ({why}); generate some.")
         chosen += added
     return chosen
@@ -48,8 +49,8 @@ def train_classifier(config: TrainClassifier, run: Run) -> Iterator[Event]:
     held_out = of_split(run.records, config.evaluate_on)
     if not training or not held_out:
         raise UserError(
-            f"A classifier needs samples tagged 'train' and '{config.evaluate_on}'; choose the whole dataset, or load "
-            "one with a split."
+            f"A classifier needs samples tagged 'train' and '{config.evaluate_on}'; choose others, tag some, or load a "
+            "dataset with a split."
         )
     classes = sorted({r.label for r in training})
     unknown = sorted({r.label for r in held_out} - set(classes))

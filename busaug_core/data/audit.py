@@ -10,7 +10,7 @@ import numpy as np
 from busaug_core.data.config import Audit
 from busaug_core.data.groups import find_groups
 from busaug_core.data.look import Look
-from busaug_core.data.records import SPLITS, Record, write_records
+from busaug_core.data.records import Record, write_records
 from busaug_core.data.splits import leaked
 from busaug_core.errors import UserError
 from busaug_core.events import Event, Notice, Progress
@@ -20,6 +20,7 @@ from busaug_core.parallel import in_order
 
 BUSI_COUNTS = {"benign": 437, "malignant": 210, "normal": 133}
 PUBLISHED = Path(__file__).parent / "published"
+NEARLY_ALL = 0.95
 AXILLA = "axilla"
 TAGS = ("duplicate", "label_conflict", "annotated")
 """The tags that the audit gives, and takes from images that no longer deserve them."""
@@ -32,7 +33,7 @@ def audit(config: Audit, run: Run) -> Iterator[Event]:
         raise UserError("There is no real or simulated sample to audit.")
     looks = yield from look_at(records)
     summary = yield from audit_records(records, looks, config)
-    splits = [next((tag for tag in r.tags if tag in SPLITS), None) for r in records]
+    splits = [next(iter(r.splits), None) for r in records]
     if leaks := leaked(splits, [r.split_group for r in records]):
         yield Notice(
             f"{leaks} held-out images have a copy, or another frame of their scan, in training; figures on them are "
@@ -62,7 +63,7 @@ def audit_records(records: list[Record], looks: list[Look], config: Audit) -> It
             record.tags.append("annotated")
     one_scan = config.scan_likeness_among(len(records))
     pairs = yield from find_groups(records, looks, config.copy_likeness, one_scan)
-    busi = is_whole_busi(records)
+    busi = is_busi(records)
     if busi:
         axilla = {row["filename"] for row in _rows("axilla.csv")}
         for record in records:
@@ -78,21 +79,23 @@ def audit_records(records: list[Record], looks: list[Look], config: Audit) -> It
     }
 
 
-def is_whole_busi(records: list[Record]) -> bool:
-    """Whether BUSI's 780 images are among these, by origin and file names; external sets aside."""
+def is_busi(records: list[Record]) -> bool:
+    """Whether these are BUSI's 780 images, or all but a few of them, by origin and file names; external sets aside."""
     own = {Path(r.path).name for r in records if r.source is None and r.origin == "real"}
-    return own == {f"{label} ({n}).png" for label, count in BUSI_COUNTS.items() for n in range(1, count + 1)}
+    published = {f"{label} ({n}).png" for label, count in BUSI_COUNTS.items() for n in range(1, count + 1)}
+    return own <= published and len(own) >= NEARLY_ALL * len(published)
 
 
 def agreement(records: list[Record], pairs: np.ndarray) -> dict[str, int]:
-    """How the groups agree with the published list of copies.
+    """How the groups agree with the published list of copies, as far as its images are there.
 
     Returns `listed` pairs of the list, those `found` in one split group, and pairs `added` beyond it.
     """
     index = {Path(r.path).name: i for i, r in enumerate(records) if r.source is None}
     groups: dict[str, list[int]] = {}
     for row in _rows("duplicates.csv"):
-        groups.setdefault(row["group"], []).append(index[row["filename"]])
+        if row["filename"] in index:
+            groups.setdefault(row["group"], []).append(index[row["filename"]])
     listed = {pair for members in groups.values() for pair in combinations(sorted(members), 2)}
     found = [p for p in listed if records[p[0]].split_group and records[p[0]].split_group == records[p[1]].split_group]
     own = set(index.values())

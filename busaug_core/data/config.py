@@ -2,11 +2,14 @@
 
 import math
 import re
+from pathlib import Path
 from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from busaug_core.config import JobConfig
+from busaug_core.data.sources import DOWNLOAD, KAGGLE
+from busaug_core.paths import absolute
 
 COPY = 0.75
 """Likeness from which two images are the same picture: in BUSI, most published copies lie above it."""
@@ -50,6 +53,13 @@ class Load(JobConfig):
     on_error: Literal["raise", "skip"] = Field(
         "raise", description="What to do with a file that cannot be read: stop, or leave it out and say so."
     )
+
+    @field_validator("source")
+    @classmethod
+    def _place(cls, source: str) -> str:
+        """A path as it stands wherever the command is typed; a word such as `kaggle` as it is."""
+        is_path = source not in (SIMULATED, KAGGLE, DOWNLOAD) and Path(source).expanduser().exists()
+        return str(absolute(source)) if is_path else source
 
     @field_validator("split")
     @classmethod

@@ -45,7 +45,7 @@ def find_groups(records: list[Record], looks: list[Look], copy: float, scan: flo
     for members in copies:
         _tag(records, members, "duplicate")
     for members in scans:
-        if len({records[i].label for i in members}) > 1:
+        if len({records[i].label for i in members} - {""}) > 1:
             _tag(records, members, "label_conflict")
     return same_scan
 

@@ -55,7 +55,7 @@ def load_external(config: LoadExternal, run: Run) -> Iterator[Event]:
     for record in records:
         record.source = {"set": name, **record.source}
     new = sorted({r.label for r in records} - {r.label for r in present})
-    if present and new:
+    if any(r.label for r in present) and new:
         yield Notice(
             f"{name} adds the class(es) {', '.join(new)} to the dataset; where one is a class that it has under "
             "another name, delete these samples and load again with rename, as in 'cyst=benign'."

@@ -47,9 +47,9 @@ class Lesion:
 class Record:
     """An image of the dataset.
 
-    `path` is absolute and identifies the record; `size` is its width, height and number of channels;
-    `source` holds what an external set tells of it; `tags` hold the split (`train`, `val`, `test`), the
-    origin and the variant.
+    `path` is absolute and identifies the record; `label` is empty where no class is known; `size` is the
+    image's width, height and number of channels; `source` holds what an external set tells of it; `tags` hold
+    the split (`train`, `val`, `test`), the origin and the variant.
     """
 
     path: str
@@ -70,6 +70,11 @@ class Record:
     @property
     def synthetic(self) -> bool:
         return self.origin == "synthetic"
+
+    @property
+    def splits(self) -> list[str]:
+        """The splits whose tags it bears: one, if all is well, or none."""
+        return [split for split in SPLITS if split in self.tags]
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), ensure_ascii=False)
@@ -110,12 +115,12 @@ def of_split(records: Iterable[Record], split: str) -> list[Record]:
     Raises UserError where one of them carries another split's tag too.
     """
     chosen = [r for r in records if split in r.tags and not r.synthetic]
-    doubtful = [r for r in chosen if len({*SPLITS} & {*r.tags}) > 1]
+    doubtful = [r for r in chosen if len(r.splits) > 1]
     if doubtful:
-        tags = " and ".join(tag for tag in SPLITS if tag in doubtful[0].tags)
+        first = doubtful[0]
         raise UserError(
-            f"{len(doubtful)} images are in more than one split, the first {doubtful[0].path} ({tags}); leave each of "
-            "them the tag of one."
+            f"{len(doubtful)} images are in more than one split, the first {first.path} "
+            f"({' and '.join(first.splits)}); leave each of them the tag of one."
         )
     return chosen
 

@@ -9,7 +9,7 @@ from busaug_core.base.defaults import MINI, defaults_of
 from busaug_core.config import JobConfig
 from busaug_core.errors import UserError
 from busaug_core.generate.recipes import RECIPES
-from busaug_core.prompts import BUSI_PROMPTS
+from busaug_core.prompts import BUSI_PROMPTS, Prompts
 from busaug_core.train.config import Precision
 
 Variant = Literal[tuple(RECIPES)]
@@ -73,7 +73,7 @@ class Generate(JobConfig):
     batch_size: int | None = Field(None, ge=1, le=256, description="Images at a time (empty: the base's own).")
     seed: int = Field(51, ge=0, lt=2**31, description="Seed of the run; each image's own is drawn from it.")
     precision: Precision = Field("auto", description="Arithmetic: auto is fp16 on CUDA, bf16 or fp32 elsewhere.")
-    prompts: dict[str, str] = Field(BUSI_PROMPTS, description="The prompt of each class.")
+    prompts: Prompts = Field(BUSI_PROMPTS, description="The prompt of each class, where it is not to be BUSI's.")
 
     @classmethod
     def preset_values(cls, given: dict[str, Any]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The job `generate`: hybrid text2img → img2img images of each class and variant."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -42,6 +43,9 @@ def generate(config: Generate, run: Run) -> Iterator[Event]:
     made: dict[tuple[str, Item], Record] = {}
     present = {(r.variant, r.synthesis["seed"]) for r in given if r.synthesis}
     doubled = sum((slug, item.seed) in present for slug in config.variants for item in items)
+    trained = {label: producer.lora_prompts.get(label, config.prompts[label]) for label in counts} if producer else {}
+    if other := {label: prompt for label, prompt in trained.items() if prompt != config.prompts[label]}:
+        yield Notice(f"The LoRA was trained with other prompts; for these set prompts to {json.dumps(other)}.")
     if doubled:
         yield Notice(f"{doubled} images have the seed of one that is there already; set another seed for new ones.")
     for batch in batches:
@@ -101,10 +105,13 @@ class Producer:
             self.token = add_token(pipe, token)
             run.pin(token_weights=content_hash(token))
         uses_lora = any(r.lora for r in recipes)
+        self.lora_prompts: dict[str, str] = {}
         if uses_lora:
             lora = find_product(run, config.lora, LORA_FILE)
             add_lora(pipe, lora)
             run.pin(lora_weights=content_hash(lora))
+            trained = Run(lora.parent)
+            self.lora_prompts = trained.config["prompts"] if trained.state != "new" else {}
         refuse_long(pipe, [config.negative_prompt, *(self.prompt(name, r.token) for name in labels for r in recipes)])
         self.sampler = Sampler(pipe, config, has_lora=uses_lora)
         run.pin(base_weights=fingerprint(config.base_model))

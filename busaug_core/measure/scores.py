@@ -169,7 +169,10 @@ def load_judge(run: Run, key: str, labels: set[str]) -> Classifier:
         )
     unknown = sorted(labels - set(model.classes))
     if unknown:
-        raise UserError(f"Classifier '{key}' does not know the class(es) {', '.join(unknown)}.")
+        raise UserError(
+            f"Classifier '{key}' does not know the class(es) {', '.join(unknown)}; train one on scans of these, or "
+            "choose samples without them."
+        )
     return model
 
 

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from busaug_core.base.defaults import MINI, defaults_of
 from busaug_core.config import JobConfig
-from busaug_core.prompts import BUSI_PROMPTS
+from busaug_core.prompts import BUSI_PROMPTS, Prompts
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
@@ -37,7 +37,7 @@ class DiffusionTraining(JobConfig):
         "auto", description="Arithmetic of the frozen weights: auto is fp16 on CUDA, bf16 or fp32 elsewhere."
     )
     checkpoint_every: int = Field(100, ge=1, description="Steps between checkpoints to resume from.")
-    prompts: dict[str, str] = Field(BUSI_PROMPTS, description="The prompt of each class.")
+    prompts: Prompts = Field(BUSI_PROMPTS, description="The prompt of each class, where it is not to be BUSI's.")
 
 
 class Lora(DiffusionTraining):

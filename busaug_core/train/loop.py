@@ -29,7 +29,7 @@ from busaug_core.job import CHECKPOINT, Run
 from busaug_core.train.config import DiffusionTraining
 
 ENCODE_BATCH = 8
-NO_TRAINING = "None of the chosen samples is tagged 'train'; choose the whole dataset, or load one with a split."
+NO_TRAINING = "None of the chosen samples is tagged 'train'; choose others, tag some, or load a dataset with a split."
 
 
 class Method(Protocol):

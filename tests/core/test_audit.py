@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 from busaug_core.data import groups
 from busaug_core.data import outlines as search
 from busaug_core.data.annotations import annotation_score
-from busaug_core.data.audit import BUSI_COUNTS, audit_records, is_whole_busi
+from busaug_core.data.audit import BUSI_COUNTS, audit_records, is_busi
 from busaug_core.data.config import COPY, SCAN, Audit
 from busaug_core.data.look import Look
 from busaug_core.data.outlines import Index, outline
@@ -162,9 +162,11 @@ def test_auditing_split_records_says_what_leaks(records, tmp_path):
 
 def test_busi_is_told_by_its_file_names():
     whole = [Record(f"/x/{c} ({n}).png", c) for c, count in BUSI_COUNTS.items() for n in range(1, count + 1)]
-    assert is_whole_busi(whole)
-    assert not is_whole_busi([replace(r, path=r.path.replace(".png", ".jpg")) for r in whole])
-    assert not is_whole_busi(whole[1:])
+    assert is_busi(whole)
+    assert not is_busi([replace(r, path=r.path.replace(".png", ".jpg")) for r in whole])
+    assert is_busi(whole[9:])
+    assert not is_busi(whole[99:])
+    assert not is_busi([*whole, Record("/x/benign (438).png", "benign")])
 
 
 def test_a_copy_is_of_the_same_scan():
@@ -196,7 +198,7 @@ def test_real_busi_is_audited_and_split_without_leaks(tmp_path):
     audit = result["audit"]
     assert audit["published"]["found"] >= 0.97 * audit["published"]["listed"]
     assert 40 <= audit["published"]["added"] <= 60
-    assert is_whole_busi(records)
+    assert is_busi(records)
     parts: dict[str, set[str]] = {}
     for r in records:
         if r.split_group:

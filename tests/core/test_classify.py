@@ -46,14 +46,14 @@ def test_figures_are_macro_averages():
     assert found["auc"] == pytest.approx(np.mean(pairs))
 
 
-def test_auc_is_none_where_a_class_is_absent():
-    assert figures(np.array([0, 1]), np.eye(3)[:2])["auc"] is None
+def test_auc_is_none_where_there_is_but_one_class():
+    assert figures(np.array([1, 1]), np.eye(3)[:2])["auc"] is None
 
 
 def test_averages_are_over_the_classes_that_occur():
     truth = np.array([0, 0, 1, 1])
     perfect = figures(truth, np.eye(3)[truth])
-    assert [perfect[k] for k in ("f1", "ppv", "recall")] == [1, 1, 1]
+    assert [perfect[k] for k in ("f1", "ppv", "recall", "auc")] == [1, 1, 1, 1]
     once_wrong = figures(truth, np.eye(3)[[0, 2, 1, 1]])
     assert [once_wrong[k] for k in ("accuracy", "ppv", "recall")] == [0.75, 1, 0.75]
 

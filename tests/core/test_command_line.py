@@ -44,6 +44,29 @@ def test_data_of_runs_that_are_not_done_or_made_no_images_are_refused(busi, home
     assert "'load' is stopped" in capsys.readouterr().err
 
 
+def test_data_of_two_splits_is_refused(busi, capsys):
+    load = ["load_busi", "--source", str(busi), "--dataset_name", "trial", "--split", "50-50"]
+    assert main([*load, "--run_key", "a"]) == main([*load, "--run_key", "b", "--seed", "1"]) == 0
+    assert main(["audit", "--dataset", "trial", "--data", "a", "--run_key", "audited"]) == 0
+    assert main(["audit", "--dataset", "trial", "--data", "a", "audited"]) == 0
+    assert main(["audit", "--dataset", "trial", "--data", "a", "b"]) == 2
+    assert "is in another split in 'b'" in capsys.readouterr().err
+
+
+def test_ctrl_c_tells_how_to_go_on(home, capsys, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("busaug_core.data.load.list_scans", interrupted)
+    assert main(["load_busi", "--images", "12", "--image_size", "64", "--dataset_name", "trial"]) == 130
+    (run,) = (home / "trial/runs").iterdir()
+    assert f"Stopped. The same command with --run_key {run.name} goes on from here." in capsys.readouterr().err
+    monkeypatch.undo()
+    monkeypatch.setenv("BUSAUG_HOME", str(home))
+    command = ["load_busi", "--images", "12", "--image_size", "64", "--dataset_name", "trial", "--run_key", run.name]
+    assert main(command) == 0
+
+
 def test_a_wrong_field_ends_with_a_sentence_and_status_2(capsys):
     assert main(["load_busi", "--seed", "-5"]) == 2
     error = capsys.readouterr().err

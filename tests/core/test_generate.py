@@ -334,6 +334,14 @@ def test_a_prompt_that_is_too_long_is_refused_before_anything_is_made(trained, r
         make(trained, records, "long", variants=["base", "sd_ti"], **values)
 
 
+def test_other_prompts_than_the_loras_own_are_noticed(trained, records, base):
+    values = dict(base_model=base, counts={"benign": 1}, variants=["sd"])
+    assert not any(isinstance(e, Notice) for e in make(trained, records, "own_words", **values))
+    events = make(trained, records, "other_words", prompts={"benign": "a lesion"}, **values)
+    (notice,) = [e.message for e in events if isinstance(e, Notice) and "other prompts" in e.message]
+    assert '{"benign": "ultrasound image of a benign breast lesion"}' in notice
+
+
 def test_the_presets_amount_gives_way_to_another_and_to_an_evaluation_set():
     given = {"preset": "hybrid", "variants": ["base"]}
     assert Generate.parse(given).balance_to == 350

@@ -11,9 +11,10 @@ import pytest
 from busaug_core.config import JobConfig
 from busaug_core.data.records import Record, of_split
 from busaug_core.errors import UserError
-from busaug_core.events import Finished, Progress
+from busaug_core.events import Finished, Notice, Progress
 from busaug_core.job import Run, execute, find_product
 from busaug_core.jobs import job
+from busaug_core.prompts import BUSI_PROMPTS
 from busaug_core.train.config import Lora
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -140,6 +141,21 @@ def test_a_done_run_yields_its_result_without_working_again(tmp_path):
     assert list(run_count(tmp_path, run_key="one")) == first[-1:]
 
 
+def test_a_done_run_says_on_what_it_was_done_and_refuses_other_splits(tmp_path):
+    def run(*records):
+        return list(execute("count", count, Count(run_key="one"), list(records), "trial", tmp_path))
+
+    a, b = Record("a.png", "benign", tags=["train"]), Record("b.png", "benign", tags=["val"])
+    assert not any(isinstance(e, Notice) for e in run(a, b))
+    notice, finished = run(a)
+    assert "was done before, on 2 samples" in notice.message
+    assert finished.result["counted"] == 3
+    with pytest.raises(UserError, match="1 images lie in other splits now"):
+        run(a, Record("b.png", "benign", tags=["train"]))
+    with pytest.raises(UserError, match="none of its images is among the samples"):
+        run(Record("c.png", "benign", tags=["train"]))
+
+
 def test_other_settings_under_a_taken_key_are_refused_and_named(tmp_path):
     list(run_count(tmp_path, run_key="one"))
     with pytest.raises(UserError, match="upto: 3 there, 4 here"):
@@ -157,6 +173,11 @@ def test_unknown_and_wrong_fields_are_named():
         Lora.parse({"ranks": 4})
     with pytest.raises(UserError, match="'rank'.*-1"):
         Lora.parse({"rank": -1})
+
+
+def test_prompts_that_are_given_go_before_busis_class_by_class():
+    prompts = Lora.parse({"prompts": {"cyst": "a cyst", "normal": "nothing"}}).prompts
+    assert prompts == {**BUSI_PROMPTS, "cyst": "a cyst", "normal": "nothing"}
 
 
 def test_what_the_user_sets_goes_before_the_preset_and_that_before_the_base():

@@ -11,6 +11,7 @@ from PIL import Image
 
 from busaug_core.data import sources
 from busaug_core.data.busi import list_scans
+from busaug_core.data.config import LoadBusi
 from busaug_core.errors import UserError
 from busaug_core.images import load_gray
 
@@ -40,6 +41,14 @@ def test_a_zip_that_was_mended_is_unpacked_anew(busi, tmp_path, run_job):
     image.write_bytes(whole)
     zipped(folder, tmp_path / "busi.zip")
     assert run_job("load_busi", **values)["counts"]["benign"] == 6
+
+
+def test_a_source_is_noted_as_it_stands_from_everywhere(busi, monkeypatch):
+    monkeypatch.chdir(busi.parent)
+    assert LoadBusi(source=busi.name).source == str(busi)
+    (busi.parent / "simulated").mkdir()
+    for word in ("simulated", "kaggle", "nowhere/at/all"):
+        assert LoadBusi(source=word).source == word
 
 
 def test_paths_are_stored_without_dots(busi):

@@ -142,7 +142,7 @@ def test_a_run_of_a_deleted_dataset_of_that_name_is_not_taken_for_its_successors
     call("train_classifier", make("load"), **train)
     fo.delete_dataset("again")
     dataset = make("load_anew", seed=7)
-    with pytest.raises(UserError, match="'clf' was made from other data .the dataset holds none of its images"):
+    with pytest.raises(UserError, match="'clf' was made from other data .none of its images is among the samples"):
         call("train_classifier", dataset, **train)
     fo.delete_dataset("again")
     dataset = make("load")
@@ -221,6 +221,24 @@ def test_a_field_of_the_users_own_under_our_name_is_refused_before_the_job(call,
     dataset.rename_sample_field("source", "my_source")
     assert call("audit", dataset)["images"] == len(dataset)
     fo.delete_dataset("own_field")
+
+
+def test_samples_without_a_class_are_classified_but_not_evaluated(call, loaded, classifier):
+    dataset = loaded.match_tags("val").clone("partly")
+    first = dataset.first()
+    first.ground_truth = None
+    first.save()
+    result = call("apply_classifier", dataset, classifier=classifier["folder"])
+    assert dataset.count("predictions_loaded_clf") == len(dataset)
+    assert result["metrics"]["n"] == len(dataset) - 1
+    fo.delete_dataset("partly")
+
+
+def test_background_from_python_is_delegation(call, loaded):
+    queued = call("train_classifier", loaded, background=True, epochs=1, resolution=32)
+    assert queued["state"] == "queued"
+    DelegatedOperationService().execute_queued_operations(limit=1)
+    assert queued["run_key"] in loaded.list_runs()
 
 
 def test_queued_jobs_have_keys_of_their_own_and_run_later(call, loaded):
