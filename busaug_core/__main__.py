@@ -35,7 +35,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"busaug_core: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as stop:
-        print(f"\nStopped. {stop}", file=sys.stderr)
+        if is_main_process():
+            print(f"\nStopped. {stop}".rstrip(), file=sys.stderr)
         return 130
     if result:
         print(json.dumps(result, indent=2, ensure_ascii=False))
@@ -48,6 +49,8 @@ def _run(options: dict[str, Any]) -> dict[str, Any]:
     data, dataset = options.pop("data", None), options.pop("dataset", None)
     config = chosen.config_class()
     values = {name: _value(config.model_fields[name].annotation, given) for name, given in options.items()}
+    if data and dataset is None:
+        raise UserError("--data names runs of a dataset; name that by --dataset.")
     records = _gather(data or [], dataset)
     if chosen.name in LOADS:
         dataset = values.get("dataset_name", config.model_fields["dataset_name"].default) or dataset

@@ -180,6 +180,7 @@ def execute(
     dataset: str,
     root: Path | None = None,
     distributed: bool = False,
+    needs_classes: bool = True,
 ) -> Iterator[Event]:
     """Run a job, yielding its events and at last `Finished`.
 
@@ -191,6 +192,7 @@ def execute(
         dataset: the dataset's name, a folder of `root`
         root: the folder of all runs, by default `home()`
         distributed: whether the job shares its work among the processes of `accelerate launch`
+        needs_classes: whether a new run is refused records without a class
 
     Raises:
         UserError: the run key names a run with other settings or of other data, or one that is being worked on
@@ -201,13 +203,13 @@ def execute(
     run = Run(runs / (config.run_key or new_key(name, runs)))
     if run.state == "done":
         _refuse_change(run, _settings(name, config), records)
-        if given := run.records:
-            yield Notice(
-                f"Run '{run.key}' was done before, on {len(given)} samples; this is its result. Choose another run_key "
-                "to do it on the samples as they are now."
-            )
+        given = run.records
+        on = f", on {len(given)} samples" if given else ""
+        yield Notice(f"Run '{run.key}' was done before{on}; this is its result. Another run_key does it anew.")
         yield Finished(run.result)
         return
+    if needs_classes and run.state == "new":
+        _refuse_unlabelled(records)
     fresh = not run.folder.exists() or not any(run.folder.iterdir())
     make_folder(run.folder)
     lock = FileLock(run.folder / "lock", thread_local=False)  # the App takes each event in a thread of its own
@@ -333,8 +335,16 @@ def _settings(job: str, config: JobConfig) -> dict[str, Any]:
     return {"job": job, **config.model_dump(mode="json", exclude={"run_key"})}
 
 
+def _refuse_unlabelled(records: list[Record]) -> None:
+    if missing := [r.path for r in records if not r.label]:
+        raise UserError(
+            f"{len(missing)} samples have no class in the field ground_truth (the first: {missing[0]}); give each a "
+            "fo.Classification there, or work on a view without them."
+        )
+
+
 def _refuse_change(run: Run, asked: dict[str, Any], records: list[Record]) -> None:
-    """Raises UserError where a run that was begun had other settings, or real images that are gone or have moved."""
+    """Raises UserError where a run that was begun had other settings, or other real images or splits of them."""
     stored = run.config
     names = sorted(stored.keys() | asked.keys())
     changed = [f"{n}: {stored.get(n)!r} there, {asked.get(n)!r} here" for n in names if stored.get(n) != asked.get(n)]
@@ -346,12 +356,15 @@ def _refuse_change(run: Run, asked: dict[str, Any], records: list[Record]) -> No
     present = {r.path: r for r in records if not r.synthetic}
     given = [r for r in run.records if not r.synthetic]
     known = [r for r in given if r.path in present]
-    moved = sum(r.splits != present[r.path].splits for r in known)
-    if moved or (given and present and not known):
-        what = f"{moved} images lie in other splits now" if moved else "none of its images is among the samples"
+    if given and present and not known:
         raise UserError(
-            f"Run '{run.key}' was made from other data ({what}): perhaps of a deleted dataset of this name. Choose "
-            f"another run_key, or delete {run.folder}."
+            f"Run '{run.key}' was made from other images, none of which is among these samples. Choose another "
+            "run_key, or call it on its own."
+        )
+    if moved := sum(r.splits != present[r.path].splits for r in known):
+        raise UserError(
+            f"{moved} images of run '{run.key}' lie in other splits now. Choose another run_key, or delete "
+            f"{run.folder}."
         )
 
 

@@ -17,13 +17,15 @@ from busaug_core.job import execute
 class Job:
     """A job by name; `config` and `function` are `module:name`, imported on use.
 
-    A `distributed` job shares its work among the processes of `accelerate launch`.
+    A `distributed` job shares its work among the processes of `accelerate launch`; one that needs no classes takes
+    images without one too.
     """
 
     name: str
     config: str
     function: str
     distributed: bool = False
+    needs_classes: bool = True
 
     def config_class(self) -> type[JobConfig]:
         """The config's class; needs no torch."""
@@ -34,7 +36,8 @@ class Job:
     ) -> Iterator[Event]:
         """Validate `values` and run the job; see `busaug_core.job.execute`."""
         config = self.config_class().parse(values)
-        return execute(self.name, _import(self.function), config, records, dataset, root, self.distributed)
+        function = _import(self.function)
+        return execute(self.name, function, config, records, dataset, root, self.distributed, self.needs_classes)
 
 
 def _import(place: str) -> Any:
@@ -46,8 +49,13 @@ JOBS = {
     job.name: job
     for job in (
         Job("load_busi", "busaug_core.data.config:LoadBusi", "busaug_core.data.load:load_busi"),
-        Job("load_external", "busaug_core.data.config:LoadExternal", "busaug_core.data.load:load_external"),
-        Job("audit", "busaug_core.data.config:Audit", "busaug_core.data.audit:audit"),
+        Job(
+            "load_external",
+            "busaug_core.data.config:LoadExternal",
+            "busaug_core.data.load:load_external",
+            needs_classes=False,
+        ),
+        Job("audit", "busaug_core.data.config:Audit", "busaug_core.data.audit:audit", needs_classes=False),
         Job("train_lora", "busaug_core.train.config:Lora", "busaug_core.train.lora:train_lora", distributed=True),
         Job(
             "train_textual_inversion",
@@ -88,6 +96,7 @@ JOBS = {
             "apply_classifier",
             "busaug_core.classify.config:ApplyClassifier",
             "busaug_core.classify.apply:apply_classifier",
+            needs_classes=False,
         ),
     )
 }

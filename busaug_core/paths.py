@@ -6,4 +6,4 @@ from pathlib import Path
 
 def absolute(path: str | Path) -> Path:
     """The path as FiftyOne stores it: absolute, without `~` and `..`; links stay links."""
-    return Path(os.path.normpath(Path(path).expanduser().absolute()))
+    return Path(os.path.abspath(os.path.expanduser(path)))  # noqa: PTH100, PTH111 (pathlib follows links, or raises)

@@ -34,7 +34,6 @@ class Audit(JobOperator):
     icon = "policy"
     main_fields = ("copy_likeness", "scan_likeness", "annotation_threshold")
     writes_fields = True
-    needs_classes = False
 
     def add_controls(self, ctx: ExecutionContext, inputs: types.Object) -> None:
         """None: all samples are audited, whatever the view."""

@@ -40,7 +40,6 @@ class ApplyClassifier(JobOperator):
     job_name = "apply_classifier"
     label = "apply classifier"
     icon = "fact_check"
-    needs_classes = False
     main_fields = ("classifier", "evaluate_on")
 
     def suggest(self, dataset: fo.Dataset) -> Suggestions:

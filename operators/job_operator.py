@@ -39,8 +39,6 @@ class JobOperator(foo.Operator):
     """The fields that the form shows before the user asks for all settings."""
     writes_fields: ClassVar[bool] = False
     """Whether the dataset must take the fields of `samples.FIELDS`."""
-    needs_classes: ClassVar[bool] = True
-    """Whether samples without a class are refused."""
 
     @property
     def config(self) -> foo.OperatorConfig:
@@ -223,7 +221,7 @@ class JobOperator(foo.Operator):
         """Run the job, store what it makes, and mirror the run."""
         dataset = self.open_dataset(ctx, values)
         was_done = run.state == "done"
-        records = read_samples(self.samples(ctx, dataset), self.needs_classes) if dataset is not None else []
+        records = read_samples(self.samples(ctx, dataset)) if dataset is not None else []
         reporter = Reporter(ctx, self.label)
         watcher = self.watch(ctx, dataset) if dataset is not None else None
         registered = was_done

@@ -25,7 +25,6 @@ class Load(JobOperator):
 
     icon = "download"
     writes_fields = True
-    needs_classes = False
 
     def add_controls(self, ctx: ExecutionContext, inputs: types.Object) -> None:
         """None: no sample is chosen."""

@@ -121,11 +121,8 @@ def declare_fields(dataset: fo.Dataset) -> None:
             dataset.add_sample_field(name, field, description=description, **options)
 
 
-def read_samples(view: fo.DatasetView | fo.Dataset, needs_classes: bool = True) -> list[Record]:
-    """The records of a view's samples.
-
-    Raises UserError where classes are needed and a sample has none in `ground_truth`.
-    """
+def read_samples(view: fo.DatasetView | fo.Dataset) -> list[Record]:
+    """The records of a view's samples."""
     schema = view.get_field_schema()
     names = [
         "filepath",
@@ -142,12 +139,7 @@ def read_samples(view: fo.DatasetView | fo.Dataset, needs_classes: bool = True) 
     ]
     columns = {n: view.values(n) if n in schema else [None] * len(view) for n in names}
     labels = view.values("ground_truth.label") if "ground_truth" in schema else [None] * len(view)
-    missing = [path for path, label in zip(columns["filepath"], labels, strict=True) if not label]
-    if missing and needs_classes:
-        raise UserError(
-            f"{len(missing)} samples have no class in the field ground_truth ({missing[0]}); give each a "
-            "fo.Classification there, or work on a view without them."
-        )
+
     masks = [None] * len(labels)
     if view.get_field("lesions.detections.mask_file") is not None:
         masks = view.values("lesions.detections.mask_file")

@@ -57,7 +57,7 @@ def apply_classifier(config: ApplyClassifier, run: Run) -> Iterator[Event]:
             f.write(json.dumps(prediction) + "\n")
     agreement: dict[str, list[bool]] = {}
     for record, label in zip(records, predicted, strict=True):
-        if record.synthetic:
+        if record.synthetic and record.label:
             agreement.setdefault(record.variant, []).append(label == record.label)
     summary["recognised"] = {variant: float(np.mean(hits)) for variant, hits in sorted(agreement.items())}
     return summary

@@ -24,8 +24,8 @@ def figures(truth: np.ndarray, logits: np.ndarray) -> dict[str, float | int | No
     )
     auc = None
     if len(classes) > 1:
-        odds = softmax(logits.astype(np.float64), axis=1)
-        auc = float(roc_auc_score(truth[:, None] == classes, odds[:, classes], average="macro"))
+        probabilities = softmax(logits.astype(np.float64), axis=1)
+        auc = float(roc_auc_score(truth[:, None] == classes, probabilities[:, classes], average="macro"))
     return {
         "n": len(truth),
         "accuracy": float(accuracy_score(truth, predicted)),

@@ -2,7 +2,6 @@
 
 import math
 import re
-from pathlib import Path
 from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -57,9 +56,8 @@ class Load(JobConfig):
     @field_validator("source")
     @classmethod
     def _place(cls, source: str) -> str:
-        """A path as it stands wherever the command is typed; a word such as `kaggle` as it is."""
-        is_path = source not in (SIMULATED, KAGGLE, DOWNLOAD) and Path(source).expanduser().exists()
-        return str(absolute(source)) if is_path else source
+        """A path from the working directory on as an absolute one; a word such as `kaggle` as it is."""
+        return source if source in (SIMULATED, KAGGLE, DOWNLOAD) else str(absolute(source))
 
     @field_validator("split")
     @classmethod

@@ -45,7 +45,8 @@ def generate(config: Generate, run: Run) -> Iterator[Event]:
     doubled = sum((slug, item.seed) in present for slug in config.variants for item in items)
     trained = {label: producer.lora_prompts.get(label, config.prompts[label]) for label in counts} if producer else {}
     if other := {label: prompt for label, prompt in trained.items() if prompt != config.prompts[label]}:
-        yield Notice(f"The LoRA was trained with other prompts; for these set prompts to {json.dumps(other)}.")
+        its_own = json.dumps(other, ensure_ascii=False)
+        yield Notice(f"The LoRA was trained with other prompts; for these set prompts to {its_own}.")
     if doubled:
         yield Notice(f"{doubled} images have the seed of one that is there already; set another seed for new ones.")
     for batch in batches:

@@ -51,6 +51,9 @@ def test_data_of_two_splits_is_refused(busi, capsys):
     assert main(["audit", "--dataset", "trial", "--data", "a", "audited"]) == 0
     assert main(["audit", "--dataset", "trial", "--data", "a", "b"]) == 2
     assert "is in another split in 'b'" in capsys.readouterr().err
+    external = ["load_external", "--layout", "folder", "--source", str(busi), "--data", "a"]
+    assert main(external) == 2
+    assert "name that by --dataset" in capsys.readouterr().err
 
 
 def test_ctrl_c_tells_how_to_go_on(home, capsys, monkeypatch):

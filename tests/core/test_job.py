@@ -138,7 +138,9 @@ def test_only_jobs_that_share_their_work_start_under_accelerate_launch(tmp_path,
 
 def test_a_done_run_yields_its_result_without_working_again(tmp_path):
     first = list(run_count(tmp_path, run_key="one"))
-    assert list(run_count(tmp_path, run_key="one")) == first[-1:]
+    notice, finished = run_count(tmp_path, run_key="one")
+    assert notice == Notice("Run 'one' was done before; this is its result. Another run_key does it anew.")
+    assert finished == first[-1]
 
 
 def test_a_done_run_says_on_what_it_was_done_and_refuses_other_splits(tmp_path):
@@ -150,9 +152,9 @@ def test_a_done_run_says_on_what_it_was_done_and_refuses_other_splits(tmp_path):
     notice, finished = run(a)
     assert "was done before, on 2 samples" in notice.message
     assert finished.result["counted"] == 3
-    with pytest.raises(UserError, match="1 images lie in other splits now"):
+    with pytest.raises(UserError, match="1 images of run .one. lie in other splits now"):
         run(a, Record("b.png", "benign", tags=["train"]))
-    with pytest.raises(UserError, match="none of its images is among the samples"):
+    with pytest.raises(UserError, match="none of which is among these samples"):
         run(Record("c.png", "benign", tags=["train"]))
 
 

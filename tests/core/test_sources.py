@@ -47,8 +47,9 @@ def test_a_source_is_noted_as_it_stands_from_everywhere(busi, monkeypatch):
     monkeypatch.chdir(busi.parent)
     assert LoadBusi(source=busi.name).source == str(busi)
     (busi.parent / "simulated").mkdir()
-    for word in ("simulated", "kaggle", "nowhere/at/all"):
+    for word in ("simulated", "kaggle"):
         assert LoadBusi(source=word).source == word
+    assert LoadBusi(source="~nobody-here/x/..").source == str(busi.parent / "~nobody-here")
 
 
 def test_paths_are_stored_without_dots(busi):

@@ -142,7 +142,7 @@ def test_a_run_of_a_deleted_dataset_of_that_name_is_not_taken_for_its_successors
     call("train_classifier", make("load"), **train)
     fo.delete_dataset("again")
     dataset = make("load_anew", seed=7)
-    with pytest.raises(UserError, match="'clf' was made from other data .none of its images is among the samples"):
+    with pytest.raises(UserError, match="'clf' was made from other images"):
         call("train_classifier", dataset, **train)
     fo.delete_dataset("again")
     dataset = make("load")
@@ -150,7 +150,7 @@ def test_a_run_of_a_deleted_dataset_of_that_name_is_not_taken_for_its_successors
     held_out = dataset.match_tags("val").first()
     held_out.tags = ["train", "simulated"]
     held_out.save()
-    with pytest.raises(UserError, match="1 images lie in other splits now"):
+    with pytest.raises(UserError, match="1 images of run 'clf' lie in other splits now"):
         call("train_classifier", dataset, **train)
 
 
@@ -260,3 +260,14 @@ def test_the_form_queues_a_job_in_the_background(context, loaded):
     (queued,) = service.list_operations(run_state="queued")
     service.execute_queued_operations(limit=1)
     assert service.get(queued.id).run_state == "completed"
+
+
+def test_samples_without_a_class_hinder_no_run_that_was_begun_before(call, loaded):
+    dataset = loaded.match({"origin": "simulated"}).clone("growing")
+    values = dict(epochs=1, resolution=32, run_key="clf")
+    call("train_classifier", dataset, **values)
+    dataset.add_sample(fo.Sample(filepath="/nowhere.png"))
+    assert call("train_classifier", dataset, **values)["state"] == "done"
+    with pytest.raises(UserError, match="1 samples have no class"):
+        call("train_classifier", dataset, **values | dict(run_key="other"))
+    fo.delete_dataset("growing")
