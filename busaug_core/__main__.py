@@ -111,9 +111,10 @@ def _records(place: str, dataset: str) -> list[Record]:
     run = run_of(dataset, place)
     if run.state != "done":
         raise UserError(f"Run '{place}' is {run.state}; call it again with its settings to finish it first.")
-    if not run.products:
+    products = run.products
+    if not products:
         raise UserError(f"Run '{place}' made no images; --data takes runs such as those of load_busi and generate.")
-    return run.products
+    return products
 
 
 def _value(annotation: Any, given: str | list[str]) -> Any:

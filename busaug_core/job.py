@@ -153,7 +153,7 @@ class Run:
         stored = self.folder / "config.json"
         asked = _settings(job, config)
         if stored.exists():
-            _refuse_change(self, asked, records)
+            _refuse_change(self, asked, self.records, records)
             if self.is_main:
                 _end_line(self.folder / "events.jsonl")
         elif self.is_main:
@@ -202,8 +202,8 @@ def execute(
     runs = runs_folder(dataset, root)
     run = Run(runs / (config.run_key or new_key(name, runs)))
     if run.state == "done":
-        _refuse_change(run, _settings(name, config), records)
         given = run.records
+        _refuse_change(run, _settings(name, config), given, records)
         on = f", on {len(given)} samples" if given else ""
         yield Notice(f"Run '{run.key}' was done before{on}; this is its result. Another run_key does it anew.")
         yield Finished(run.result)
@@ -322,7 +322,8 @@ def find_product(run: Run, given: str, file_name: str) -> Path:
 
 def _refuse_seen(run: Run, given: str, trained: Run) -> None:
     """Raises UserError where a product was trained on images that validate or test now."""
-    held_out = [r for split in SPLITS[1:] for r in of_split(run.records, split)]
+    records = run.records
+    held_out = [r for split in SPLITS[1:] for r in of_split(records, split)]
     if again := trained.seen(held_out):
         raise UserError(
             f"'{given}' was trained on {len(again)} images that validate or test now (the first {again[0].path}), so "
@@ -343,7 +344,7 @@ def _refuse_unlabelled(records: list[Record]) -> None:
         )
 
 
-def _refuse_change(run: Run, asked: dict[str, Any], records: list[Record]) -> None:
+def _refuse_change(run: Run, asked: dict[str, Any], before: list[Record], now: list[Record]) -> None:
     """Raises UserError where a run that was begun had other settings, or other real images or splits of them."""
     stored = run.config
     names = sorted(stored.keys() | asked.keys())
@@ -353,8 +354,8 @@ def _refuse_change(run: Run, asked: dict[str, Any], records: list[Record]) -> No
             f"Run '{run.key}' exists with other settings ({'; '.join(changed)}). "
             f"Choose another run_key, or delete {run.folder}."
         )
-    present = {r.path: r for r in records if not r.synthetic}
-    given = [r for r in run.records if not r.synthetic]
+    present = {r.path: r for r in now if not r.synthetic}
+    given = [r for r in before if not r.synthetic]
     known = [r for r in given if r.path in present]
     if given and present and not known:
         raise UserError(

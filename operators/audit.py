@@ -3,7 +3,6 @@
 from typing import Any
 
 import fiftyone as fo
-from fiftyone.operators import types
 from fiftyone.operators.executor import ExecutionContext
 
 from busaug_core.data.audit import AXILLA, TAGS
@@ -33,14 +32,8 @@ class Audit(JobOperator):
     label = "audit"
     icon = "policy"
     main_fields = ("copy_likeness", "scan_likeness", "annotation_threshold")
+    whole_dataset = True  # an image may share its scan with any other
     writes_fields = True
-
-    def add_controls(self, ctx: ExecutionContext, inputs: types.Object) -> None:
-        """None: all samples are audited, whatever the view."""
-
-    def samples(self, ctx: ExecutionContext, dataset: fo.Dataset) -> fo.Dataset:
-        """All of the dataset: an image may share its scan with any other."""
-        return dataset
 
     def write(self, ctx: ExecutionContext, dataset: fo.Dataset, run: Run) -> None:
         write_audit(dataset, run.products)

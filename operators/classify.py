@@ -1,7 +1,6 @@
 """Operators that train a classifier and apply it."""
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import fiftyone as fo
@@ -47,6 +46,8 @@ class ApplyClassifier(JobOperator):
         return Suggestions(choices={"classifier": keys}, defaults={"classifier": keys[0]} if keys else {})
 
     def write(self, ctx: ExecutionContext, dataset: fo.Dataset, run: Run) -> None:
+        from busaug_core.classify.apply import FILE  # heavy, and loaded by the job already
+
         key = run.result["classifier"]
         field = f"predictions_{key}"
         if dataset.get_field(field) is None:
@@ -56,7 +57,8 @@ class ApplyClassifier(JobOperator):
                 embedded_doc_type=fo.Classification,
                 description=f"Prediction of {key}; its logits are those of {', '.join(run.result['classes'])}",
             )
-        rows = list(_read_predictions(run))
+        with (run.folder / FILE).open(encoding="utf-8") as lines:
+            rows = [json.loads(line) for line in lines]
         present = set(dataset.values("filepath"))
         predictions = {row["path"]: _classification(row) for row in rows if row["path"] in present}
         dataset.set_values(field, predictions, key_field="filepath")
@@ -76,13 +78,6 @@ class ApplyClassifier(JobOperator):
 def figures(metrics: dict[str, float]) -> str:
     """A classifier's figures in a few words."""
     return ", ".join(f"{name} {value:.3f}" for name, value in metrics.items() if isinstance(value, float))
-
-
-def _read_predictions(run: Run) -> Iterator[dict[str, Any]]:
-    from busaug_core.classify.apply import FILE  # heavy, and loaded by the job already
-
-    with (run.folder / FILE).open(encoding="utf-8") as lines:
-        yield from map(json.loads, lines)
 
 
 def _classification(row: dict[str, Any]) -> fo.Classification:

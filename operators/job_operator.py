@@ -12,6 +12,7 @@ from fiftyone.operators import types
 from fiftyone.operators.executor import ExecutionContext, Executor
 
 from busaug_core.config import JobConfig
+from busaug_core.data.records import Record
 from busaug_core.errors import UserError
 from busaug_core.events import Finished, Made, Notice, Progress
 from busaug_core.job import Run, runs_folder
@@ -37,6 +38,8 @@ class JobOperator(foo.Operator):
     icon: ClassVar[str]
     main_fields: ClassVar[tuple[str, ...]]
     """The fields that the form shows before the user asks for all settings."""
+    whole_dataset: ClassVar[bool] = False
+    """Whether the job is given all samples of the dataset, whatever the view."""
     writes_fields: ClassVar[bool] = False
     """Whether the dataset must take the fields of `samples.FIELDS`."""
 
@@ -71,12 +74,6 @@ class JobOperator(foo.Operator):
         """What the dataset lends to the form."""
         return Suggestions()
 
-    def add_controls(self, ctx: ExecutionContext, inputs: types.Object) -> None:
-        """Inputs above all others: the choice of the samples to work on."""
-        if ctx.dataset_name is not None:
-            # Jobs choose by tags and variants; a view that is open for another reason would only starve them.
-            inputs.view_target(ctx, action_description="Use", default_target="DATASET")
-
     def add_control(self, ctx: ExecutionContext, inputs: types.Object, name: str) -> None:
         """An input of the form's own, named in `main_fields` among those of the config."""
 
@@ -91,10 +88,6 @@ class JobOperator(foo.Operator):
         if self.writes_fields:
             declare_fields(ctx.dataset)
         return ctx.dataset
-
-    def samples(self, ctx: ExecutionContext, dataset: fo.Dataset) -> fo.Dataset | fo.DatasetView:
-        """The samples that a run is given."""
-        return ctx.target_view()
 
     def watch(self, ctx: ExecutionContext, dataset: fo.Dataset) -> "Watcher | None":
         """Who is told of images while the job still runs."""
@@ -126,7 +119,9 @@ class JobOperator(foo.Operator):
         """The controls of the operator, the main fields, and on demand all others."""
         inputs = types.Object()
         suggestions.hidden = self.hidden_fields(ctx.params)
-        self.add_controls(ctx, inputs)
+        if ctx.dataset_name is not None and not self.whole_dataset:
+            # Jobs choose by tags and variants; a view that is open for another reason would only starve them.
+            inputs.view_target(ctx, action_description="Use", default_target="DATASET")
         form = Form(inputs, self.config_class, ctx.params, suggestions)
         fields = self.config_class.model_fields
         # What a form does not show the job does not get.
@@ -221,7 +216,9 @@ class JobOperator(foo.Operator):
         """Run the job, store what it makes, and mirror the run."""
         dataset = self.open_dataset(ctx, values)
         was_done = run.state == "done"
-        records = read_samples(self.samples(ctx, dataset)) if dataset is not None else []
+        records: list[Record] = []
+        if dataset is not None:
+            records = read_samples(dataset if self.whole_dataset else ctx.target_view())
         reporter = Reporter(ctx, self.label)
         watcher = self.watch(ctx, dataset) if dataset is not None else None
         registered = was_done

@@ -24,10 +24,8 @@ class Load(JobOperator):
     """Makes a labelled dataset, which appears when all of it is loaded."""
 
     icon = "download"
+    whole_dataset = True  # a copy may be of any image that is there
     writes_fields = True
-
-    def add_controls(self, ctx: ExecutionContext, inputs: types.Object) -> None:
-        """None: no sample is chosen."""
 
     def dataset_name(self, ctx: ExecutionContext, values: dict[str, Any]) -> str:
         return self.config_class.parse(values).dataset_name or super().dataset_name(ctx, values)
@@ -100,10 +98,6 @@ class LoadExternal(Load):
 
     def resolve_input(self, ctx: ExecutionContext) -> types.Property:
         return self.make_form(ctx, Suggestions(choices={"split": ["80-20", FOLDERS]}))
-
-    def samples(self, ctx: ExecutionContext, dataset: fo.Dataset) -> fo.Dataset:
-        """All of the dataset: a copy may be of any image."""
-        return dataset
 
     def write(self, ctx: ExecutionContext, dataset: fo.Dataset, run: Run) -> None:
         write_audit(dataset, run.products)

@@ -139,7 +139,6 @@ def read_samples(view: fo.DatasetView | fo.Dataset) -> list[Record]:
     ]
     columns = {n: view.values(n) if n in schema else [None] * len(view) for n in names}
     labels = view.values("ground_truth.label") if "ground_truth" in schema else [None] * len(view)
-
     masks = [None] * len(labels)
     if view.get_field("lesions.detections.mask_file") is not None:
         masks = view.values("lesions.detections.mask_file")

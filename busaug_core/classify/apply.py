@@ -45,12 +45,11 @@ def apply_classifier(config: ApplyClassifier, run: Run) -> Iterator[Event]:
     evaluated = set(held_out)
     probabilities = softmax(logits, axis=1)
     with (run.folder / FILE).open("w", encoding="utf-8") as f:
-        for i, (record, row, probability) in enumerate(zip(records, logits, probabilities, strict=True)):
-            best = int(row.argmax())
+        for i, (record, label, row) in enumerate(zip(records, predicted, logits, strict=True)):
             prediction = {
                 "path": record.path,
-                "label": model.classes[best],
-                "confidence": float(probability[best]),
+                "label": label,
+                "confidence": float(probabilities[i].max()),
                 "logits": [float(x) for x in row],
                 "evaluated": i in evaluated,
             }

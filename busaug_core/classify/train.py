@@ -45,8 +45,9 @@ def train_classifier(config: TrainClassifier, run: Run) -> Iterator[Event]:
     Returns the `metrics` of `figures` on `evaluated_on`, `classes`, `n_train`, `train_counts` and the settings.
     Raises UserError where a split is empty, a variant has no image, or the architecture is unknown.
     """
-    training = training_set(run.records, config.include)
-    held_out = of_split(run.records, config.evaluate_on)
+    records = run.records
+    training = training_set(records, config.include)
+    held_out = of_split(records, config.evaluate_on)
     if not training or not held_out:
         raise UserError(
             f"A classifier needs samples tagged 'train' and '{config.evaluate_on}'; choose others, tag some, or load a "
@@ -62,7 +63,7 @@ def train_classifier(config: TrainClassifier, run: Run) -> Iterator[Event]:
     model = model.to(memory_format=torch.channels_last)
     optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate)
     run.record_environment(device=describe(device))
-    if rejected := sum(r.variant in config.include and "rejected" in r.tags for r in run.records):
+    if rejected := sum(r.variant in config.include and "rejected" in r.tags for r in records):
         yield Notice(f"{rejected} images that a filter has rejected are left out.")
     yield Progress(0, config.epochs, "Training the classifier")
     images = load_batch([r.path for r in training], config.resolution)

@@ -43,8 +43,8 @@ def generate(config: Generate, run: Run) -> Iterator[Event]:
     made: dict[tuple[str, Item], Record] = {}
     present = {(r.variant, r.synthesis["seed"]) for r in given if r.synthesis}
     doubled = sum((slug, item.seed) in present for slug in config.variants for item in items)
-    trained = {label: producer.lora_prompts.get(label, config.prompts[label]) for label in counts} if producer else {}
-    if other := {label: prompt for label, prompt in trained.items() if prompt != config.prompts[label]}:
+    learned = producer.lora_prompts if producer else {}
+    if other := {c: prompt for c, prompt in learned.items() if c in counts and prompt != config.prompts[c]}:
         its_own = json.dumps(other, ensure_ascii=False)
         yield Notice(f"The LoRA was trained with other prompts; for these set prompts to {its_own}.")
     if doubled:
