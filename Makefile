@@ -68,4 +68,4 @@ bench: setup
 	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
 
 mini: setup
-	$(BIN)/python -m busaug_core.base.train_mini
+	$(BIN)/python -m busaug_core.pretrain.train_mini

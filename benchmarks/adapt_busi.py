@@ -20,11 +20,11 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from busaug_core.data.records import of_split
-from busaug_core.events import Finished, Progress
-from busaug_core.figures import variant_grid
-from busaug_core.job import run_of
-from busaug_core.jobs import job
+from busaug_core.jobs.events import Finished, Progress
+from busaug_core.jobs.run import run_of
+from busaug_core.measure.grids import variant_grid
+from busaug_core.records import of_split
+from busaug_core.registry import job
 
 DATASET = "benchmark-adapt-busi"
 

@@ -17,14 +17,14 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from busaug_core.data.audit import PUBLISHED
+from busaug_core.data.audit.audit import PUBLISHED
+from busaug_core.data.audit.descriptors import Look
+from busaug_core.data.audit.perceptual_hash import Index
+from busaug_core.data.audit.similarity import likeness
 from busaug_core.data.busi import list_scans
 from busaug_core.data.config import SCAN
-from busaug_core.data.look import Look
-from busaug_core.data.outlines import Index
-from busaug_core.data.similarity import likeness
-from busaug_core.figures import pair_grid
 from busaug_core.images import open_image
+from busaug_core.measure.grids import pair_grid
 from busaug_core.parallel import in_order
 
 VERDICTS = Path(__file__).resolve().parents[1] / "docs" / "busi-pairs.csv"

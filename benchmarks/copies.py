@@ -21,10 +21,10 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from busaug_core.data.busi import list_scans
-from busaug_core.data.records import Record
 from busaug_core.images import open_image
 from busaug_core.measure.config import NEAR_COPY
 from busaug_core.measure.copies import Originals
+from busaug_core.records import Record
 
 SCANS = 40
 

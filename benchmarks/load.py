@@ -18,8 +18,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from busaug_core.data.audit import BUSI_COUNTS
-from busaug_core.job import home
+from busaug_core.data.audit.audit import BUSI_COUNTS
+from busaug_core.jobs.run import home
 from busaug_core.simulate.dataset import write_busi
 
 NAME = "benchmark-load"
@@ -65,7 +65,7 @@ def measure(way: str, folder: str) -> None:
         os.environ["BUSAUG_HOME"] = scratch
         values = dict(source=folder, dataset_name=NAME, split="80-20")
         if way == "core":
-            from busaug_core.jobs import job
+            from busaug_core.registry import job
 
             begun = time.perf_counter()
             for event in job("load_busi").run(values, [], NAME):

@@ -41,7 +41,7 @@ def features(n: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def fid_ours(real, synthetic):
-    from busaug_core.measure.fid import frechet_distance
+    from busaug_core.metrics.fid import frechet_distance
 
     return lambda: frechet_distance(real, synthetic)
 
@@ -74,7 +74,7 @@ def fid_clean_fid(real, synthetic):
 
 
 def kid_ours(real, synthetic):
-    from busaug_core.measure.kid import kid
+    from busaug_core.metrics.kid import kid
 
     return lambda: kid(real, synthetic, subset_size=100, subsets=100).value
 
@@ -95,7 +95,7 @@ def kid_clean_fid(real, synthetic):
 
 
 def prdc_ours(real, synthetic):
-    from busaug_core.measure.prdc import prdc
+    from busaug_core.metrics.prdc import prdc
 
     return lambda: prdc(real, synthetic).coverage.value
 
@@ -107,7 +107,7 @@ def prdc_prdc(real, synthetic):
 
 
 def interval_ours(real, synthetic):
-    from busaug_core.measure.influence import frechet_interval
+    from busaug_core.metrics.influence import frechet_interval
 
     return lambda: frechet_interval(real, synthetic).high
 
@@ -136,9 +136,9 @@ class Scratch:
         self.variants = [folder / name for name in VARIANTS]
 
     def make(self) -> None:
-        from busaug_core.data.audit import BUSI_COUNTS
-        from busaug_core.job import run_of
-        from busaug_core.jobs import job
+        from busaug_core.data.audit.audit import BUSI_COUNTS
+        from busaug_core.jobs.run import run_of
+        from busaug_core.registry import job
         from busaug_core.simulate import write_busi
 
         for _ in write_busi(self.folder / "real", BUSI_COUNTS, workers=os.cpu_count() or 1):
@@ -185,9 +185,9 @@ class Scratch:
 
 
 def whole_ours(scratch: Scratch) -> float:
-    from busaug_core.data.records import Record
-    from busaug_core.job import run_of
-    from busaug_core.jobs import job
+    from busaug_core.jobs.run import run_of
+    from busaug_core.records import Record
+    from busaug_core.registry import job
 
     records = run_of("whole", "load", scratch.folder / "home").products
     for folder in scratch.variants:

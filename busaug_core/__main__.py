@@ -9,12 +9,12 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from busaug_core.config import JobConfig
-from busaug_core.data.records import Record, read_records
 from busaug_core.errors import UserError
-from busaug_core.events import Event, Finished, Notice, Progress, Row
-from busaug_core.job import home, is_distributed, is_main_process, new_key, run_of, runs_folder
-from busaug_core.jobs import JOBS, job
+from busaug_core.jobs.config import JobConfig
+from busaug_core.jobs.events import Event, Finished, Notice, Progress, Row
+from busaug_core.jobs.run import home, is_distributed, is_main_process, new_key, run_of, runs_folder
+from busaug_core.records import Record, read_records
+from busaug_core.registry import JOBS, job
 
 LOADS = ("load_busi", "load_external")
 """The jobs that may make a dataset."""

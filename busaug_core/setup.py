@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from importlib import metadata
 
 from busaug_core.base.defaults import MINI_FOLDER
-from busaug_core.job import home
+from busaug_core.jobs.run import home
 
 PACKAGES = (
     "torch",
@@ -61,7 +61,7 @@ def _package(name: str) -> Check:
 
 
 def _device() -> Check:
-    from busaug_core.device import describe, dtype_of, pick_device
+    from busaug_core.jobs.device import describe, dtype_of, pick_device
 
     device = pick_device()
     precision = str(dtype_of("auto", device)).removeprefix("torch.")
@@ -69,7 +69,7 @@ def _device() -> Check:
 
 
 def _inception() -> Check:
-    from busaug_core.measure.extractors import INCEPTION_FILE, inception_weights
+    from busaug_core.features.extractors import INCEPTION_FILE, inception_weights
 
     path = inception_weights()
     mend = f"the first use downloads pytorch-fid's {INCEPTION_FILE}; without a network, put it into the folder "

@@ -5,11 +5,11 @@ from typing import Any
 import fiftyone as fo
 from fiftyone.operators.executor import ExecutionContext
 
-from busaug_core.data.audit import AXILLA, TAGS
-from busaug_core.data.records import Record
-from busaug_core.job import Run
+from busaug_core.data.audit.audit import AXILLA, TAGS
+from busaug_core.jobs.run import Run
+from busaug_core.records import Record
 
-from .job_operator import JobOperator
+from .host.operator import JobOperator
 
 FIELDS = ("duplicate_group", "split_group", "annotation_score")
 

@@ -8,12 +8,12 @@ import numpy as np
 from fiftyone import ViewField as F
 from fiftyone.operators.executor import ExecutionContext
 
-from busaug_core.job import Run
+from busaug_core.jobs.run import Run
 
-from . import runs
-from .form import Suggestions
-from .job_operator import JobOperator
-from .suggestions import variants_of
+from .host import runs
+from .host.form import Suggestions
+from .host.operator import JobOperator
+from .host.suggestions import variants_of
 
 ARCHITECTURES = ["resnet18", "resnet50", "efficientnet_b0", "convnext_tiny", "vit_b_16"]
 

@@ -18,11 +18,11 @@ import fiftyone.plugins as fop
 
 from busaug_core.base.defaults import MINI
 from busaug_core.data.config import SIMULATED
-from busaug_core.data.records import of_split
 from busaug_core.errors import UserError
-from busaug_core.figures import variant_grid
-from busaug_core.job import Run, runs_folder
-from busaug_core.measure.extractors import INCEPTION, inception_weights
+from busaug_core.features.extractors import INCEPTION, inception_weights
+from busaug_core.jobs.run import Run, runs_folder
+from busaug_core.measure.grids import variant_grid
+from busaug_core.records import of_split
 
 from .measure import overall_distances
 

@@ -8,15 +8,15 @@ import fiftyone as fo
 from fiftyone.operators import types
 from fiftyone.operators.executor import ExecutionContext
 
-from busaug_core.data.records import Record
-from busaug_core.events import Made, Progress
-from busaug_core.job import Run, runs_folder
+from busaug_core.jobs.events import Made, Progress
+from busaug_core.jobs.run import Run, runs_folder
+from busaug_core.records import Record
 
-from . import runs
-from .form import Suggestions
-from .job_operator import JobOperator
-from .samples import insert_missing
-from .suggestions import BASES, prompts_for
+from .host import runs
+from .host.form import Suggestions
+from .host.operator import JobOperator
+from .host.samples import insert_missing
+from .host.suggestions import BASES, prompts_for
 
 AMOUNTS = {
     "balance_to": "Fill each class up to a number",

@@ -9,13 +9,13 @@ from fiftyone.operators.executor import ExecutionContext
 
 from busaug_core.data.config import FOLDERS, SIMULATED
 from busaug_core.errors import UserError
-from busaug_core.job import Run, runs_folder
+from busaug_core.jobs.run import Run, runs_folder
 
-from .appearance import tidy
 from .audit import write_audit
-from .form import Suggestions
-from .job_operator import JobOperator
-from .samples import declare_fields, insert_missing
+from .host.appearance import tidy
+from .host.form import Suggestions
+from .host.operator import JobOperator
+from .host.samples import declare_fields, insert_missing
 
 INFO = "busaug"
 

@@ -11,11 +11,11 @@ from fiftyone import ViewField as F
 from fiftyone.operators import types
 from fiftyone.operators.executor import ExecutionContext
 
-from busaug_core.job import Run
+from busaug_core.jobs.run import Run
 
-from .form import Suggestions
-from .job_operator import JobOperator
-from .suggestions import real_classifiers, variants_of
+from .host.form import Suggestions
+from .host.operator import JobOperator
+from .host.suggestions import real_classifiers, variants_of
 
 NEIGHBORS = 15
 EXTRACTORS = ("inception", "dinov2", "clip", "torchvision:resnet50")

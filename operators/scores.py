@@ -10,14 +10,14 @@ from fiftyone.operators import types
 from fiftyone.operators.executor import ExecutionContext
 
 from busaug_core.errors import UserError
-from busaug_core.job import Run
+from busaug_core.jobs.run import Run
 from busaug_core.measure.thresholds import chosen, count
 
-from .form import Suggestions
-from .job_operator import JobOperator
+from .host.form import Suggestions
+from .host.operator import JobOperator
+from .host.samples import read_samples
+from .host.suggestions import real_classifiers, variants_of
 from .measure import Measurement
-from .samples import read_samples
-from .suggestions import real_classifiers, variants_of
 
 COPIES = "likeliest copies"
 KEPT = "kept synthetic"

@@ -2,10 +2,10 @@
 
 import fiftyone as fo
 
-from . import runs
-from .form import Suggestions
-from .job_operator import JobOperator
-from .suggestions import BASES, prompts_for
+from .host import runs
+from .host.form import Suggestions
+from .host.operator import JobOperator
+from .host.suggestions import BASES, prompts_for
 
 
 class TrainLora(JobOperator):

@@ -65,10 +65,10 @@ sys.path.insert(0, str(ROOT))
 @pytest.fixture(scope="session")
 def base(tmp_path_factory):
     """A diffusers folder of mini's architecture with random weights."""
-    from busaug_core.base.mini_training.autoencoder import build_autoencoder
-    from busaug_core.base.mini_training.diffusion import build_unet
-    from busaug_core.base.mini_training.export import export
-    from busaug_core.base.mini_training.text import build_text_encoder, build_tokenizer
+    from busaug_core.pretrain.autoencoder import build_autoencoder
+    from busaug_core.pretrain.diffusion import build_unet
+    from busaug_core.pretrain.export import export
+    from busaug_core.pretrain.text import build_text_encoder, build_tokenizer
 
     folder = tmp_path_factory.mktemp("base") / "random"
     tokenizer = build_tokenizer()

@@ -9,15 +9,15 @@ import torch
 from scipy.special import softmax
 
 from busaug_core.classify.config import ApplyClassifier
-from busaug_core.classify.metrics import figures
 from busaug_core.classify.model import Classifier, load_classifier, predict
-from busaug_core.data.records import Record
-from busaug_core.device import pick_device
 from busaug_core.errors import UserError
-from busaug_core.events import Event, Notice, Progress
 from busaug_core.images import load_gray
-from busaug_core.job import Run
+from busaug_core.jobs.device import pick_device
+from busaug_core.jobs.events import Event, Notice, Progress
+from busaug_core.jobs.run import Run
+from busaug_core.metrics.classification import figures
 from busaug_core.parallel import in_order
+from busaug_core.records import Record
 
 FILE = "predictions.jsonl"
 

@@ -4,7 +4,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from busaug_core.config import JobConfig
+from busaug_core.jobs.config import JobConfig
 
 
 class TrainClassifier(JobConfig):

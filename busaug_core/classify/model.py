@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from busaug_core.errors import MissingWeights, UserError
-from busaug_core.job import Run
+from busaug_core.jobs.run import Run
 
 FILE = "classifier.safetensors"
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -7,16 +7,16 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from busaug_core.base.loading import make_readable
-from busaug_core.checkpoint import restore_checkpoint, save_checkpoint
 from busaug_core.classify.config import TrainClassifier
-from busaug_core.classify.metrics import figures
 from busaug_core.classify.model import FILE, Classifier, predict
-from busaug_core.data.records import Record, count_labels, of_split
-from busaug_core.device import describe, pick_device
 from busaug_core.errors import UserError
-from busaug_core.events import Event, Notice, Progress
 from busaug_core.images import PREPROCESSING, load_batch
-from busaug_core.job import CHECKPOINT, Run
+from busaug_core.jobs.checkpoint import restore_checkpoint, save_checkpoint
+from busaug_core.jobs.device import describe, pick_device
+from busaug_core.jobs.events import Event, Notice, Progress
+from busaug_core.jobs.run import CHECKPOINT, Run
+from busaug_core.metrics.classification import figures
+from busaug_core.records import Record, count_labels, of_split
 
 NEVER = {"rejected", "evaluation"}
 """Tags of synthetic images that no classifier is trained with."""

@@ -6,8 +6,8 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from busaug_core.config import JobConfig
 from busaug_core.data.sources import DOWNLOAD, KAGGLE
+from busaug_core.jobs.config import JobConfig
 from busaug_core.paths import absolute
 
 COPY = 0.75

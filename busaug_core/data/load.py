@@ -6,18 +6,18 @@ from pathlib import Path
 from typing import Any
 
 from busaug_core.data import external
-from busaug_core.data.audit import BUSI_COUNTS, audit_records, look_at
+from busaug_core.data.audit.audit import BUSI_COUNTS, audit_records, look_at
+from busaug_core.data.audit.descriptors import Look
 from busaug_core.data.busi import CLASSES, list_scans
 from busaug_core.data.config import FOLDERS, SIMULATED, Audit, Load, LoadBusi, LoadExternal
-from busaug_core.data.look import Look
-from busaug_core.data.records import SPLITS, Record, count_labels, of_split, write_records
 from busaug_core.data.scans import Scan, read_scan
 from busaug_core.data.sources import BUSI, open_source
 from busaug_core.data.splits import fold_numbers, grouped_split, leaked, too_few
 from busaug_core.errors import UserError
-from busaug_core.events import Event, Made, Notice, Progress
-from busaug_core.job import Run
+from busaug_core.jobs.events import Event, Made, Notice, Progress
+from busaug_core.jobs.run import Run
 from busaug_core.parallel import in_order
+from busaug_core.records import SPLITS, Record, count_labels, of_split, write_records
 
 HINT = "(Set on_error to 'skip' to load the others.)"
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from busaug_core.data.records import Lesion
 from busaug_core.errors import UserError
 from busaug_core.images import open_image, without_palette
+from busaug_core.records import Lesion
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from busaug_core.errors import UserError
-from busaug_core.events import Event, Progress
 from busaug_core.images import content_hash
+from busaug_core.jobs.events import Event, Progress
 from busaug_core.paths import absolute
 
 KAGGLE = "kaggle"

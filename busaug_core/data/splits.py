@@ -5,8 +5,8 @@ from collections import Counter, defaultdict
 import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold
 
-from busaug_core.data.records import SPLITS
 from busaug_core.errors import UserError
+from busaug_core.records import SPLITS
 
 
 def class_sizes(counts: dict[str, int], split: str) -> dict[str, list[int]]:

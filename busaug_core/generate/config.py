@@ -6,9 +6,9 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from busaug_core.base.defaults import MINI, defaults_of
-from busaug_core.config import JobConfig
 from busaug_core.errors import UserError
 from busaug_core.generate.recipes import RECIPES
+from busaug_core.jobs.config import JobConfig
 from busaug_core.prompts import BUSI_PROMPTS, Prompts
 from busaug_core.train.config import Precision
 

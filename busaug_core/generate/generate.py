@@ -7,16 +7,16 @@ from pathlib import Path
 import numpy as np
 
 from busaug_core.base.loading import add_lora, add_token, fingerprint, load_pipeline, refuse_long
-from busaug_core.data.records import Record, count_labels, write_records
-from busaug_core.device import describe, dtype_of, pick_device
-from busaug_core.events import Event, Made, Notice, Progress
 from busaug_core.generate.config import Generate
 from busaug_core.generate.plan import Item, class_counts, work_list
 from busaug_core.generate.recipes import RECIPES
 from busaug_core.generate.sampler import Sampler
 from busaug_core.images import content_hash, read_synthesis, save_synthetic
-from busaug_core.job import Run, find_product
+from busaug_core.jobs.device import describe, dtype_of, pick_device
+from busaug_core.jobs.events import Event, Made, Notice, Progress
+from busaug_core.jobs.run import Run, find_product
 from busaug_core.prompts import prompt_of, with_token
+from busaug_core.records import Record, count_labels, write_records
 from busaug_core.train.lora import FILE as LORA_FILE
 from busaug_core.train.textual_inversion import FILE as TOKEN_FILE
 

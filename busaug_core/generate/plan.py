@@ -4,9 +4,9 @@ import hashlib
 import math
 from dataclasses import dataclass
 
-from busaug_core.data.records import Record, count_labels, of_split
 from busaug_core.errors import UserError
 from busaug_core.generate.config import Generate
+from busaug_core.records import Record, count_labels, of_split
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,12 @@ import numpy as np
 
 from busaug_core.errors import UserError
 from busaug_core.measure.config import ComputeFid
-from busaug_core.measure.detector import real_vs_synthetic_auc
-from busaug_core.measure.estimate import Estimate
-from busaug_core.measure.extrapolation import frechet_at_infinity
-from busaug_core.measure.influence import frechet_interval
-from busaug_core.measure.kid import kid
-from busaug_core.measure.prdc import prdc
+from busaug_core.metrics.estimate import Estimate
+from busaug_core.metrics.extrapolation import frechet_at_infinity
+from busaug_core.metrics.influence import frechet_interval
+from busaug_core.metrics.kid import kid
+from busaug_core.metrics.prdc import prdc
+from busaug_core.metrics.two_sample import real_vs_synthetic_auc
 
 PRDC = ("precision", "recall", "density", "coverage")
 DETECTOR = "AUC real vs synthetic"

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from busaug_core.config import JobConfig
+from busaug_core.jobs.config import JobConfig
 
 NEAR_COPY = 0.5
 """Likeness of a near-copy; `copies` tells how it was chosen."""

@@ -10,12 +10,12 @@ from collections.abc import Iterator
 import numpy as np
 from scipy.ndimage import affine_transform
 
-from busaug_core.data.outlines import AT_REST, LOW, outline, unit
-from busaug_core.data.records import Record
-from busaug_core.data.similarity import SIDE, detail, likeness
-from busaug_core.events import Event, Progress
+from busaug_core.data.audit.perceptual_hash import AT_REST, LOW, outline, unit
+from busaug_core.data.audit.similarity import SIDE, detail, likeness
 from busaug_core.images import load_gray
+from busaug_core.jobs.events import Event, Progress
 from busaug_core.parallel import in_order
+from busaug_core.records import Record
 
 CANDIDATES = 4
 """Outlines of scans, mirrored or not, whose scans an image is compared with closely."""
@@ -41,7 +41,7 @@ class Originals:
     def nearest(self, records: list[Record]) -> Iterator[Event]:
         """The likeness of each record to the real image that it is most like, and which that is.
 
-        Yields progress; returns float N in −1…1 (see `busaug_core.data.similarity`) and N real records.
+        Yields progress; returns float N in −1…1 (see `busaug_core.data.audit.similarity`) and N real records.
         """
         found = []
         for likest in in_order(self._likest, records):

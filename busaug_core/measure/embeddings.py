@@ -4,17 +4,17 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from busaug_core.data.records import Record, of_split, write_records
-from busaug_core.device import pick_device
 from busaug_core.errors import UserError
-from busaug_core.events import Event, Row
-from busaug_core.job import Run
+from busaug_core.features.cache import Features, extract
+from busaug_core.features.extractors import make_extractor
+from busaug_core.jobs.device import pick_device
+from busaug_core.jobs.events import Event, Row
+from busaug_core.jobs.run import Run
 from busaug_core.measure.config import ComputeEmbeddings
-from busaug_core.measure.extractors import make_extractor
-from busaug_core.measure.features import Features, extract
-from busaug_core.measure.overlap import two_sample_accuracy
-from busaug_core.measure.prdc import prdc
 from busaug_core.measure.sets import matched, refuse_unknown_variants
+from busaug_core.metrics.overlap import two_sample_accuracy
+from busaug_core.metrics.prdc import prdc
+from busaug_core.records import Record, of_split, write_records
 
 FILE = "features.npy"
 

@@ -1,116 +1,209 @@
-"""The Fréchet distance between two sets of features (Heusel et al. 2017, equation 6)."""
+"""The job `compute_fid`: how far each variant's evaluation set lies from real images, by several metrics.
+
+All variants are compared at the same class counts, and beside them stands the real-vs-real floor: what as many
+real images of the other splits, none of a scan of the reference, give against it. Where the features are those of
+a classifier that was trained on these others, the floor is too high if anything. Intervals take images as
+independent, which frames of one scan are not quite.
+"""
+
+from collections.abc import Iterator
+from zlib import crc32
 
 import numpy as np
-from scipy.linalg.lapack import dpstrf
 
 from busaug_core.errors import UserError
-from busaug_core.measure.estimate import feature_pair
+from busaug_core.features.cache import extract
+from busaug_core.features.extractors import make_extractor
+from busaug_core.jobs.device import pick_device
+from busaug_core.jobs.events import Event, Notice, Progress, Row
+from busaug_core.jobs.run import Run
+from busaug_core.measure.comparison import Outcome, compare
+from busaug_core.measure.config import NEAR_COPY, ComputeFid
+from busaug_core.measure.copies import Originals
+from busaug_core.measure.report import COPIES, REAL, row_of, write_report
+from busaug_core.measure.sets import (
+    ALL,
+    common_counts,
+    draw,
+    evaluation_sets,
+    of_class,
+    refuse_shared_files,
+)
+from busaug_core.measure.texture import texture_rows
+from busaug_core.metrics.estimate import Estimate
+from busaug_core.records import SPLITS, Record, count_labels, of_split
 
-BLOCK = 4096  # rows that are float64 at one time
+TRAIN = "train"
+TRAINED_ON_OTHERS = "; the classifier was trained on some of them, so the floor is too high if anything"
+TRAINED_ON_REFERENCE = "; the classifier was trained on the reference, which it knows better than any other image"
+FEW = 10
 
 
-def frechet_distance(real: np.ndarray, synthetic: np.ndarray) -> float:
-    """The squared 2-Wasserstein distance of the Gaussians fitted to two feature sets.
+def compute_fid(config: ComputeFid, run: Run) -> Iterator[Event]:
+    """Yield a row for each reference, class, variant and metric, and the floor's rows, whose variant is `real`.
 
-    |μ₁ − μ₂|² + tr Σ₁ + tr Σ₂ − 2 tr (Σ₁Σ₂)^½, with unbiased covariances. With Σ₁ = AᵀA and Σ₂ = BᵀB the
-    last trace is the nuclear norm of A Bᵀ: no square root of a matrix. A and B are the centred features
-    over √(N−1), which is exact where N is below the width, or else the triangular factor of the covariance.
-
-    Args:
-        real, synthetic: N×D and M×D, any float dtype; computed in float64
-
-    Raises:
-        UserError: widths differ, a set has fewer than two rows, or a value is not finite
+    The references are the config's and the training split. Returns all `rows`, what the Fréchet distance is called
+    (`metric`), the `extractor` and its `weights`, the `preprocessing`, the `seed`, what `floor` means, and the
+    near-copies that were `left_out`; writes `fid.json`, `fid.csv`, `fid.md`, `fid.png` and `spectra.png`.
+    Raises UserError where a side is empty, a file or a near-copy is on both sides, or the extractor's classifier
+    knows more than real training images.
     """
-    return _distance(*map(_summary, feature_pair(real, synthetic, "the Fréchet distance")))
+    everything = run.records
+    references = {split: of_split(everything, split) for split in dict.fromkeys([config.reference, TRAIN])}
+    if not references[config.reference]:
+        raise UserError(f"No real sample is tagged '{config.reference}' to compare with.")
+    references = {split: members for split, members in references.items() if members}
+    variants = evaluation_sets(everything, config.variants)
+    real = [r for r in everything if not r.synthetic]
+    records = real + [r for members in variants.values() for r in members]
+    extractor = make_extractor(config.extractor, run, pick_device(), config.preprocessing)
+    features = yield from extract(records, extractor, run, config.batch_size)
+    if not run.is_main:
+        return {}
+    refuse_shared_files(records, features.hashes)
+    yield from _remarks(variants, real)
+    hash_of = dict(zip([r.path for r in records], features.hashes, strict=True))
+    variants, left_out, copy_rows = yield from _without_copies(config, variants, references)
+
+    def outcomes(pair: tuple[list[Record], list[Record]]) -> dict[str, Outcome]:
+        groups = [r.split_group or r.pair or r.path for side in pair for r in side]
+        return compare(*map(features.of, pair), groups, config, extractor.metric)
+
+    def rng(*what: str) -> np.random.Generator:
+        """Draws that depend on what is drawn alone, not on what else is measured."""
+        return np.random.default_rng([config.seed, crc32(" ".join(what).encode())])
+
+    others_of = {split: other_splits(real, members, split, hash_of) for split, members in references.items()}
+    rows: list[dict] = []
+    steps = [(split, label) for split, members in references.items() for label in [ALL, *count_labels(members)]]
+    for done, (split, label) in enumerate(steps, 1):
+        reference = of_class(references[split], label)
+        sides = {variant: of_class(members, label) for variant, members in variants.items()}
+        others = of_class(others_of[split], label)
+        has_floor = count_labels(reference).keys() <= count_labels(others).keys()
+        counts = common_counts([reference, *sides.values(), *([others] if has_floor else [])])
+        n = sum(counts.values())
+        if split == config.reference:
+            yield from _remarks_on_counts(label, counts, len(reference))
+        if not n:
+            continue
+        one_reference = draw(reference, counts, rng(split, label))
+        drawn = {variant: draw(members, counts, rng(split, label, variant)) for variant, members in sides.items()}
+        for variant, members in drawn.items():
+            found = outcomes((one_reference, members))
+            rows += [row_of(variant, label, split, n, metric, outcome) for metric, outcome in found.items()]
+        if has_floor:
+            own = rng(split, label, REAL)
+            pairs = [(draw(reference, counts, own), draw(others, counts, own)) for _ in range(config.floor_draws)]
+            rows += _floor_rows(label, split, n, [outcomes(pair) for pair in pairs])
+        if (split, label) == steps[0] and "speckle" in config.metrics:
+            rows += yield from texture_rows(one_reference, drawn, split, run.folder)
+        yield Progress(done, len(steps), "Comparing the sets")
+    rows += copy_rows
+    for row in rows:
+        yield Row(row)
+    summary = {
+        "rows": rows,
+        "metric": extractor.metric,
+        "reference": config.reference,
+        "extractor": extractor.name,
+        "weights": extractor.weights,
+        "preprocessing": extractor.preprocessing,
+        "seed": config.seed,
+        "floor": f"mean and range of {config.floor_draws} class-matched draws of real images of other splits"
+        + _caveat(extractor.trained_on, references[config.reference], others_of[config.reference]),
+        "left_out": left_out,
+    }
+    write_report(run.folder, summary)
+    return summary
 
 
-def frechet_distance_of_moments(real: "Moments", synthetic: "Moments") -> float:
-    """`frechet_distance` of sets whose rows were streamed.
+def other_splits(real: list[Record], reference: list[Record], split: str, hash_of: dict[str, str]) -> list[Record]:
+    """Real images of other splits that neither have a file's bytes nor, by the audit, show a scan of the reference."""
+    groups = {r.split_group for r in reference} - {None}
+    files = {hash_of[r.path] for r in reference}
+    others = [r for r in real if split not in r.tags and set(SPLITS) & set(r.tags)]
+    return [r for r in others if r.split_group not in groups and hash_of[r.path] not in files]
 
-    Raises UserError where widths differ or a side has seen fewer than two rows.
+
+def _remarks(variants: dict[str, list[Record]], real: list[Record]) -> Iterator[Event]:
+    """What one may not expect of the sets."""
+    if all(r.annotation_score is None for r in real):
+        yield Notice(
+            "The real images were never audited: where two splits share a scan, the floor comes out too low. Run audit "
+            "first."
+        )
+    for variant, members in variants.items():
+        runs = sorted({r.synthesis["run"] for r in members if r.synthesis and "run" in r.synthesis})
+        if len(runs) > 1:
+            yield Notice(
+                f"{variant}: its evaluation set is of {len(runs)} runs ({', '.join(runs)}), measured together."
+            )
+        rejected = sum("rejected" in r.tags for r in members)
+        if rejected:
+            yield Notice(
+                f"{variant}: {rejected} images that a filter rejected are measured too; a view without the tag "
+                "'rejected' leaves them out."
+            )
+
+
+def _caveat(trained_on: frozenset[str], reference: list[Record], others: list[Record]) -> str:
+    """What the floor suffers from where the extractor was trained on one of its sides."""
+    if trained_on & {r.path for r in others}:
+        return TRAINED_ON_OTHERS
+    return TRAINED_ON_REFERENCE if trained_on & {r.path for r in reference} else ""
+
+
+def _remarks_on_counts(label: str, counts: dict[str, int], n_reference: int) -> Iterator[Event]:
+    """What the common class counts mean for a comparison."""
+    n = sum(counts.values())
+    if n < n_reference:
+        yield Notice(f"{label}: compared at {n} of {n_reference} images, as many of each class as all sets have.")
+    if lacking := [name for name, count in counts.items() if not count]:
+        yield Notice(f"{label}: no {' or '.join(lacking)} image is compared, since some set has none.")
+    if 0 < n < FEW:
+        yield Notice(f"{label}: {n} images a side say little; read the intervals.")
+
+
+def _without_copies(
+    config: ComputeFid, variants: dict[str, list[Record]], references: dict[str, list[Record]]
+) -> Iterator[Event]:
+    """The variants without near-copies of real images, these, and rows with the share of those of training images.
+
+    Raises UserError where copies are refused, or nothing is left.
     """
-    if real.width != synthetic.width:
-        raise UserError(f"The moments are {real.width} and {synthetic.width} wide; use one extractor for both sides.")
-    return _distance(real.summary(), synthetic.summary())
+    originals = {split: Originals(members) for split, members in references.items()}
+    kept, copies, rows = {}, [], []
+    for variant, members in variants.items():
+        is_copy = np.zeros(len(members), bool)
+        for split, of_this_split in originals.items():
+            likeness, real = yield from of_this_split.nearest(members)
+            found = likeness >= NEAR_COPY
+            copies += [
+                {"variant": variant, "path": members[i].path, "real": real[i].path, "likeness": float(likeness[i])}
+                for i in np.flatnonzero(found & ~is_copy)
+            ]
+            is_copy |= found
+            if split == TRAIN:
+                rows.append(row_of(variant, ALL, TRAIN, len(members), COPIES, float(found.mean())))
+        if is_copy.any() and config.on_copies == "leave_out":
+            yield Notice(f"{variant}: {is_copy.sum()} near-copies of real images are left out of the measurement.")
+        if not is_copy.all():
+            kept[variant] = [r for r, copy in zip(members, is_copy, strict=True) if not copy]
+    if copies and config.on_copies == "refuse":
+        first = copies[0]
+        raise UserError(
+            f"{len(copies)} image(s) are near-copies of real ones, the first {first['path']} of {first['real']} "
+            f"(likeness {first['likeness']:.2f}). Remove them, or set on_copies to 'leave_out', in a new run."
+        )
+    if not kept:
+        raise UserError("All images of all evaluation sets are near-copies of real ones; there is nothing to measure.")
+    return kept, copies, rows
 
 
-class Moments:
-    """Mean and covariance of rows that come in batches, in float64 and without cancellation (Chan et al. 1983).
-
-    Attributes:
-        n: rows so far
-        mean: D
-        scatter: D×D, the sum of outer products of the centred rows
-    """
-
-    def __init__(self, width: int):
-        self.n = 0
-        self.mean = np.zeros(width)
-        self.scatter = np.zeros((width, width))
-
-    @property
-    def width(self) -> int:
-        return len(self.mean)
-
-    @property
-    def covariance(self) -> np.ndarray:
-        """D×D, unbiased. Raises UserError before the second row."""
-        if self.n < 2:
-            raise UserError(f"A covariance needs at least 2 rows; {self.n} came so far.")
-        return self.scatter / (self.n - 1)
-
-    def add(self, batch: np.ndarray) -> "Moments":
-        """Take in N×D rows of any float dtype; the result does not depend on the batches' sizes."""
-        if batch.ndim != 2 or batch.shape[1] != self.width:
-            raise UserError(f"A batch of shape {batch.shape} came; N×{self.width} was expected.")
-        for start in range(0, len(batch), BLOCK):
-            rows = np.array(batch[start : start + BLOCK], dtype=np.float64)
-            mean = rows.mean(0)
-            rows -= mean
-            self._join(len(rows), mean, rows.T @ rows)
-        return self
-
-    def merge(self, other: "Moments") -> "Moments":
-        """Take in the rows that `other` has seen, as another process may have."""
-        self._join(other.n, other.mean, other.scatter)
-        return self
-
-    def summary(self) -> tuple[np.ndarray, float, np.ndarray]:
-        """Mean, trace of the covariance, and a factor R, rank×D, with covariance RᵀR."""
-        lower, order, rank, _ = dpstrf(self.covariance, lower=1)
-        factor = np.empty((rank, self.width))
-        factor[:, order - 1] = np.tril(lower)[:, :rank].T
-        return self.mean, np.trace(self.covariance), factor
-
-    def _join(self, n: int, mean: np.ndarray, scatter: np.ndarray) -> None:
-        if n:
-            shift = mean - self.mean
-            total = self.n + n
-            self.scatter += scatter + np.outer(shift, shift * (self.n * n / total))
-            self.mean = self.mean + shift * (n / total)
-            self.n = total
-
-
-def scaled(features: np.ndarray) -> np.ndarray:
-    """The centred features over √(N−1), float64 N×D, whose AᵀA is the covariance."""
-    rows = np.array(features, dtype=np.float64)
-    rows -= rows.mean(0)
-    rows /= np.sqrt(len(rows) - 1)
-    return rows
-
-
-def _summary(features: np.ndarray) -> tuple[np.ndarray, float, np.ndarray]:
-    if len(features) > features.shape[1]:
-        return Moments(features.shape[1]).add(features).summary()
-    rows = scaled(features)
-    return features.mean(0, dtype=np.float64), np.vdot(rows, rows), rows
-
-
-def _distance(real: tuple, synthetic: tuple) -> float:
-    (mean, trace, a), (other_mean, other_trace, b) = real, synthetic
-    shift = mean - other_mean
-    product = a @ b.T if len(a) <= len(b) else b @ a.T
-    # By the eigenvalues of its square: half the time of singular values, and 1e-8 of the largest one as accurate.
-    overlap = np.sqrt(np.maximum(np.linalg.eigvalsh(product @ product.T), 0)).sum()
-    return float(shift @ shift + trace + other_trace - 2 * overlap)
+def _floor_rows(label: str, split: str, n: int, draws: list[dict[str, Outcome]]) -> Iterator[dict]:
+    """The mean and the range of each metric over draws of real images against real images."""
+    for metric in draws[0]:
+        values = [draw[metric].value for draw in draws if isinstance(draw[metric], Estimate)]
+        found = Estimate(float(np.mean(values)), min(values), max(values)) if values else draws[0][metric]
+        yield row_of(REAL, label, split, n, metric, found)

@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from busaug_core.measure.comparison import Outcome
-from busaug_core.measure.estimate import Estimate
 from busaug_core.measure.sets import ALL
+from busaug_core.metrics.estimate import Estimate
 
 COLUMNS = ("variant", "class", "reference", "n", "metric", "value", "low", "high", "note")
 REAL = "real"

@@ -13,20 +13,20 @@ from scipy.special import softmax
 
 from busaug_core.classify.apply import predict_files
 from busaug_core.classify.model import Classifier, load_classifier
-from busaug_core.data.records import Record, of_split, write_records
-from busaug_core.device import pick_device
 from busaug_core.errors import UserError
-from busaug_core.events import Event, Notice, Progress
-from busaug_core.figures import pair_grid
-from busaug_core.job import Run
+from busaug_core.features.cache import Features, extract
+from busaug_core.features.extractors import make_extractor
+from busaug_core.jobs.device import pick_device
+from busaug_core.jobs.events import Event, Notice, Progress
+from busaug_core.jobs.run import Run
 from busaug_core.measure.config import NEAR_COPY, ScoreSynthetic
 from busaug_core.measure.copies import Originals
 from busaug_core.measure.embeddings import selected
-from busaug_core.measure.extractors import make_extractor
-from busaug_core.measure.features import Features, extract
-from busaug_core.measure.influence import fid_influence, fid_influence_of_new
-from busaug_core.measure.neighbours import blocks, nearest, squared_distances
+from busaug_core.measure.grids import pair_grid
 from busaug_core.measure.sets import matched
+from busaug_core.metrics.influence import fid_influence, fid_influence_of_new
+from busaug_core.metrics.neighbours import blocks, nearest, squared_distances
+from busaug_core.records import Record, of_split, write_records
 
 FILE = "scores.jsonl"
 PAIRS = 12

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from busaug_core.data.records import Record, count_labels
 from busaug_core.errors import UserError
+from busaug_core.records import Record, count_labels
 
 ALL = "all"
 

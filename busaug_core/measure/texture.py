@@ -6,15 +6,15 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from busaug_core.data.annotations import annotation_score
-from busaug_core.data.records import Record
-from busaug_core.events import Event, Progress
+from busaug_core.data.audit.annotations import annotation_score
 from busaug_core.images import load_gray
-from busaug_core.measure.estimate import Estimate
+from busaug_core.jobs.events import Event, Progress
 from busaug_core.measure.report import row_of
 from busaug_core.measure.sets import ALL
-from busaug_core.measure.speckle import compare, plot_spectra, speckle_statistics, spectrum
+from busaug_core.metrics.estimate import Estimate
+from busaug_core.metrics.speckle import compare, plot_spectra, speckle_statistics, spectrum
 from busaug_core.parallel import in_order
+from busaug_core.records import Record
 
 FILE = "spectra.png"
 MARKS = "share of images with burnt-in marks"

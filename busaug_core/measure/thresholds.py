@@ -2,10 +2,10 @@
 
 from collections import Counter
 
-from busaug_core.data.records import Record
 from busaug_core.errors import UserError
 from busaug_core.measure.config import FilterSynthetic
 from busaug_core.measure.sets import refuse_unknown_variants
+from busaug_core.records import Record
 
 LIMITS = {
     "class_probability": "min_class_probability",

@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from busaug_core.base.defaults import MINI, defaults_of
-from busaug_core.config import JobConfig
+from busaug_core.jobs.config import JobConfig
 from busaug_core.prompts import BUSI_PROMPTS, Prompts
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]

@@ -18,14 +18,14 @@ from torch import Tensor
 from torch.nn.functional import mse_loss
 
 from busaug_core.base.loading import refuse_long
-from busaug_core.checkpoint import restore_checkpoint, save_checkpoint
-from busaug_core.data.records import Record
-from busaug_core.device import join_processes
 from busaug_core.errors import UserError
-from busaug_core.events import Event, Progress
 from busaug_core.images import load_batch
-from busaug_core.interrupts import held_interrupts
-from busaug_core.job import CHECKPOINT, Run
+from busaug_core.jobs.checkpoint import restore_checkpoint, save_checkpoint
+from busaug_core.jobs.device import join_processes
+from busaug_core.jobs.events import Event, Progress
+from busaug_core.jobs.interrupts import held_interrupts
+from busaug_core.jobs.run import CHECKPOINT, Run
+from busaug_core.records import Record
 from busaug_core.train.config import DiffusionTraining
 
 ENCODE_BATCH = 8

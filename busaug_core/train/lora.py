@@ -11,12 +11,12 @@ from peft.utils import get_peft_model_state_dict
 from torch import Tensor
 
 from busaug_core.base.loading import fingerprint, load_pipeline, make_readable
-from busaug_core.data.records import count_labels, of_split
-from busaug_core.device import describe, dtype_of, pick_device
 from busaug_core.errors import UserError
-from busaug_core.events import Event
-from busaug_core.job import Run
+from busaug_core.jobs.device import describe, dtype_of, pick_device
+from busaug_core.jobs.events import Event
+from busaug_core.jobs.run import Run
 from busaug_core.prompts import prompt_of
+from busaug_core.records import count_labels, of_split
 from busaug_core.train.config import Lora
 from busaug_core.train.loop import NO_TRAINING, train
 

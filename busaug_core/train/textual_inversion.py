@@ -10,13 +10,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from busaug_core.base.loading import add_lora, fingerprint, load_pipeline, make_readable
-from busaug_core.data.records import Record, count_labels, of_split
-from busaug_core.device import describe, dtype_of, pick_device
 from busaug_core.errors import UserError
-from busaug_core.events import Event
 from busaug_core.images import content_hash
-from busaug_core.job import Run, find_product
+from busaug_core.jobs.device import describe, dtype_of, pick_device
+from busaug_core.jobs.events import Event
+from busaug_core.jobs.run import Run, find_product
 from busaug_core.prompts import prompt_of, with_token
+from busaug_core.records import Record, count_labels, of_split
 from busaug_core.train.config import TextualInversion
 from busaug_core.train.loop import NO_TRAINING, train
 from busaug_core.train.lora import FILE as LORA_FILE

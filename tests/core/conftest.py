@@ -3,9 +3,9 @@
 import pytest
 
 from busaug_core.data.busi import list_scans
-from busaug_core.data.records import Record
-from busaug_core.events import Finished
-from busaug_core.jobs import job
+from busaug_core.jobs.events import Finished
+from busaug_core.records import Record
+from busaug_core.registry import job
 
 COUNTS = {"benign": 6, "malignant": 5, "normal": 4}
 
@@ -54,7 +54,7 @@ def inception_home(tmp_path_factory):
     import torch
     from pytorch_fid import inception
 
-    from busaug_core.measure.extractors import INCEPTION_FILE
+    from busaug_core.features.extractors import INCEPTION_FILE
 
     home = tmp_path_factory.mktemp("torch")
     torch.manual_seed(0)

@@ -11,7 +11,7 @@ import pytest
 import busaug_core
 from busaug_core import setup
 from busaug_core.__main__ import main
-from busaug_core.jobs import JOBS
+from busaug_core.registry import JOBS
 
 CORE = Path(busaug_core.__file__).parent
 
@@ -129,7 +129,7 @@ def test_check_setup_names_a_package_that_is_missing(monkeypatch):
 
 
 def test_configs_load_without_torch():
-    code = "import sys; from busaug_core.jobs import JOBS; [j.config_class() for j in JOBS.values()]; "
+    code = "import sys; from busaug_core.registry import JOBS; [j.config_class() for j in JOBS.values()]; "
     code += "sys.exit('torch' in sys.modules or 'diffusers' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=CORE.parent)
 

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from busaug_core.config import JobConfig
-from busaug_core.data.records import Record, write_records
 from busaug_core.errors import UserError
-from busaug_core.events import Progress
-from busaug_core.job import Run, execute, find_product
-from busaug_core.jobs import job
+from busaug_core.jobs.config import JobConfig
+from busaug_core.jobs.events import Progress
+from busaug_core.jobs.run import Run, execute, find_product
+from busaug_core.records import Record, write_records
+from busaug_core.registry import job
 from busaug_core.train import loop
 from busaug_core.train.config import Lora
 
@@ -126,8 +126,8 @@ def test_two_workers_share_a_generation(tmp_path, records, base):
 import sys
 sys.path.insert(0, {str(ROOT)!r})
 from pathlib import Path
-from busaug_core.jobs import job
-from busaug_core.data.records import read_records
+from busaug_core.registry import job
+from busaug_core.records import read_records
 records = read_records({str(tmp_path / "records.jsonl")!r})
 for event in job("generate").run(dict(run_key="shared", base_model={base!r}, **{GENERATE!r}), records, "trial",
                                  Path({str(tmp_path)!r})):

@@ -6,9 +6,9 @@ import fiftyone as fo
 import numpy as np
 import pytest
 
-from busaug_core.data.records import Lesion
-from busaug_core.job import Run, runs_folder
-from busaug_core.jobs import job
+from busaug_core.jobs.run import Run, runs_folder
+from busaug_core.records import Lesion
+from busaug_core.registry import job
 
 
 @pytest.fixture

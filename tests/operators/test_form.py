@@ -4,7 +4,7 @@ import fiftyone as fo
 import pytest
 from fiftyone.operators.executor import ValidationContext
 
-from busaug_core.job import runs_folder
+from busaug_core.jobs.run import runs_folder
 
 
 def properties(operator, ctx):

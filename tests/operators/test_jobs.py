@@ -9,7 +9,7 @@ from fiftyone.operators.delegated import DelegatedOperationService
 
 from busaug_core.errors import UserError
 from busaug_core.images import read_synthesis
-from busaug_core.job import runs_folder
+from busaug_core.jobs.run import runs_folder
 
 PLAIN = dict(variants=["base"], steps=2)
 

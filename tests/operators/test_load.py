@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from busaug_core.errors import UserError
-from busaug_core.job import runs_folder
+from busaug_core.jobs.run import runs_folder
 
 SIZES = dict(images=12, image_size=64)
 

@@ -1,0 +1,112 @@
+"""The audit: copies, frames of one scan, doubtful labels, axilla views and burnt-in annotations."""
+
+import csv
+from collections.abc import Iterator
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+
+from busaug_core.data.audit.descriptors import Look
+from busaug_core.data.audit.groups import find_groups
+from busaug_core.data.config import Audit
+from busaug_core.data.splits import leaked
+from busaug_core.errors import UserError
+from busaug_core.images import open_image
+from busaug_core.jobs.events import Event, Notice, Progress
+from busaug_core.jobs.run import Run
+from busaug_core.parallel import in_order
+from busaug_core.records import Record, write_records
+
+BUSI_COUNTS = {"benign": 437, "malignant": 210, "normal": 133}
+PUBLISHED = Path(__file__).parent / "published"
+NEARLY_ALL = 0.95
+AXILLA = "axilla"
+TAGS = ("duplicate", "label_conflict", "annotated")
+"""The tags that the audit gives, and takes from images that no longer deserve them."""
+
+
+def audit(config: Audit, run: Run) -> Iterator[Event]:
+    """Audit real and simulated records; those of the run's products carry the groups and tags."""
+    records = [r for r in run.records if not r.synthetic]
+    if not records:
+        raise UserError("There is no real or simulated sample to audit.")
+    looks = yield from look_at(records)
+    summary = yield from audit_records(records, looks, config)
+    splits = [next(iter(r.splits), None) for r in records]
+    if leaks := leaked(splits, [r.split_group for r in records]):
+        yield Notice(
+            f"{leaks} held-out images have a copy, or another frame of their scan, in training; figures on them are "
+            "too good."
+        )
+    write_records(run.folder / "products.jsonl", records)
+    return summary
+
+
+def look_at(records: list[Record]) -> Iterator[Event]:
+    """Read the images, yielding progress; returns a look of each."""
+    looks = []
+    for look in in_order(lambda record: Look.at(open_image(record.path)), records):
+        looks.append(look)
+        if len(looks) % 50 == 0 or len(looks) == len(records):
+            yield Progress(len(looks), len(records), "Reading images")
+    return looks
+
+
+def audit_records(records: list[Record], looks: list[Look], config: Audit) -> Iterator[Event]:
+    """Set groups, tags and annotation scores of the records in place; returns the figures."""
+    for record, look in zip(records, looks, strict=True):
+        record.tags = [tag for tag in record.tags if tag not in TAGS]
+        record.duplicate_group = record.split_group = None
+        record.annotation_score = look.annotation_score
+        if look.annotation_score >= config.annotation_threshold:
+            record.tags.append("annotated")
+    one_scan = config.scan_likeness_among(len(records))
+    pairs = yield from find_groups(records, looks, config.copy_likeness, one_scan)
+    busi = is_busi(records)
+    if busi:
+        axilla = {row["filename"] for row in _rows("axilla.csv")}
+        for record in records:
+            if record.source is None and Path(record.path).name in axilla and AXILLA not in record.tags:
+                record.tags.append(AXILLA)
+    return {
+        "images": len(records),
+        "pairs": len(pairs),
+        "scan_likeness": one_scan,
+        "groups": {name: _count(records, name) for name in ("duplicate_group", "split_group")},
+        "tags": {tag: sum(tag in r.tags for r in records) for tag in (*TAGS, AXILLA)},
+        "published": agreement(records, pairs) if busi else None,
+    }
+
+
+def is_busi(records: list[Record]) -> bool:
+    """Whether these are BUSI's 780 images, or all but a few of them, by origin and file names; external sets aside."""
+    own = {Path(r.path).name for r in records if r.source is None and r.origin == "real"}
+    published = {f"{label} ({n}).png" for label, count in BUSI_COUNTS.items() for n in range(1, count + 1)}
+    return own <= published and len(own) >= NEARLY_ALL * len(published)
+
+
+def agreement(records: list[Record], pairs: np.ndarray) -> dict[str, int]:
+    """How the groups agree with the published list of copies, as far as its images are there.
+
+    Returns `listed` pairs of the list, those `found` in one split group, and pairs `added` beyond it.
+    """
+    index = {Path(r.path).name: i for i, r in enumerate(records) if r.source is None}
+    groups: dict[str, list[int]] = {}
+    for row in _rows("duplicates.csv"):
+        if row["filename"] in index:
+            groups.setdefault(row["group"], []).append(index[row["filename"]])
+    listed = {pair for members in groups.values() for pair in combinations(sorted(members), 2)}
+    found = [p for p in listed if records[p[0]].split_group and records[p[0]].split_group == records[p[1]].split_group]
+    own = set(index.values())
+    added = {tuple(int(i) for i in pair) for pair in pairs if own.issuperset(pair)} - listed
+    return {"listed": len(listed), "found": len(found), "added": len(added)}
+
+
+def _count(records: list[Record], name: str) -> int:
+    return len({getattr(r, name) for r in records} - {None})
+
+
+def _rows(name: str) -> list[dict[str, str]]:
+    with (PUBLISHED / name).open(encoding="utf-8") as f:
+        return list(csv.DictReader(f))

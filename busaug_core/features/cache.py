@@ -1,0 +1,167 @@
+"""Features computed once an image and extractor, by any number of processes, and kept by the image's content."""
+
+import hashlib
+import os
+import time
+import uuid
+from collections import defaultdict
+from collections.abc import Iterator
+from datetime import timedelta
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate import PartialState
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import load_file, save_file
+
+from busaug_core.errors import UserError
+from busaug_core.features.extractors import Extractor
+from busaug_core.images import content_hash
+from busaug_core.jobs.device import join_processes
+from busaug_core.jobs.events import Event, Progress
+from busaug_core.jobs.run import Run
+from busaug_core.parallel import in_order
+from busaug_core.records import Record
+
+SAVE_EVERY = 30
+"""Seconds of work that a killed process may lose."""
+FILE_ROWS = 4096
+"""Most rows of a file."""
+PATIENCE = timedelta(days=7)
+"""How long a process that is done waits for the others."""
+
+
+class Features:
+    """Features of images, looked up by record.
+
+    Attributes:
+        matrix: float32 N×D, in the records' order
+        hashes: the content hashes of the N files
+    """
+
+    def __init__(self, records: list[Record], matrix: np.ndarray, hashes: list[str]):
+        self.matrix, self.hashes = matrix, hashes
+        self._rows = {record.path: i for i, record in enumerate(records)}
+
+    def of(self, records: list[Record]) -> np.ndarray:
+        """The features of some of the records, M×D."""
+        return self.matrix[[self._rows[r.path] for r in records]]
+
+
+def extract(
+    records: list[Record], extractor: Extractor, run: Run, batch_size: int, mirrored: bool = False
+) -> Iterator[Event]:
+    """Yield progress; returns `Features`.
+
+    With `mirrored`, the features are those of the images with left and right exchanged; hashes are of the files.
+
+    Under `accelerate launch` each process computes its share, and the helpers, whose caller has nothing left
+    to do, get None. A process that is killed and started again finds what was done.
+    """
+    processes = join_processes()
+    everyone = _group(processes)
+    cache = FeatureCache(run, extractor, mirrored)
+    share = records[processes.process_index :: processes.num_processes]
+    hashes = yield from _compute(share, extractor, cache, batch_size)
+    if everyone is not None:
+        torch.distributed.barrier(everyone)
+        if not run.is_main:
+            return None
+        cache.refresh()
+        hashes = yield from _compute(records, extractor, cache, batch_size)
+    return Features(records, cache.matrix(hashes), hashes)
+
+
+def _compute(records: list[Record], extractor: Extractor, cache: "FeatureCache", batch_size: int) -> Iterator[Event]:
+    """Put the features that the cache lacks into it; returns the records' content hashes."""
+    hashes = list(in_order(content_hash, [r.path for r in records]))
+    missing = {h: r.path for h, r in zip(hashes, records, strict=True) if h not in cache}
+    keys, images = list(missing), in_order(extractor.load, missing.values())
+    if cache.mirrored:
+        images = (np.ascontiguousarray(np.fliplr(image)) for image in images)
+    try:
+        for i in range(0, len(keys), batch_size):
+            cache.add(keys[i : i + batch_size], extractor(list(islice(images, batch_size))))
+            yield Progress(min(i + batch_size, len(keys)), len(keys), "Computing features")
+    finally:
+        cache.save()
+    return hashes
+
+
+def _group(processes: PartialState) -> torch.distributed.ProcessGroup | None:
+    """All processes, or None where there is but one; shares may take longer than the default group waits."""
+    if processes.num_processes == 1:
+        return None
+    return torch.distributed.new_group(backend="gloo", timeout=PATIENCE)
+
+
+class FeatureCache:
+    """A folder beside the dataset's runs for each extractor's weights and preprocessing, mirrored images apart.
+
+    Each save adds a file and none is ever written anew, so that processes can share the folder without locks,
+    and saving costs the same however much is there.
+    """
+
+    def __init__(self, run: Run, extractor: Extractor, mirrored: bool = False):
+        key = hashlib.sha256(f"{extractor.weights} {extractor.preprocessing} {mirrored}".encode()).hexdigest()
+        self.folder: Path = run.folder.parent.parent / "features" / f"{extractor.name}-{key[:16]}"
+        self.mirrored = mirrored
+        self._places: dict[str, tuple[Path, int]] = {}
+        self._files: set[Path] = set()
+        self._waiting: dict[str, np.ndarray] = {}
+        self._saved = time.monotonic()
+        self.refresh()
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._places or key in self._waiting
+
+    def refresh(self) -> None:
+        """Take note of what other processes have saved."""
+        for path in sorted(set(self.folder.glob("*.safetensors")) - self._files):
+            try:
+                with safe_open(path, "numpy") as file:
+                    hashes = file.get_tensor("sha256")
+            except SafetensorError:
+                raise UserError(f"{path} is damaged; delete it, and its features are computed again.") from None
+            self._note(path, [row.tobytes().hex() for row in hashes])
+
+    def add(self, keys: list[str], features: np.ndarray) -> None:
+        """Keep float32 features; they are saved now and then."""
+        self._waiting.update(zip(keys, features, strict=True))
+        if len(self._waiting) >= FILE_ROWS or time.monotonic() - self._saved > SAVE_EVERY:
+            self.save()
+
+    def save(self) -> None:
+        """Write what is not yet on disk as one more file, all or nothing."""
+        if self._waiting:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            keys = list(self._waiting)
+            hashes = np.stack([np.frombuffer(bytes.fromhex(key), np.uint8) for key in keys])
+            path = self.folder / f"{uuid.uuid4().hex}.safetensors"
+            partial = path.with_suffix(".partial")
+            save_file({"sha256": hashes, "features": np.stack(list(self._waiting.values()))}, partial)
+            os.replace(partial, path)
+            self._note(path, keys)
+            self._waiting.clear()
+        self._saved = time.monotonic()
+
+    def matrix(self, keys: list[str]) -> np.ndarray:
+        """The saved features of these keys, float32 N×D."""
+        rows: dict[Path, list[tuple[int, int]]] = defaultdict(list)
+        for row, key in enumerate(keys):
+            path, there = self._places[key]
+            rows[path].append((row, there))
+        features = np.empty((0, 0), np.float32)
+        for path, pairs in rows.items():
+            stored = load_file(path)["features"]
+            if not features.size:
+                features = np.empty((len(keys), stored.shape[1]), np.float32)
+            here, there = np.array(pairs).T
+            features[here] = stored[there]
+        return features
+
+    def _note(self, path: Path, keys: list[str]) -> None:
+        self._files.add(path)
+        self._places.update((key, (path, row)) for row, key in enumerate(keys))

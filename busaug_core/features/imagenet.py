@@ -1,0 +1,59 @@
+"""The penultimate layer of any torchvision classifier with its ImageNet weights."""
+
+from pathlib import Path
+
+import torch
+import torchvision
+from huggingface_hub import constants
+from torch import Tensor, nn
+from torchvision.transforms.functional import normalize
+
+from busaug_core.errors import MissingWeights, UserError
+from busaug_core.features.extractor import Extractor
+from busaug_core.images import content_hash
+
+
+class ImageNetClassifier(Extractor):
+    """A torchvision classifier without its last layer; torchvision's weights, not TF's, so never FID."""
+
+    def __init__(self, device: torch.device, arch: str):
+        if arch not in torchvision.models.list_models(module=torchvision.models):
+            raise UserError(
+                f"torchvision has no classifier '{arch}'; torchvision:resnet50, torchvision:densenet121 and "
+                "torchvision:vit_b_16 are some."
+            )
+        weights = torchvision.models.get_model_weights(arch).DEFAULT
+        path = Path(torch.hub.get_dir()) / "checkpoints" / weights.url.rpartition("/")[2]
+        self.network = headless(_load(arch, weights, path)).to(device, memory_format=torch.channels_last).eval()
+        seen = weights.transforms()
+        self.resolution, self.mean, self.std = seen.crop_size[0], seen.mean, seen.std
+        self.name, self.metric = arch, f"FD ({arch})"
+        self.weights = content_hash(path)
+        self.device = device
+
+    def features(self, images: Tensor) -> Tensor:
+        return self.network(normalize(images, self.mean, self.std))
+
+
+def headless(network: nn.Module) -> nn.Module:
+    """The classifier with its last layer taken out, so that it answers with that layer's input, N×D.
+
+    Where the last layer is a convolution (SqueezeNet), the network's own pooling averages over space.
+    """
+    name = [n for n, m in network.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)][-1]
+    parent, _, attribute = name.rpartition(".")
+    setattr(network.get_submodule(parent), attribute, nn.Identity())
+    return network
+
+
+def _load(arch: str, weights: torchvision.models.WeightsEnum, path: Path) -> nn.Module:
+    reason = "HF_HUB_OFFLINE is set"
+    if path.exists() or not constants.HF_HUB_OFFLINE:
+        try:
+            return torchvision.models.get_model(arch, weights=weights)
+        except (OSError, RuntimeError) as error:
+            reason = str(error).splitlines()[0]
+    raise MissingWeights(
+        f"ImageNet weights of {arch} cannot be loaded or downloaded ({reason}). Put torchvision's file {path.name} "
+        f"into {path.parent}."
+    )

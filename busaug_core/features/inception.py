@@ -1,0 +1,112 @@
+"""Inception v3 with the TF-ported weights of published FIDs, by pytorch-fid."""
+
+import pickle
+from collections.abc import Sequence
+from pathlib import Path
+from unittest.mock import patch
+
+import numpy as np
+import torch
+from huggingface_hub import constants
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d, interpolate
+
+from busaug_core.errors import MissingWeights, UserError
+from busaug_core.features.extractor import Extractor
+from busaug_core.images import content_hash, open_image
+
+INCEPTION = "inception"
+INCEPTION_FILE = "pt_inception-2015-12-05-6726825d.pth"
+PUBLISHED = "6726825d"
+"""How the SHA-256 of the published weights begins."""
+
+
+class Inception(Extractor):
+    """Features of the last pooling (2048), or of a shallower block (64, 192, 768) averaged over space."""
+
+    resolution = 299
+    suffix = ""
+
+    def __init__(self, device: torch.device, place: str = "", width: int = 2048):
+        """`place`: a file of weights; by default the one in the torch cache, or else pytorch-fid's download."""
+        from pytorch_fid import inception
+
+        path = Path(place).expanduser() if place else inception_weights() or _download()
+        if not path.is_file():
+            raise UserError(f"There is no file {path}; put pytorch-fid's {INCEPTION_FILE} there.")
+        state = _read(path)
+        try:
+            with patch.object(inception, "load_state_dict_from_url", lambda *_, **__: state):
+                blocks = [inception.InceptionV3.BLOCK_INDEX_BY_DIM[width]]
+                network = inception.InceptionV3(blocks, resize_input=False)
+        except RuntimeError as error:
+            raise UserError(
+                f"{path} holds other layers than pytorch-fid's Inception ({str(error).splitlines()[0]})."
+            ) from None
+        self.network = network.to(device, memory_format=torch.channels_last).eval()
+        self.name = (INCEPTION if width == 2048 else f"{INCEPTION}_{width}") + self.suffix
+        self.weights = content_hash(path)
+        name = "FID" if self.weights.startswith(PUBLISHED) else "FD (Inception, other weights)"
+        self.metric = name if width == 2048 else f"{name} ({width} features)"
+        self.device = device
+
+    def features(self, images: Tensor) -> Tensor:
+        return adaptive_avg_pool2d(self.network(images)[0], 1).flatten(1)
+
+
+class LegacyInception(Inception):
+    """The same with pytorch-fid's own preprocessing, pixel for pixel: colour, and aliased where it is shrunk."""
+
+    preprocessing = "pytorch-fid's: RGB, whole image to a square, torch bilinear without antialiasing, 299 px"
+    suffix = "_legacy"
+
+    def load(self, path: str) -> np.ndarray:
+        """The image of a file, uint8 H×W×3."""
+        return np.array(open_image(path).convert("RGB"))
+
+    def prepare(self, images: Sequence[np.ndarray]) -> Tensor:
+        """One by one, since images of different sizes make no batch."""
+        square = (self.resolution, self.resolution)
+        tensors = (torch.from_numpy(image).to(self.device).permute(2, 0, 1).contiguous() for image in images)
+        resized = [interpolate(t[None].float() / 255, square, mode="bilinear", align_corners=False) for t in tensors]
+        return torch.cat(resized)
+
+
+def inception_weights() -> Path | None:
+    """Where pytorch-fid's weights lie in the torch cache, or None."""
+    path = _hub_folder() / INCEPTION_FILE
+    return path if path.exists() else None
+
+
+def _download() -> Path:
+    """Fetch pytorch-fid's weights into the torch cache."""
+    from pytorch_fid.inception import FID_WEIGHTS_URL, load_state_dict_from_url
+
+    reason = "HF_HUB_OFFLINE is set"
+    if not constants.HF_HUB_OFFLINE:
+        try:
+            load_state_dict_from_url(FID_WEIGHTS_URL, progress=False, check_hash=True, weights_only=True)
+        except (OSError, RuntimeError) as error:
+            reason = str(error)
+        else:
+            return _hub_folder() / INCEPTION_FILE
+    raise MissingWeights(
+        f"The Inception weights of FID are not here and cannot be downloaded ({reason}). Put pytorch-fid's "
+        f"{INCEPTION_FILE} into {_hub_folder()}, name the file as 'inception:/path/to/{INCEPTION_FILE}', "
+        "or name a classifier's run as the extractor."
+    )
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise UserError(f"{path} holds no weights that can be read ({str(error).splitlines()[0]}).") from None
+
+
+def _hub_folder() -> Path:
+    return Path(torch.hub.get_dir()) / "checkpoints"

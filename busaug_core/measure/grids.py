@@ -1,0 +1,75 @@
+"""Pictures for reports: variants side by side."""
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from busaug_core.errors import UserError
+from busaug_core.images import load_gray
+from busaug_core.records import Record
+
+SIDE = 128
+TITLES = {
+    "real": "real",
+    "simulated": "simulated",
+    "base": "base model",
+    "sd": "LoRA",
+    "sd_img2img": "LoRA\n+ img2img",
+    "sd_ti": "LoRA + token",
+    "sd_ti_img2img": "LoRA + token\n+ img2img",
+}
+
+
+def variant_grid(records: list[Record], path: str | Path, rows_per_class: int = 2) -> None:
+    """Write a grid of classes × (real, variants) as PNG; synthetic images of one pair share a row.
+
+    Raises UserError where there is no synthetic image.
+    """
+    variants = [v for v in TITLES if any(r.variant == v for r in records)]
+    variants += sorted({r.variant for r in records} - set(variants))
+    if not any(r.synthetic for r in records):
+        raise UserError("There is no synthetic image to show; generate some first.")
+    labels = sorted({r.label for r in records})
+    rows = [(label, i) for label in labels for i in range(rows_per_class)]
+    figure = Figure(figsize=(1.6 * len(variants), 1.6 * len(rows) + 0.5))
+    axes = figure.subplots(len(rows), len(variants), squeeze=False)
+    for (label, i), line in zip(rows, axes, strict=True):
+        for variant, cell in zip(variants, line, strict=True):
+            members = [r for r in records if r.label == label and r.variant == variant]
+            members.sort(key=lambda r: r.pair or "")
+            if i < len(members):
+                cell.imshow(load_gray(members[i].path, SIDE), cmap="gray", vmin=0, vmax=255)
+            cell.set_xticks([])
+            cell.set_yticks([])
+            cell.spines[:].set_visible(False)
+        line[0].set_ylabel(label, fontsize=11)
+    for variant, cell in zip(variants, axes[0], strict=True):
+        cell.set_title(TITLES.get(variant, variant), fontsize=10)
+    figure.tight_layout(pad=0.4)
+    figure.savefig(path, dpi=110)
+
+
+def pair_grid(pairs: list[tuple[str, str, str]], path: str | Path, title: str = "", columns: int = 4) -> None:
+    """Write a grid of image pairs, each side by side under its caption, as PNG.
+
+    Args:
+        pairs: two image files and a caption, at least one
+        path: the PNG
+        title: what is on the left and on the right
+        columns: pairs in a row
+    """
+    columns = min(columns, len(pairs))
+    lines = -(-len(pairs) // columns)
+    figure = Figure(figsize=(2.8 * columns, 1.7 * lines))
+    cells = figure.subplots(lines, columns, squeeze=False)
+    for cell in cells.flat:
+        cell.axis("off")
+    for cell, (left, right, caption) in zip(cells.flat, pairs, strict=False):
+        gap = np.full((SIDE, 2), 255, np.uint8)
+        both = np.hstack([load_gray(left, SIDE), gap, load_gray(right, SIDE)])
+        cell.imshow(both, cmap="gray", vmin=0, vmax=255)
+        cell.set_title(caption, fontsize=8)
+    figure.suptitle(title, fontsize=9)
+    figure.tight_layout(pad=0.4)
+    figure.savefig(path, dpi=110)

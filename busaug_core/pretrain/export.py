@@ -1,0 +1,110 @@
+"""Writing mini as a diffusers folder in half precision, and its card."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import shutil
+from pathlib import Path
+
+import torch
+from diffusers import StableDiffusionPipeline
+
+from .diffusion import build_scheduler
+
+
+def pipeline(vae, unet, text_encoder, tokenizer) -> StableDiffusionPipeline:
+    """The parts as a plain StableDiffusionPipeline, without safety checker."""
+    return StableDiffusionPipeline(
+        vae=vae,
+        text_encoder=text_encoder,
+        tokenizer=tokenizer,
+        unet=unet,
+        scheduler=build_scheduler(),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+
+
+def export(folder: Path, vae, unet, text_encoder, tokenizer, card: str) -> None:
+    """Save float16 safetensors and the card; `folder` is replaced only once all is written."""
+    half = [copy.deepcopy(m).cpu().to(torch.float16).eval() for m in (vae, unet, text_encoder)]
+    beside = folder.with_name(f".{folder.name}.{os.getpid()}")
+    shutil.rmtree(beside, ignore_errors=True)
+    pipeline(*half, tokenizer).save_pretrained(beside, safe_serialization=True)
+    # transformers would load the text encoder in the dtype named here, the rest comes in float32.
+    settings = beside / "text_encoder" / "config.json"
+    values = json.loads(settings.read_text())
+    values["dtype"] = "float32"
+    settings.write_text(json.dumps(values, indent=2) + "\n")
+    (beside / "README.md").write_text(card)
+    for path in beside.rglob("*"):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    old = folder.with_name(f".{folder.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        os.replace(folder, old)
+    os.replace(beside, folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+CARD = """---
+library_name: diffusers
+pipeline_tag: text-to-image
+license: apache-2.0
+tags: [stable-diffusion, ultrasound, synthetic, research-only]
+---
+# mini: a small text-to-image base for breast ultrasound, trained on simulated scans
+
+A latent diffusion pipeline of Stable Diffusion 1.5's classes (AutoencoderKL,
+UNet2DConditionModel, CLIPTextModel, CLIPTokenizer), {parameters} parameters, 128×128 pixels,
+float16 safetensors. It lets the whole of BUSAug run offline on two CPU cores; it is a stand-in
+for Stable Diffusion 1.5, not a rival.
+
+**Research use only. Not for clinical use.** Its images are synthetic: they show no patient, and
+no diagnosis, measurement or teaching of anatomy may rest on them.
+
+```python
+from diffusers import StableDiffusionPipeline
+
+pipe = StableDiffusionPipeline.from_pretrained("{name}", safety_checker=None,
+                                               requires_safety_checker=False)
+pipe("{prompt}", num_inference_steps={steps}, guidance_scale={guidance_scale}).images[0]
+```
+
+## Data
+{data} None of its weights was trained on an image of a patient{busi_note}.
+
+## Recipe
+`python -m busaug_core.pretrain.train_mini` with this configuration (seeds included):
+
+```json
+{config}
+```
+
+## Measured
+```json
+{measured}
+```
+
+- `reconstruction`: decoder(encoder(x)), float32; mean PSNR in dB, and the power of reconstruction
+  over that of the original in bands of radial frequency (cycles a pixel), Hann window.
+- `prompt_gap`: ‖v(a) − v(b)‖ / ‖(v(a) + v(b)) / 2‖ between predictions for two class prompts,
+  over timesteps 999, 900, 800, 700 and 600 on simulated images.
+- `recognised`: what a small classifier trained on simulated scans ({recogniser} of held-out
+  simulated scans right) takes the images of each class prompt for
+  (normal, benign, malignant). It says that the classes differ as the simulator's do, not that the
+  images look real.
+- `power`: samples over simulated scans, in the same bands.
+
+## What it cannot do
+- It knows simulated breasts only: what BUSI looks like it must learn by LoRA, textual inversion or
+  fine-tuning. On so small a base adapters that reach convolutions and residual blocks do
+  that, attention-only adapters hardly.
+- Three class prompts and a few wordings; of the adjectives only {adjectives}. Other words are
+  known to the tokenizer but mean nothing yet. Gray images, 128×128, one field of view.
+- Texture above .25 cycles a pixel is invented by the decoder: right in its statistics, not in
+  place. Do not measure speckle on what went through it.
+"""
