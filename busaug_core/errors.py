@@ -2,7 +2,7 @@
 
 
 class UserError(Exception):
-    """Something the user can mend: a wrong file, field or option."""
+    """Something the user can put right: a wrong file, field or option."""
 
 
 class MissingWeights(UserError):

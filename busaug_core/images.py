@@ -1,8 +1,6 @@
 """The one way images are read: gray, square, antialiased; and written: as PNG with text chunks."""
 
-import hashlib
 import json
-import os
 import zlib
 from pathlib import Path
 
@@ -11,6 +9,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from busaug_core.errors import UserError
+from busaug_core.files import write_whole
 
 PREPROCESSING = "gray, whole image to a square, Pillow bicubic with antialiasing"
 NOTICE = "synthetic image, not for clinical use"
@@ -52,15 +51,22 @@ def load_batch(paths: list[str], size: int) -> np.ndarray:
     return np.stack([load_gray(path, size) for path in paths])
 
 
-def save_synthetic(path: Path, pixels: np.ndarray, synthesis: dict) -> None:
-    """Write uint8 H×W as PNG with its provenance in the text chunk `synthesis`; all or nothing."""
+def resize_mask(mask: np.ndarray, size: int) -> np.ndarray:
+    """A mask, bool H×W, reduced as its image is: bool size×size, True where half of a pixel is."""
+    square = Image.fromarray(mask.astype(np.uint8) * 255).resize((size, size), Image.Resampling.BOX)
+    return np.asarray(square) > 127
+
+
+def save_synthetic(path: Path, pixels: np.ndarray, synthesis: dict) -> bool:
+    """Write uint8 H×W as PNG with its provenance in the text chunk `synthesis`, all or nothing.
+
+    Returns whether the file is this one; one that another worker has written stays.
+    """
     info = PngInfo()
     info.add_text("synthesis", json.dumps(synthesis))
     info.add_text("Comment", NOTICE)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    Image.fromarray(pixels).save(partial, format="png", pnginfo=info)
-    os.replace(partial, path)
+    picture = Image.fromarray(pixels)
+    return write_whole(path, lambda partial: picture.save(partial, format="png", pnginfo=info), replace=False)
 
 
 def read_synthesis(path: str | Path) -> dict:
@@ -70,12 +76,3 @@ def read_synthesis(path: str | Path) -> dict:
     if "synthesis" not in text:
         raise UserError(f"{path} carries no provenance; it was not made by this software.")
     return json.loads(text["synthesis"])
-
-
-def content_hash(path: str | Path) -> str:
-    """SHA-256 of a file's bytes, as hex; raises UserError where it cannot be read."""
-    try:
-        with open(path, "rb") as f:
-            return hashlib.file_digest(f, "sha256").hexdigest()
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error}); put it back, or remove its sample.") from None

@@ -16,6 +16,19 @@ BUSI_PROMPTS = {
 Prompts = Annotated[dict[str, str], AfterValidator(lambda given: {**BUSI_PROMPTS, **given})]
 """A config's prompts: what is given goes before BUSI's, class by class."""
 
+ADJECTIVES = (
+    "Colorful",
+    "Stylized",
+    "High-contrast",
+    "Low-contrast",
+    "Posterized",
+    "Sheared",
+    "Solarized",
+    "Bright",
+    "Dark",
+)
+"""MEDDAP's adjectives, which go before the prompt."""
+
 TOKEN_STANDS_FOR = "ultrasound"
 """The word of the prompt that a learned token replaces."""
 
@@ -25,6 +38,11 @@ def prompt_of(label: str, prompts: dict[str, str]) -> str:
     if label not in prompts:
         raise UserError(f"No prompt for class '{label}'; add it to `prompts` (there are {sorted(prompts)}).")
     return prompts[label]
+
+
+def with_adjective(prompt: str, adjective: str) -> str:
+    """The prompt with an adjective before it, as MEDDAP words it: "Dark ultrasound image of …"."""
+    return f"{adjective} {prompt}"
 
 
 def with_token(prompt: str, token: str) -> str:

@@ -1,7 +1,7 @@
-"""Checkpoints to resume a training from: tensors, an Adam's state and a loss scale in one safetensors file."""
+"""Checkpoints to resume a training from: tensors, optimizers' state and a loss scale in one safetensors file."""
 
 import json
-import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -9,29 +9,30 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from busaug_core.files import write_whole
+
 
 def save_checkpoint(
     path: Path,
     step: int,
     tensors: dict[str, Tensor],
-    optimizer: torch.optim.Optimizer,
+    optimizers: Sequence[torch.optim.Optimizer],
     scaler: torch.amp.GradScaler | None = None,
 ) -> None:
-    """Write the tensors, the optimizer and the loss scale after `step` steps; all or nothing."""
+    """Write the tensors, the optimizers and the loss scale after `step` steps; all or nothing."""
     entries = {f"tensor.{name}": t.detach() for name, t in tensors.items()}
-    for index, state in optimizer.state_dict()["state"].items():
-        entries |= {f"optimizer.{index}.{key}": torch.as_tensor(value) for key, value in state.items()}
+    for number, optimizer in enumerate(optimizers):
+        for index, state in optimizer.state_dict()["state"].items():
+            entries |= {f"optimizer.{number}.{index}.{key}": torch.as_tensor(v) for key, v in state.items()}
     document = {"step": step, "scaler": scaler.state_dict() if scaler else {}}
-    partial = path.with_suffix(".partial")
     entries = {name: t.contiguous().cpu() for name, t in entries.items()}
-    save_file(entries, partial, metadata={"busaug": json.dumps(document)})
-    os.replace(partial, path)
+    write_whole(path, lambda partial: save_file(entries, partial, metadata={"busaug": json.dumps(document)}))
 
 
 def restore_checkpoint(
     path: Path,
     tensors: dict[str, Tensor],
-    optimizer: torch.optim.Optimizer,
+    optimizers: Sequence[torch.optim.Optimizer],
     scaler: torch.amp.GradScaler | None = None,
 ) -> int:
     """Load a checkpoint in place, if there is one; returns the number of steps done."""
@@ -41,13 +42,13 @@ def restore_checkpoint(
     with torch.no_grad():
         for name, tensor in tensors.items():
             tensor.copy_(entries[f"tensor.{name}"])
-    state = optimizer.state_dict()
-    for key, value in entries.items():
-        kind, _, rest = key.partition(".")
-        if kind == "optimizer":
-            index, _, entry = rest.partition(".")
-            state["state"].setdefault(int(index), {})[entry] = value
-    optimizer.load_state_dict(state)
+    states = [optimizer.state_dict() for optimizer in optimizers]
+    for name, value in entries.items():
+        if name.startswith("optimizer."):
+            *number, index, key = name.split(".")[1:]  # earlier versions knew but one optimizer
+            states[int(number[0]) if number else 0]["state"].setdefault(int(index), {})[key] = value
+    for optimizer, state in zip(optimizers, states, strict=True):
+        optimizer.load_state_dict(state)
     with safe_open(path, "pt") as file:
         document = json.loads(file.metadata()["busaug"])
     if scaler and document["scaler"]:

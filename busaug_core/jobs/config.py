@@ -1,12 +1,47 @@
-"""The base of every job's config: typed, with defaults, bounds, help and presets; unknown keys are errors."""
+"""The base of every job's config: typed, with defaults, bounds, help and presets; unknown keys are errors.
 
-from typing import Any, ClassVar
+`FieldType` is the one reading of a field's annotation; forms and the command line are made from it.
+"""
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+import types
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Self, Union, get_args, get_origin
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    ValidationError,
+    model_validator,
+)
+from pydantic.fields import FieldInfo
 
 from busaug_core.errors import UserError
 
 KEY_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*$"
+
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+"""Names of the arithmetic; `device.dtype_of` says what `auto` is."""
+
+
+@dataclass(frozen=True)
+class Choices:
+    """Annotation of a field that takes one of a registry's names, looked up when it is used."""
+
+    names: Callable[[], Iterable[str]]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> Any:
+        return AfterValidator(self._check).__get_pydantic_core_schema__(source, handler)
+
+    def _check(self, value: Any) -> Any:
+        known = list(self.names())
+        for name in value if isinstance(value, list) else [value]:
+            if name is not None and name not in known:
+                raise ValueError(f"there is no '{name}'; there are {', '.join(known)}")
+        return value
 
 
 class JobConfig(BaseModel):
@@ -17,6 +52,8 @@ class JobConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", validate_default=True, protected_namespaces=())
     presets: ClassVar[dict[str, dict[str, Any]]] = {}
+    without_effect: ClassVar[frozenset[str]] = frozenset()
+    """Fields that do not decide the results, so that a run may be taken up again with others."""
 
     run_key: str | None = Field(
         None, pattern=KEY_PATTERN, description="Name of the run; made from the job and the time when empty."
@@ -37,34 +74,103 @@ class JobConfig(BaseModel):
         return cls.presets.get(preset, {}) if isinstance(preset, str) else {}
 
     @classmethod
-    def parse(cls, values: dict[str, Any]) -> "JobConfig":
+    def parse(cls, values: dict[str, Any]) -> Self:
         """Validate plain values; raises UserError with a line for each field that is wrong."""
         try:
             return cls(**values)
         except ValidationError as error:
-            raise UserError(_explain(error, cls)) from None
+            raise UserError("\n".join(_sentence(name, text) for name, text in explain(error, cls))) from None
 
-    def resolve(self) -> "JobConfig":
+    @classmethod
+    def find_problems(cls, values: dict[str, Any]) -> dict[str, str]:
+        """What is wrong with plain values: a sentence by field, that of the whole under the empty name.
+
+        Fields that are missing are not listed; a form asks for them itself.
+        """
+        try:
+            cls(**values)
+        except ValidationError as error:
+            return dict(explain(error, cls, missing=False))
+        return {}
+
+    def resolve(self) -> Self:
         """A copy with every field that was left open filled in; what the run stores."""
         return self
 
-    def fill(self, open_fields: dict[str, Any]) -> "JobConfig":
+    def fill(self, open_fields: dict[str, Any]) -> Self:
         """A copy in which the fields that are None have the given values."""
         return self.model_copy(update={k: v for k, v in open_fields.items() if getattr(self, k) is None})
 
 
-def _explain(error: ValidationError, config: type[JobConfig]) -> str:
-    lines = []
+@dataclass(frozen=True)
+class FieldType:
+    """What a field of a config takes.
+
+    Attributes:
+        kind: bool, int, float, str, list or dict
+        optional: whether it may be left open
+        element: the type of a list's elements or a dictionary's values
+        choices: the values it is confined to; none where it is free
+        bounds: `min` and `max`, where it has them
+    """
+
+    kind: type
+    optional: bool
+    element: type
+    choices: tuple[Any, ...]
+    bounds: dict[str, float]
+
+
+def field_type(config: type[JobConfig], name: str) -> FieldType:
+    """What the field takes, read from its annotation."""
+    info = config.model_fields[name]
+    annotation, optional = info.annotation, False
+    if get_origin(annotation) in (Union, types.UnionType):
+        members = [a for a in get_args(annotation) if a is not type(None)]
+        optional = len(members) < len(get_args(annotation))
+        annotation = members[0]
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    kind, element, choices = annotation, annotation, ()
+    if origin is Literal:
+        kind, choices = type(arguments[0]), arguments
+    elif origin is not None:
+        kind, element = origin, arguments[-1]
+        if get_origin(element) is Literal:
+            choices, element = get_args(element), type(get_args(element)[0])
+    named = next((rule for rule in info.metadata if isinstance(rule, Choices)), None)
+    if named is not None:
+        choices = tuple(named.names())
+    return FieldType(kind, optional, element, choices, _bounds(info))
+
+
+def explain(error: ValidationError, config: type[JobConfig], missing: bool = True) -> list[tuple[str, str]]:
+    """The problems of an error: each field's name, empty for the whole, and what is wrong with it."""
+    found = []
     for problem in error.errors():
         name = ".".join(str(part) for part in problem["loc"])
         if problem["type"] == "extra_forbidden":
             known = ", ".join(sorted(config.model_fields))
-            lines.append(f"'{name}' is not a field of this job; its fields are {known}.")
+            found.append((name, f"is not a field of this job; its fields are {known}."))
         elif problem["type"] == "missing":
-            help_text = config.model_fields[name].description or ""
-            lines.append(f"'{name}' is required: {help_text[:1].lower()}{help_text[1:]}")
+            text = config.model_fields[name].description or ""
+            if missing:
+                found.append((name, f"is required: {text[:1].lower()}{text[1:]}"))
         else:
-            found = f" (found {problem['input']!r})" if problem["loc"] else ""
-            told = f"{problem['msg'].removeprefix('Value error, ')}{found}."
-            lines.append(f"'{name}': {told}" if name else told)
-    return "\n".join(lines)
+            value = f" (found {problem['input']!r})" if problem["loc"] else ""
+            found.append((name, f"{problem['msg'].removeprefix('Value error, ')}{value}."))
+    return found
+
+
+def _sentence(name: str, text: str) -> str:
+    if not name:
+        return text
+    return f"'{name}' {text}" if text.startswith("is ") else f"'{name}': {text}"
+
+
+def _bounds(info: FieldInfo) -> dict[str, float]:
+    bounds = {}
+    for rule in info.metadata:
+        for bound, name in (("ge", "min"), ("le", "max")):
+            if getattr(rule, bound, None) is not None:
+                bounds[name] = getattr(rule, bound)
+    return bounds

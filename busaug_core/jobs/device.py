@@ -1,11 +1,10 @@
 """Where the arithmetic runs, and in which precision."""
 
-import os
-
 import torch
-from accelerate import PartialState
 
 from busaug_core.errors import UserError
+from busaug_core.jobs.config import Precision
+from busaug_core.jobs.processes import join_processes
 
 
 def pick_device() -> torch.device:
@@ -13,14 +12,7 @@ def pick_device() -> torch.device:
     return join_processes().device
 
 
-def join_processes() -> PartialState:
-    """The processes that share a job's work, by `accelerate launch` or `torchrun`; most often this one alone."""
-    # Left to itself, accelerate joins several processes on GPUs only.
-    several = int(os.environ.get("WORLD_SIZE", 1)) > 1
-    return PartialState(cpu=True) if several and not torch.cuda.is_available() else PartialState()
-
-
-def dtype_of(precision: str, device: torch.device) -> torch.dtype:
+def dtype_of(precision: Precision, device: torch.device) -> torch.dtype:
     """The dtype of `fp32`, `bf16`, `fp16`, or of `auto`: half precision where the device has units for it.
 
     Raises UserError for fp16 on a CPU.
@@ -38,6 +30,12 @@ def dtype_of(precision: str, device: torch.device) -> torch.dtype:
 def has_bfloat16_units() -> bool:
     """Whether this CPU multiplies bfloat16 in hardware."""
     return torch.cpu._is_avx512_bf16_supported() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def bfloat16_where_fast(device: torch.device, enabled: bool = True) -> torch.autocast:
+    """Autocast to bfloat16 on devices that multiply it in hardware; on others, where it is many times slower, none."""
+    fast = device.type == "cuda" or (device.type == "cpu" and has_bfloat16_units())
+    return torch.autocast(device.type, torch.bfloat16, enabled=enabled and fast)
 
 
 def describe(device: torch.device) -> str:

@@ -9,8 +9,3 @@ def run_to_end(generator):
             events.append(next(generator))
         except StopIteration as end:
             return end.value, events
-
-
-def drain(generator):
-    """What a generator returns."""
-    return run_to_end(generator)[0]

@@ -1,7 +1,6 @@
 """The skeleton of every job: config, events, run folder, resuming."""
 
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,9 +10,10 @@ import pytest
 from busaug_core.errors import UserError
 from busaug_core.jobs.config import JobConfig
 from busaug_core.jobs.events import Finished, Notice, Progress
-from busaug_core.jobs.run import Run, execute, find_product
+from busaug_core.jobs.execute import Job
+from busaug_core.jobs.run import Run
 from busaug_core.prompts import BUSI_PROMPTS
-from busaug_core.records import Record, of_split
+from busaug_core.records import Record
 from busaug_core.registry import job
 from busaug_core.train.config import Lora
 
@@ -37,8 +37,11 @@ def count(config, run):
     return {"counted": len(marks.read_text())}
 
 
+COUNT = Job("count", Count, count)
+
+
 def run_count(root, **values):
-    return execute("count", count, Count.parse(values), [], "trial", root)
+    return COUNT.run(values, [], "trial", root)
 
 
 def test_what_is_refused_at_once_leaves_no_run(tmp_path):
@@ -80,7 +83,7 @@ def test_a_failed_run_says_why_and_resumes(tmp_path):
         raise UserError("the disk is full")
 
     with pytest.raises(UserError, match="disk is full"):
-        list(execute("count", fail, Count(run_key="one"), [], "trial", tmp_path))
+        list(Job("count", Count, fail).run(dict(run_key="one"), [], "trial", tmp_path))
     state = json.loads((tmp_path / "trial/runs/one/state.json").read_text())
     assert state["state"] == "failed"
     assert "the disk is full" in state["error"]
@@ -118,7 +121,7 @@ def test_other_weights_under_a_begun_run_are_refused(tmp_path):
             yield Progress(0, 1, "Using")
             yield Progress(1, 1, "Using")
 
-        return execute("use", job, Count(run_key="one"), [], "trial", tmp_path)
+        return Job("use", Count, job).run(dict(run_key="one"), [], "trial", tmp_path)
 
     events = use("abc")
     next(events)
@@ -133,7 +136,7 @@ def test_only_jobs_that_share_their_work_start_under_accelerate_launch(tmp_path,
     with pytest.raises(UserError, match="runs in one process"):
         list(run_count(tmp_path, run_key="one"))
     with pytest.raises(UserError, match="set run_key"):
-        list(execute("count", count, Count(), [], "trial", tmp_path, distributed=True))
+        list(Job("count", Count, count, distributed=True).run({}, [], "trial", tmp_path))
 
 
 def test_a_done_run_yields_its_result_without_working_again(tmp_path):
@@ -145,7 +148,7 @@ def test_a_done_run_yields_its_result_without_working_again(tmp_path):
 
 def test_a_done_run_says_on_what_it_was_done_and_refuses_other_splits(tmp_path):
     def run(*records):
-        return list(execute("count", count, Count(run_key="one"), list(records), "trial", tmp_path))
+        return list(COUNT.run(dict(run_key="one"), list(records), "trial", tmp_path))
 
     a, b = Record("a.png", "benign", tags=["train"]), Record("b.png", "benign", tags=["val"])
     assert not any(isinstance(e, Notice) for e in run(a, b))
@@ -162,6 +165,24 @@ def test_other_settings_under_a_taken_key_are_refused_and_named(tmp_path):
     list(run_count(tmp_path, run_key="one"))
     with pytest.raises(UserError, match="upto: 3 there, 4 here"):
         list(run_count(tmp_path, run_key="one", upto=4))
+
+
+def test_settings_that_came_later_went_away_or_are_without_effect_hinder_no_run(tmp_path):
+    class Later(Count):
+        """Counts, in a colour."""
+
+        without_effect = frozenset({"patience"})
+        colour: str = "red"
+        patience: int = 1
+
+    list(run_count(tmp_path, run_key="one"))
+    config = tmp_path / "trial/runs/one/config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "gone": 1}))
+    later = Job("count", Later, count)
+    *_, last = later.run(dict(run_key="one", patience=5), [], "trial", tmp_path)
+    assert last.result["counted"] == 3
+    with pytest.raises(UserError, match="colour: None there, 'green' here"):
+        list(later.run(dict(run_key="one", colour="green"), [], "trial", tmp_path))
 
 
 def test_made_up_keys_are_identifiers_and_differ(tmp_path):
@@ -187,62 +208,3 @@ def test_what_the_user_sets_goes_before_the_preset_and_that_before_the_base():
     assert (config.rank, config.steps, config.layers) == (8, 3000, "attention")
     assert Lora.parse({}).resolve().layers == "wide"
     assert Lora.parse({"base_model": "some/hub-id"}).resolve().resolution == 512
-
-
-def begun_run(root, key, records):
-    """A run that was given these records."""
-    events = execute("count", count, Count(run_key=key), records, "trial", root)
-    next(events)
-    events.close()
-    return Run(root / "trial/runs" / key)
-
-
-def test_a_product_that_was_trained_on_images_now_held_out_is_refused(tmp_path):
-    paths = [tmp_path / "a.png", tmp_path / "b.png"]
-    for path in paths:
-        path.write_text(path.name)
-    elsewhere = shutil.copy(paths[0], tmp_path / "a_again.png")
-
-    def begun(key, train, val):
-        records = [Record(str(train), "benign", tags=["train"]), Record(str(val), "benign", tags=["val"])]
-        return begun_run(tmp_path, key, records)
-
-    file = begun("lora", *paths).folder / "weights.safetensors"
-    file.write_text("x")
-    assert find_product(begun("same", *paths), "lora", file.name) == file
-    for key, held_out in (("other", paths[0]), ("moved", elsewhere)):
-        with pytest.raises(UserError, match=rf"trained on 1 images .*{Path(held_out).name}"):
-            find_product(begun(key, paths[1], held_out), "lora", file.name)
-
-
-def test_an_image_in_two_splits_is_refused():
-    records = [Record("a.png", "benign", tags=["train"]), Record("b.png", "benign", tags=["val", "train"])]
-    with pytest.raises(UserError, match=r"1 images are in more than one split, the first b.png \(train and val\)"):
-        of_split(records, "train")
-    assert of_split(records, "test") == []
-
-
-def test_a_run_of_another_dataset_is_called_by_both_names(tmp_path):
-    run = Run(tmp_path / "trial/runs/one")
-    assert run.name_of(run.sibling("clf")) == "clf"
-    assert run.name_of(run.sibling(str(tmp_path / "my-other/runs/clf"))) == "my_other_clf"
-    assert run.name_of(run.sibling(str(tmp_path / "trial/x/../runs/clf"))) == "clf"
-
-
-def test_a_folder_is_taken_from_the_working_directory_and_a_key_never(tmp_path, monkeypatch):
-    run = Run(tmp_path / "trial/runs/one")
-    (tmp_path / "clf").mkdir()
-    monkeypatch.chdir(tmp_path)
-    assert run.sibling("clf").folder == tmp_path / "trial/runs/clf"
-    assert run.sibling("./other/clf").folder == tmp_path / "other/clf"
-
-
-def test_a_product_is_found_by_run_key_file_or_folder(tmp_path):
-    list(run_count(tmp_path, run_key="one"))
-    run = begun_run(tmp_path, "two", [])
-    file = tmp_path / "trial/runs/one/weights.safetensors"
-    file.write_text("x")
-    for given in ("one", str(file), str(file.parent)):
-        assert find_product(run, given, "weights.safetensors") == file
-    with pytest.raises(UserError, match="neither a run"):
-        find_product(run, "three", "weights.safetensors")

@@ -1,0 +1,241 @@
+"""How a job runs: its config and its events meet in a run folder that can be resumed.
+
+A job is a function `job(config, run)` that yields events and returns a summary (plain JSON). `Job.run` wraps it: it
+makes or reopens the run folder, records what happens, and yields the events on to whoever shows progress. A run that
+was stopped, failed or killed is taken up again by calling it with the same run key and the same config; one that is
+done yields its result at once.
+"""
+
+import importlib
+import shutil
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from busaug_core.errors import UserError
+from busaug_core.files import content_hash, make_folder, write_json
+from busaug_core.jobs.config import JobConfig
+from busaug_core.jobs.environment import environment
+from busaug_core.jobs.events import Begun, Ended, Event, Finished, Notice, Steps, Stopped
+from busaug_core.jobs.lineage import TRAINED_ON, product_fields, record_lineage, resolve_products
+from busaug_core.jobs.processes import StopRequested, Workers, is_distributed, wait_for
+from busaug_core.jobs.roles import TRAIN, refuse_learned, refuse_unlabelled
+from busaug_core.jobs.run import INPUTS, Run
+from busaug_core.jobs.runs import new_key, runs_folder
+from busaug_core.records import Record, write_records
+
+JobFunction = Callable[[JobConfig, Run], Steps[dict[str, Any]]]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job by name; `config` and `function` may be `module:name`, imported on use.
+
+    Attributes:
+        config: a class, or a function that returns one where the fields depend on what is registered
+        distributed: whether it shares its work among the processes of `accelerate launch`
+        stops_together: whether these agree on stopping by themselves, since each step needs all of them
+        shared: whether several workers may work on one run at once, since each item belongs to who writes it first
+        learns: whether it learns from the training images, whose hashes it then keeps
+        needs_classes: whether a new run is refused samples without a class
+        makes_dataset: whether it may make a dataset, named by its config's `dataset_name`
+        takes_samples: whether it works on samples of a dataset that is there
+        chain: whether it runs other jobs, which keep logs of their own
+    """
+
+    name: str
+    config: str | type[JobConfig] | Callable[[], type[JobConfig]]
+    function: str | JobFunction
+    distributed: bool = False
+    stops_together: bool = False
+    shared: bool = False
+    learns: bool = False
+    needs_classes: bool = True
+    makes_dataset: bool = False
+    takes_samples: bool = True
+    chain: bool = False
+
+    def config_class(self) -> type[JobConfig]:
+        """The config's class; needs no torch."""
+        found = imported(self.config)
+        return found if isinstance(found, type) else found()
+
+    def run(
+        self, values: dict[str, Any], records: list[Record], dataset: str, root: Path | None = None
+    ) -> Generator[Event, None, None]:
+        """Validate `values` and run the job, yielding its events and at last `Finished`, or `Stopped`.
+
+        Args:
+            values: the fields of its config; `run_key` names the run and must be given under `accelerate launch`
+            records: the samples it may use; a run that is taken up again keeps those of its beginning
+            dataset: the dataset's name, a folder of `root`
+            root: the folder of all runs, by default `runs.home()`
+
+        Raises:
+            UserError: a wrong field; the run key names a run with other settings or of other data, or one that is
+                being worked on; a product that a field names is missing, or has learned from held-out images
+        """
+        config = self.config_class().parse(values)
+        return self._run(config, records, runs_folder(dataset, root))
+
+    def _run(self, config: JobConfig, records: list[Record], runs: Path) -> Generator[Event, None, None]:
+        if is_distributed():
+            if not (self.distributed or self.shared):
+                raise UserError(f"{self.name} runs in one process; start it without `accelerate launch`.")
+            if config.run_key is None:
+                raise UserError("Under `accelerate launch` a run needs a name that all processes know; set run_key.")
+        config = config.resolve()
+        run = Run(runs / (config.run_key or new_key(self.name, runs)))
+        # Any worker of a shared run may be the last one.
+        run.writes = run.writes or self.shared
+        if run.state == "done":
+            given = run.records
+            self._refuse_change(run, config, records)
+            on = f", on {len(given)} samples" if given else ""
+            yield Notice(f"Run '{run.key}' was done before{on}; this is its result. Another run_key does it anew.")
+            yield Finished(run.result)
+            return
+        if self.needs_classes and run.state == "new":
+            refuse_unlabelled(records)
+        fresh = not run.folder.exists() or not any(run.folder.iterdir())
+        make_folder(run.folder)
+        workers = Workers(run.folder)
+        if (run.is_main or self.shared) and not workers.join(alone=not self.shared):
+            raise UserError(f"Run '{run.key}' is being worked on already; wait for it or stop it.")
+        try:
+            yield from self._attempt(config, records, run, workers)
+        except UserError:
+            if fresh and not run.has_begun and not is_distributed() and not workers.others():
+                shutil.rmtree(run.folder, ignore_errors=True)
+            raise
+        finally:
+            workers.leave()
+
+    def _attempt(
+        self, config: JobConfig, records: list[Record], run: Run, workers: Workers
+    ) -> Generator[Event, None, None]:
+        """Begin the run or take it up again, and carry it to its end; how it ends is written to its state."""
+        if run.is_main:
+            with workers.alone():
+                self._begin(run, config, records)
+        else:
+            wait_for(run.folder / "config.json")
+        run.used = resolve_products(config, run)
+        fields = product_fields(type(config))
+        refuse_learned(run.records, [a for name, a in run.used.items() if fields[name].held_out])
+        with workers.alone():
+            record_lineage(run, type(config))
+            run.set_state("running")
+        events = imported(self.function)(config, run)
+        try:
+            while True:
+                if run.is_asked_to_stop and self._heeds_stop(run):
+                    raise StopRequested
+                try:
+                    event = next(events)
+                except StopIteration as end:
+                    with workers.alone():
+                        result = run.result if run.state == "done" else run.finish(end.value)
+                    break
+                if not self.chain or isinstance(event, Begun | Ended | Notice):
+                    run.log(event)
+                yield event
+        except (GeneratorExit, KeyboardInterrupt, StopRequested) as reason:
+            events.close()
+            _end(run, workers, "stopped")
+            if not isinstance(reason, StopRequested):
+                raise
+            yield Stopped(run.key)
+            return
+        except BaseException as error:
+            _end(run, workers, "failed", f"{type(error).__name__}: {error}")
+            raise
+        run.forget_stop()
+        yield Finished(result)
+
+    def _heeds_stop(self, run: Run) -> bool:
+        """Whether this process honours a request to stop; the launcher ends the helpers of a main process."""
+        return self.shared or not is_distributed() or (run.is_main and not self.stops_together)
+
+    def _begin(self, run: Run, config: JobConfig, records: list[Record]) -> None:
+        stored = run.folder / "config.json"
+        if stored.exists():
+            self._refuse_change(run, config, records)
+            run.end_line()
+        else:
+            write_records(run.folder / INPUTS, records)
+            known = environment()
+            if self.learns:
+                learned = [r.path for r in records if TRAIN in r.tags and not r.synthetic and Path(r.path).is_file()]
+                known[TRAINED_ON] = sorted(map(content_hash, learned))
+            write_json(run.folder / "environment.json", known)
+            write_json(stored, self._settings(config))
+
+    def _refuse_change(self, run: Run, config: JobConfig, now: list[Record]) -> None:
+        """Raises UserError where a run that was begun had other settings, or other real images or splits of them.
+
+        A setting that the run's version did not have is taken to have been its default; one that is no more, and
+        one that does not decide the results, may be what it likes.
+        """
+        stored, asked = run.config, self._settings(config)
+        defaults = {name: info.get_default() for name, info in type(config).model_fields.items()}
+        changed = [
+            f"{name}: {stored.get(name)!r} there, {value!r} here"
+            for name, value in asked.items()
+            if name not in config.without_effect and stored.get(name, defaults.get(name)) != value
+        ]
+        if changed:
+            raise UserError(
+                f"Run '{run.key}' exists with other settings ({'; '.join(changed)}). "
+                f"Choose another run_key, or delete {run.folder}."
+            )
+        present = {r.path: r for r in now if not r.synthetic}
+        given = [r for r in run.records if not r.synthetic]
+        known = [r for r in given if r.path in present]
+        if given and present and not known:
+            raise UserError(
+                f"Run '{run.key}' was made from other images, none of which is among these samples. Choose another "
+                "run_key, or call it on its own."
+            )
+        if moved := sum(r.splits != present[r.path].splits for r in known):
+            raise UserError(
+                f"{moved} images of run '{run.key}' lie in other splits now. Choose another run_key, or delete "
+                f"{run.folder}."
+            )
+
+    def _settings(self, config: JobConfig) -> dict[str, Any]:
+        """What `config.json` holds."""
+        return {"job": self.name, **config.model_dump(mode="json", exclude={"run_key"})}
+
+
+def result_of(events: Generator[Event, None, None]) -> Steps[dict[str, Any]]:
+    """Pass on the events of another job's run; returns its result.
+
+    Raises StopRequested where that run was asked to stop, so that what it is a part of stops too.
+    """
+    for event in events:
+        match event:
+            case Finished(result):
+                return result
+            case Stopped():
+                raise StopRequested
+        yield event
+    raise StopRequested
+
+
+def imported(place: Any) -> Any:
+    """What `module:name` names; anything else as it is."""
+    if not isinstance(place, str):
+        return place
+    module, name = place.split(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def _end(run: Run, workers: Workers, state: str, error: str | None = None) -> None:
+    """Note how an attempt ended, unless others go on with the run; with the last one a request to stop is over."""
+    with workers.alone():
+        workers.leave()
+        if not workers.others():
+            run.set_state(state, error)
+            run.forget_stop()

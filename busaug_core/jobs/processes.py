@@ -1,0 +1,189 @@
+"""The processes that work on one run: those of `accelerate launch` or `torchrun`, and workers started by hand."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from filelock import FileLock, Timeout
+
+from busaug_core.errors import UserError
+
+if TYPE_CHECKING:
+    from accelerate import PartialState
+
+WAIT = 120
+"""Seconds that helper processes wait for the main one."""
+PATIENCE = timedelta(days=7)
+"""How long a process that is done waits for the others."""
+LOCK = "lock"
+
+T = TypeVar("T")
+
+
+class StopRequested(Exception):
+    """Ends a job that was asked to stop, where its processes must stop at the same step."""
+
+
+def is_main_process() -> bool:
+    """False in the helper processes of `accelerate launch`, which write nothing."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def is_distributed() -> bool:
+    """Whether this is one of several processes of `accelerate launch`."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+def on_cpus() -> bool:
+    """Whether several processes are to be joined on CPUs; left to itself, accelerate joins them on GPUs only."""
+    import torch
+
+    return is_distributed() and not torch.cuda.is_available()
+
+
+def join_processes() -> "PartialState":
+    """The processes that share a job's work; most often this one alone."""
+    from accelerate import PartialState
+
+    return PartialState(cpu=True) if on_cpus() else PartialState()
+
+
+class Team:
+    """The processes of a launcher, of which each does a share of a job and the main one goes on with all of it."""
+
+    def __init__(self) -> None:
+        self._processes = join_processes()
+        self._everyone = None
+        if self.has_several:
+            from torch.distributed import new_group
+
+            # Shares may take longer than the default group waits.
+            self._everyone = new_group(backend="gloo", timeout=PATIENCE)
+
+    @property
+    def has_several(self) -> bool:
+        return self._processes.num_processes > 1
+
+    def share(self, items: list[T]) -> list[T]:
+        """The items that fall to this process."""
+        return items[self._processes.process_index :: self._processes.num_processes]
+
+    def meet(self) -> None:
+        """Wait until all have come here."""
+        from torch.distributed import barrier
+
+        barrier(self._everyone)
+
+
+def wait_for(path: Path) -> None:
+    """Let the main process of `accelerate launch` make a file first."""
+    deadline = time.monotonic() + WAIT
+    while not path.exists():
+        if time.monotonic() > deadline:
+            raise UserError(f"The main process has not made {path} within {WAIT} s; see its output.")
+        time.sleep(0.1)
+
+
+class Workers:
+    """Who works on a run: each worker holds a lock in its folder, which the system frees when the worker dies."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self._own: FileLock | None = None
+
+    def join(self, alone: bool) -> bool:
+        """Take a place; returns whether there was one. With `alone` there is but one."""
+        for number in range(1 if alone else 1024):
+            lock = _lock(self.folder / f"{LOCK}{number or ''}")
+            with suppress(Timeout):
+                lock.acquire(blocking=False)
+                self._own = lock
+                return True
+        return False
+
+    def leave(self) -> None:
+        """Give the place back."""
+        if self._own is not None:
+            self._own.release()
+            self._own = None
+
+    def others(self) -> bool:
+        """Whether anyone else works on the run."""
+        places = (p for p in self.folder.glob(f"{LOCK}*") if p.name.removeprefix(LOCK).isdecimal() or p.name == LOCK)
+        return any(_held(p) for p in places if self._own is None or str(p) != self._own.lock_file)
+
+    def alone(self) -> AbstractContextManager[None]:
+        """A block that only one worker is in at a time, such as beginning and ending the run."""
+        return locked(self.folder / "turn")
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """A block that only one process is in at a time, by a lock file that the system frees when it dies."""
+    with _lock(path):
+        yield
+
+
+def share_out(folder: Path, names: Sequence[str], is_done: Callable[[int], bool]) -> Iterator[int]:
+    """The places of the items that nobody has done, each held by a lock in `folder` while it is worked on.
+
+    Any number of workers may call it at once, and be killed: an item that another holds is passed over at first
+    and looked at again at the end. Where locks do not work, as on some network file systems, items may be done
+    twice, so that what is written must be whole and the first must win.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    held: list[int] = []
+    for blocking in (False, True):
+        for i in held if blocking else range(len(names)):
+            if is_done(i):
+                continue
+            lock = _lock(folder / f"{names[i]}.lock")
+            try:
+                lock.acquire(blocking=blocking)
+            except Timeout:
+                held.append(i)
+                continue
+            try:
+                if not is_done(i):
+                    yield i
+            finally:
+                lock.release()
+
+
+@contextmanager
+def held_interrupts() -> Iterator[None]:
+    """Let a Ctrl-C wait for the block's end, so that what it changes is never left half changed.
+
+    Only Python's main thread gets a Ctrl-C, so in any other nothing needs to be held.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    held: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _frame: held.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if held:
+        raise KeyboardInterrupt
+
+
+def _lock(path: Path) -> FileLock:
+    return FileLock(path, thread_local=False)  # the App takes each event in a thread of its own
+
+
+def _held(path: Path) -> bool:
+    lock = _lock(path)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        return True
+    lock.release()
+    return False

@@ -1,0 +1,147 @@
+"""Which image and which run may serve for what: train, be held out, be measured, score. Decided here alone."""
+
+from collections.abc import Iterable
+
+from busaug_core.errors import UserError
+from busaug_core.jobs.lineage import Ancestor, ancestors, seen_by
+from busaug_core.jobs.run import Run
+from busaug_core.records import SPLITS, Record
+
+REJECTED, EVALUATION = "rejected", "evaluation"
+"""Tags of synthetic images: what a filter threw out, and what was made to be measured; neither ever trains."""
+TRAIN = SPLITS[0]
+
+
+def of_split(records: Iterable[Record], split: str) -> list[Record]:
+    """The real or simulated records that carry a split's tag; never a synthetic one.
+
+    Raises UserError where one of them carries another split's tag too.
+    """
+    chosen = [r for r in records if split in r.tags and not r.synthetic]
+    doubtful = [r for r in chosen if len(r.splits) > 1]
+    if doubtful:
+        first = doubtful[0]
+        raise UserError(
+            f"{len(doubtful)} images are in more than one split, the first {first.path} "
+            f"({' and '.join(first.splits)}); leave each of them the tag of one."
+        )
+    return chosen
+
+
+def training_images(records: Iterable[Record]) -> list[Record]:
+    """The real images that a diffusion model may learn from; raises UserError where there is none."""
+    chosen = of_split(records, TRAIN)
+    if not chosen:
+        raise UserError(
+            "None of the chosen samples is tagged 'train'; choose others, tag some, or load a dataset with a split."
+        )
+    return chosen
+
+
+def training_set(records: list[Record], include: list[str]) -> list[Record]:
+    """The training split and the synthetic images of the variants in `include` that may train a classifier.
+
+    Raises UserError where a named variant has no image to train with.
+    """
+    chosen = of_split(records, TRAIN)
+    for variant in include:
+        members = [r for r in records if r.synthetic and r.variant == variant]
+        added = [r for r in members if not {REJECTED, EVALUATION} & set(r.tags)]
+        if not added:
+            known = ", ".join(sorted({r.variant for r in records if r.synthetic})) or "no synthetic image"
+            why = f"all {len(members)} are tagged 'rejected' or 'evaluation'" if members else f"there is {known}"
+            raise UserError(f"No synthetic image of variant '{variant}' can be trained with ({why}); generate some.")
+        chosen += added
+    return chosen
+
+
+def is_evaluation(record: Record) -> bool:
+    """Whether a synthetic image is of a set that was made to be measured."""
+    return record.synthetic and EVALUATION in record.tags
+
+
+def evaluation_sets(records: list[Record], variants: list[str] | None) -> dict[str, list[Record]]:
+    """The images made to be measured, by variant; balancing images never count.
+
+    Raises UserError where there is none, or a named variant has none.
+    """
+    sets: dict[str, list[Record]] = {}
+    for record in records:
+        if is_evaluation(record) and (variants is None or record.variant in variants):
+            sets.setdefault(record.variant, []).append(record)
+    refuse_unknown_variants(records, variants)
+    missing = sorted(set(variants or ()) - set(sets))
+    if missing:
+        raise UserError(f"Variant(s) {', '.join(missing)} have no evaluation set; run generate with mode 'evaluation'.")
+    if not sets:
+        raise UserError("There is no evaluation set to measure; run generate with mode 'evaluation' first.")
+    return sets
+
+
+def refuse_unknown_variants(records: list[Record], variants: list[str] | None) -> None:
+    """Raises UserError where no synthetic record is of a named variant."""
+    known = {r.variant for r in records if r.synthetic}
+    if unknown := sorted(set(variants or ()) - known):
+        there = f"there are {', '.join(sorted(known))}" if known else "generate some first"
+        raise UserError(f"There is no synthetic image of variant(s) {', '.join(unknown)}; {there}.")
+
+
+def other_splits(real: list[Record], reference: list[Record], split: str, hash_of: dict[str, str]) -> list[Record]:
+    """Real images of other splits that neither have a file's bytes nor, by the audit, show a scan of the reference."""
+    groups = {r.split_group for r in reference} - {None}
+    files = {hash_of[r.path] for r in reference}
+    others = [r for r in real if split not in r.tags and r.splits]
+    return [r for r in others if r.split_group not in groups and hash_of[r.path] not in files]
+
+
+def refuse_shared_files(records: list[Record], hashes: list[str]) -> None:
+    """Raises UserError where a synthetic file has the bytes of a real one."""
+    real = {h: r.path for r, h in zip(records, hashes, strict=True) if not r.synthetic}
+    for record, key in zip(records, hashes, strict=True):
+        if record.synthetic and key in real:
+            raise UserError(
+                f"{record.path} is the same file as the real image {real[key]}; remove its sample (a file is never "
+                "compared with itself, whatever on_copies says)."
+            )
+
+
+def refuse_learned(records: list[Record], used: Iterable[Ancestor]) -> None:
+    """Raises UserError where a product has learned from images that validate or test now."""
+    held_out = [r for split in SPLITS[1:] for r in of_split(records, split)]
+    for ancestor in used:
+        if ancestor.run is not None and (again := seen_by(ancestor.run, held_out)):
+            raise UserError(
+                f"'{ancestor.given}' was trained on {len(again)} images that validate or test now (the first "
+                f"{again[0].path}), so no number on these would be honest. Train it anew on this split."
+            )
+
+
+def synthetic_in_training(run: Run) -> list[str]:
+    """The variants of synthetic images that a classifier's run was told to train with."""
+    return sorted({variant for member in ancestors(run) for variant in _included(member)})
+
+
+def refuse_synthetic_training(run: Run | None) -> None:
+    """Raises UserError where a classifier that is to score images was trained with synthetic ones, or may have been."""
+    if run is None:
+        raise UserError(
+            "Of a classifier's file outside of a run's folder nobody can say what it was trained with; name its run."
+        )
+    if included := synthetic_in_training(run):
+        raise UserError(
+            f"Classifier '{run.key}' was trained with synthetic images ({', '.join(included)}), which would flatter "
+            "them; name one that was trained on real images alone."
+        )
+
+
+def refuse_unlabelled(records: list[Record]) -> None:
+    """Raises UserError where a record has no class."""
+    if missing := [r.path for r in records if not r.label]:
+        raise UserError(
+            f"{len(missing)} samples have no class in the field ground_truth (the first: {missing[0]}); give each a "
+            "fo.Classification there, or work on a view without them."
+        )
+
+
+def _included(run: Run) -> list[str]:
+    return run.config.get("include", []) if run.job is not None else []
