@@ -1,12 +1,16 @@
 """What a job uses where the user leaves a field open: it depends on the base model."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
+
+from busaug_core.files import read_json
+from busaug_core.jobs.lineage import Product
 
 MINI = "mini"
 STABLE_DIFFUSION = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 MINI_FOLDER = Path(__file__).parent / "mini"
+BASE = Product("unet", job="finetune_unet", only=False)
+"""What a field that names a base model may hold besides: a run that tuned the whole UNet."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,6 @@ def defaults_of(base_model: str) -> BaseDefaults:
     if base_model == MINI:
         return DEFAULTS["mini"]
     unet = Path(base_model).expanduser() / "unet" / "config.json"
-    if unet.exists() and json.loads(unet.read_text())["block_out_channels"][0] < 320:
+    if unet.exists() and read_json(unet)["block_out_channels"][0] < 320:
         return DEFAULTS["mini"]
     return DEFAULTS["stable-diffusion"]

@@ -1,6 +1,5 @@
 """Loading a base model and what is put on top of it. Weights are safetensors, never pickles."""
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -10,11 +9,10 @@ import transformers
 from diffusers import StableDiffusionPipeline
 from diffusers.loaders.single_file_utils import SingleFileComponentError
 from huggingface_hub import try_to_load_from_cache
-from safetensors.torch import load_file
 
 from busaug_core.base.defaults import MINI, MINI_FOLDER
 from busaug_core.errors import MissingWeights, UserError
-from busaug_core.images import content_hash
+from busaug_core.files import content_hash
 
 # Loading tells its own errors below; the libraries' bars and notes would bury the job's progress.
 diffusers.utils.logging.set_verbosity_error()
@@ -61,43 +59,6 @@ def load_pipeline(base_model: str, device: torch.device, dtype: torch.dtype) -> 
     return pipe.to(device)
 
 
-def add_lora(pipe: StableDiffusionPipeline, file: Path) -> None:
-    """Load a LoRA file into the pipeline, ready to be switched on and off.
-
-    Raises UserError where the file fits no layer of this base.
-    """
-    _refuse_pickle(file)
-    weights = load_file(file)
-    try:
-        pipe.load_lora_weights(str(file.parent), weight_name=file.name, adapter_name="busaug")
-    except (RuntimeError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{file} is no LoRA of this base model ({reason}); was it trained on another one?") from None
-    parts = (pipe.unet, pipe.text_encoder)
-    loaded = sum(".lora_" in name for part in parts for name, _ in part.named_parameters())
-    wanted = sum(not name.endswith(".alpha") for name in weights)
-    if loaded != wanted:
-        raise UserError(
-            f"{file} holds {wanted} tensors, but {loaded} fit this base model; was it trained on another one?"
-        )
-
-
-def add_token(pipe: StableDiffusionPipeline, file: Path) -> str:
-    """Load a learned token into tokenizer and text encoder; returns the token.
-
-    Raises UserError where the file holds no token, or one of another width.
-    """
-    _refuse_pickle(file)
-    learned = load_file(file)
-    if len(learned) != 1:
-        raise UserError(f"{file} holds {sorted(learned)}; a learned token file holds exactly one token.")
-    (token, vectors), width = next(iter(learned.items())), pipe.text_encoder.config.hidden_size
-    if vectors.shape[-1] != width:
-        raise UserError(f"The token {token} is {vectors.shape[-1]} wide, the base's text encoder {width}.")
-    pipe.load_textual_inversion(str(file), token=token)
-    return token
-
-
 def fingerprint(base_model: str) -> dict[str, str]:
     """SHA-256 of each weight file of a base that was loaded: of its UNet, autoencoder and text encoder."""
     path = MINI_FOLDER if base_model == MINI else Path(base_model).expanduser()
@@ -120,15 +81,3 @@ def refuse_long(pipe: StableDiffusionPipeline, prompts: Iterable[str]) -> None:
             raise UserError(
                 f"The prompt {prompt!r} is {length} tokens long, and this base reads {limit}; shorten it, or its token."
             )
-
-
-def make_readable(file: Path) -> None:
-    """Give a weight file the usual permissions; safetensors writes it for its owner alone."""
-    umask = os.umask(0)
-    os.umask(umask)
-    file.chmod(0o666 & ~umask)
-
-
-def _refuse_pickle(file: Path) -> None:
-    if file.suffix != ".safetensors":
-        raise UserError(f"{file} is not a .safetensors file; convert it first.")

@@ -1,22 +1,24 @@
-"""Settings of image generation."""
+"""Settings of image generation; the fields that name components are those of `base.components`."""
 
 import math
-from typing import Any, ClassVar, Literal
+from functools import lru_cache
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, create_model, model_validator
 
-from busaug_core.base.defaults import MINI, defaults_of
+from busaug_core.base.components import COMPONENTS, Component
+from busaug_core.base.defaults import BASE, MINI, defaults_of
 from busaug_core.errors import UserError
 from busaug_core.generate.recipes import RECIPES
-from busaug_core.jobs.config import JobConfig
-from busaug_core.prompts import BUSI_PROMPTS, Prompts
-from busaug_core.train.config import Precision
+from busaug_core.jobs.config import Choices, JobConfig, Precision
+from busaug_core.jobs.execute import Job
+from busaug_core.jobs.roles import TRAIN
+from busaug_core.prompts import ADJECTIVES, BUSI_PROMPTS, Prompts
 
-Variant = Literal[tuple(RECIPES)]
 AMOUNTS = ("balance_to", "ratio", "counts")
 
 
-class Generate(JobConfig):
+class Generation(JobConfig):
     """Variants × classes of synthetic images: text2img, then img2img."""
 
     presets: ClassVar = {
@@ -26,12 +28,10 @@ class Generate(JobConfig):
     preset: Literal["hybrid", "demo"] | None = Field(
         None, description="Settings of a paper; what you set yourself goes before them."
     )
-    base_model: str = Field(
+    base_model: Annotated[str, BASE] = Field(
         MINI, min_length=1, description="'mini', a Hub id, a diffusers folder or a .safetensors file."
     )
-    lora: str | None = Field(None, description="LoRA of the tuned variants: a run, a file or a folder.")
-    token: str | None = Field(None, description="Learned token of the _ti variants: a run, a file or a folder.")
-    variants: list[Variant] = Field(
+    variants: Annotated[list[str], Choices(lambda: RECIPES)] = Field(
         ["sd", "sd_img2img"], min_length=1, description="Which recipes to generate, by their slugs."
     )
     mode: Literal["new", "evaluation"] = Field(
@@ -63,6 +63,13 @@ class Generate(JobConfig):
         description="How text2img hands its image to img2img; latent spares a decoding and an encoding.",
     )
     negative_prompt: str = Field("", description="What the images should not show.")
+    adjectives: list[str] = Field(
+        list(ADJECTIVES), min_length=1, description="What the prompts of sd_adj begin with, in turn."
+    )
+    masks: Literal["train", "val", "test"] = Field(
+        "train", description="The split whose lesion masks condition the variants that take one."
+    )
+    samples_per_mask: int = Field(1, ge=1, le=1000, description="Images in a row that share a mask.")
     resolution: int | None = Field(
         None,
         ge=64,
@@ -84,25 +91,25 @@ class Generate(JobConfig):
         return values
 
     @model_validator(mode="after")
-    def _one_amount(self) -> "Generate":
+    def _amounts_and_masks(self) -> "Generation":
         amounts = [n for n in AMOUNTS if getattr(self, n) is not None]
         if self.mode == "new" and len(amounts) != 1:
             raise ValueError(f"set one of balance_to, ratio and counts (set are: {', '.join(amounts) or 'none'})")
+        if self.mode == "new" and self.masks != TRAIN:
+            raise ValueError(f"images to train with take their masks from '{TRAIN}', not from '{self.masks}'")
         if self.mode == "evaluation" and amounts not in ([], ["counts"]):
             raise ValueError("an evaluation set takes its counts from the reference split (or from counts)")
         return self
 
     @model_validator(mode="after")
-    def _components(self) -> "Generate":
+    def _components(self) -> "Generation":
         for slug in self.variants:
-            recipe = RECIPES[slug]
-            if recipe.lora and not self.lora:
-                raise ValueError(f"variant '{slug}' needs a LoRA: set lora (or generate 'base')")
-            if recipe.token and not self.token:
-                raise ValueError(f"variant '{slug}' needs a learned token: set token")
+            for name in sorted(RECIPES[slug].components):
+                if not getattr(self, name):
+                    raise ValueError(f"variant '{slug}' needs {COMPONENTS[name].called}: set {name} (or choose 'base')")
         return self
 
-    def resolve(self) -> "Generate":
+    def resolve(self) -> "Generation":
         base = defaults_of(self.base_model)
         open_fields = dict(
             steps=base.sampling_steps,
@@ -119,3 +126,27 @@ class Generate(JobConfig):
                 f"raise steps to at least {math.ceil(1 / config.strength)}."
             )
         return config
+
+    def takes_mask(self, slug: str) -> bool:
+        """Whether a variant's images are conditioned on lesion masks."""
+        return any(c.takes_mask for c in self.components if c.field in RECIPES[slug].components)
+
+    @property
+    def components(self) -> list[Component]:
+        """The components that some chosen variant needs, in the order in which they are attached."""
+        needed = {name for slug in self.variants for name in RECIPES[slug].components}
+        return [component for name, component in COMPONENTS.items() if name in needed]
+
+
+def generate_config() -> type[Generation]:
+    """The config with a field for each component that is registered by now."""
+    return _with_fields(tuple(COMPONENTS.values()))
+
+
+@lru_cache
+def _with_fields(components: tuple[Component, ...]) -> type[Generation]:
+    fields = {c.field: (Annotated[str | None, c.product], Field(None, description=c.description)) for c in components}
+    return create_model("Generate", __base__=Generation, __doc__=Generation.__doc__, **fields)
+
+
+GENERATE = Job("generate", generate_config, "busaug_core.generate.generate:generate", shared=True)

@@ -1,24 +1,31 @@
-"""How many images of which class a run makes, and the seed of each."""
+"""How many images of which class a run makes, and what each of them starts from."""
 
 import hashlib
 import math
 from dataclasses import dataclass
 
 from busaug_core.errors import UserError
-from busaug_core.generate.config import Generate
-from busaug_core.records import Record, count_labels, of_split
+from busaug_core.generate.config import Generation
+from busaug_core.generate.recipes import RECIPES
+from busaug_core.jobs.roles import TRAIN, of_split
+from busaug_core.records import Record, count_labels
 
 
 @dataclass(frozen=True)
 class Item:
-    """One text2img image to make, with the variants that grow from it; `index` counts within its class."""
+    """One text2img image to make, with the variants that grow from it; `index` counts within its class.
+
+    `adjective` is for recipes that have one, `mask` the file of the record whose lesions condition it, if any do.
+    """
 
     label: str
     index: int
     seed: int
+    adjective: str | None = None
+    mask: str | None = None
 
 
-def class_counts(config: Generate, records: list[Record]) -> dict[str, int]:
+def class_counts(config: Generation, records: list[Record]) -> dict[str, int]:
     """Images a variant of each class, as the config's mode and amount say.
 
     Raises UserError where the split that they refer to is empty, or nothing is left to make.
@@ -28,7 +35,7 @@ def class_counts(config: Generate, records: list[Record]) -> dict[str, int]:
     elif config.mode == "evaluation":
         counts = _counts_of(records, config.reference)
     else:
-        training = _counts_of(records, "train")
+        training = _counts_of(records, TRAIN)
         if config.balance_to is not None:
             counts = {label: max(0, config.balance_to - n) for label, n in training.items()}
         else:
@@ -43,15 +50,35 @@ def class_counts(config: Generate, records: list[Record]) -> dict[str, int]:
     return counts
 
 
-def work_list(counts: dict[str, int], mode: str, seed: int) -> list[Item]:
-    """All items, class by class; an item's seed depends on the run's mode and seed, its class and index alone."""
-    return [Item(label, i, item_seed(mode, seed, label, i)) for label, n in sorted(counts.items()) for i in range(n)]
+def work_list(config: Generation, records: list[Record]) -> list[Item]:
+    """All items, class by class; an item's seed depends on the run's mode and seed, its class and index alone.
+
+    Raises UserError where `class_counts` does, or a class has no mask that a variant could take.
+    """
+    items = []
+    masked = any(map(config.takes_mask, config.variants))
+    adjectives = config.adjectives if any(RECIPES[slug].adjective for slug in config.variants) else [None]
+    for label, n in sorted(class_counts(config, records).items()):
+        masks = _masks_of(config, records, label) if masked and n else [None]
+        for i in range(n):
+            seed = item_seed(config.mode, config.seed, label, i)
+            mask = masks[i // config.samples_per_mask % len(masks)]
+            items.append(Item(label, i, seed, adjectives[i % len(adjectives)], mask))
+    return items
 
 
 def item_seed(mode: str, seed: int, label: str, index: int) -> int:
     """The first 31 bits of SHA-256 of mode, run seed, class and index: no image is in both kinds of set."""
     digest = hashlib.sha256(f"{mode}/{seed}/{label}/{index}".encode()).digest()
     return int.from_bytes(digest[:4], "big") >> 1
+
+
+def _masks_of(config: Generation, records: list[Record], label: str) -> list[str]:
+    """The images that give the class its masks: those with lesions, or all, with empty masks, where none has any."""
+    members = [r for r in of_split(records, config.masks) if r.label == label]
+    if not members:
+        raise UserError(f"No real sample of class '{label}' is tagged '{config.masks}' to take a mask from; set masks.")
+    return [r.path for r in members if r.lesions] or [r.path for r in members]
 
 
 def _counts_of(records: list[Record], split: str) -> dict[str, int]:

@@ -1,26 +1,42 @@
-"""A variant is a recipe of components; its slug says which."""
+"""A variant is a recipe: components on the base, the prompt, and the stages; its slug says which."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Which components an image is made with; `refine` is img2img on the text2img image."""
+    """How the images of a variant are made.
 
-    lora: bool = False
-    token: bool = False
+    Attributes:
+        components: the config fields of the components that are on
+        refine: whether img2img follows text2img
+        adjective: whether the prompt begins with one of the config's adjectives
+        title: its heading in a grid of images, a line for each part
+        color: its colour in the App, as #rrggbb
+    """
+
+    components: frozenset[str] = frozenset()
     refine: bool = False
+    adjective: bool = False
+    title: str = ""
+    color: str = "#8a8f98"
 
     @property
-    def source(self) -> "Recipe":
-        """The recipe of the text2img image that this one refines (itself without `refine`)."""
-        return Recipe(lora=self.lora, token=self.token)
+    def text2img(self) -> tuple[frozenset[str], bool]:
+        """What decides the text2img image, so that recipes that differ by a later stage share it."""
+        return self.components, self.adjective
+
+
+def _recipe(*components: str, **options) -> Recipe:
+    return Recipe(frozenset(components), **options)
 
 
 RECIPES = {
-    "base": Recipe(),
-    "sd": Recipe(lora=True),
-    "sd_img2img": Recipe(lora=True, refine=True),
-    "sd_ti": Recipe(lora=True, token=True),
-    "sd_ti_img2img": Recipe(lora=True, token=True, refine=True),
+    "base": _recipe(title="base model", color="#8a8f98"),
+    "sd": _recipe("lora", title="LoRA", color="#f2b134"),
+    "sd_img2img": _recipe("lora", refine=True, title="LoRA\n+ img2img", color="#f07f2f"),
+    "sd_ti": _recipe("lora", "token", title="LoRA + token", color="#b07cf0"),
+    "sd_ti_img2img": _recipe("lora", "token", refine=True, title="LoRA + token\n+ img2img", color="#7c5cf0"),
+    "sd_adj": _recipe("lora", adjective=True, title="LoRA\n+ adjective", color="#2fb8a8"),
 }
+"""The variants by slug; a new one is an entry here and nothing else."""

@@ -1,5 +1,6 @@
 """text2img and img2img for a batch of images, each with a seed of its own."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,34 +8,36 @@ import torch
 from diffusers import StableDiffusionImg2ImgPipeline, StableDiffusionPipeline
 from torch import Tensor
 
+from busaug_core.base.components import Attached
 from busaug_core.errors import UserError
-from busaug_core.generate.config import Generate
-from busaug_core.generate.recipes import Recipe
+from busaug_core.generate.config import Generation
 
 
 @dataclass
 class Sampler:
-    """A base with its adapters, and the settings of a run.
+    """A base with its components, and the settings of a run.
 
-    Text states are kept by prompt, and apart with the LoRA on and off, since it may reach the text encoder. The
+    Text states are kept by prompt, and apart for each set of components that reach the text encoder. The
     img2img noise comes from `seed + 1`: noise equal to that of text2img would add nothing new.
     """
 
     pipe: StableDiffusionPipeline
-    config: Generate
-    has_lora: bool
+    config: Generation
+    attached: dict[str, Attached]
 
     def __post_init__(self) -> None:
         self.refiner = StableDiffusionImg2ImgPipeline(**self.pipe.components, requires_safety_checker=False)
         self.refiner.set_progress_bar_config(disable=True)
-        self._states: dict[tuple[bool, str], Tensor] = {}
-        self._lora_on = False
+        self._states: dict[tuple[frozenset[str], str], Tensor] = {}
+        self._changing_text: frozenset[str] = frozenset()
 
-    def switch(self, recipe: Recipe) -> None:
-        """Put the LoRA on or off as the recipe says."""
-        if self.has_lora:
-            (self.pipe.enable_lora if recipe.lora else self.pipe.disable_lora)()
-            self._lora_on = recipe.lora
+    def switch(self, on: Collection[str], masks: list[np.ndarray] | None = None) -> None:
+        """Put the named components on and all others off; those that take masks get them, bool N×H×W."""
+        for name, attached in self.attached.items():
+            attached.switch(name in on)
+            if name in on and masks is not None:
+                attached.condition(masks)
+        self._changing_text = frozenset(n for n in on if self.attached[n].changes_text)
 
     def text_to_image(self, prompts: list[str], seeds: list[int]) -> Tensor:
         """Latents, batch × channels × height × width, of text2img."""
@@ -87,7 +90,7 @@ class Sampler:
 
     @torch.no_grad()
     def _encode(self, prompts: list[str]) -> Tensor:
-        keys = [(self._lora_on, prompt) for prompt in prompts]
+        keys = [(self._changing_text, prompt) for prompt in prompts]
         for key in set(keys) - self._states.keys():
             states, _ = self.pipe.encode_prompt(key[1], self.pipe.device, 1, False)
             self._states[key] = states[0]

@@ -1,0 +1,19 @@
+"""What can be put on a base model: one file a component. Importing this loads no torch."""
+
+from busaug_core.base.components.component import Attached, Component
+from busaug_core.base.components.lora import LORA
+from busaug_core.base.components.token import TOKEN
+
+__all__ = ["COMPONENTS", "LORA", "TOKEN", "Attached", "Component", "register"]
+
+COMPONENTS: dict[str, Component] = {}
+"""The components by the config field that names them, in the order in which they are attached."""
+
+
+def register(component: Component) -> None:
+    """Add a component; configs, provenance, forms and colours know it from then on."""
+    COMPONENTS[component.field] = component
+
+
+register(LORA)
+register(TOKEN)

@@ -1,0 +1,61 @@
+"""What a component is, and what it becomes when it is put on a base."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from busaug_core.errors import UserError
+from busaug_core.jobs.lineage import Product
+
+if TYPE_CHECKING:
+    import numpy as np
+    from diffusers import StableDiffusionPipeline
+
+
+class Attached:
+    """A component on a pipeline."""
+
+    changes_text: bool = False
+    """Whether prompts are encoded otherwise while it is on."""
+
+    def switch(self, on: bool) -> None:
+        """Put it on or off; one that acts through the prompt alone has nothing to switch."""
+
+    def prompt(self, prompt: str) -> str:
+        """The prompt as it is to be while the component is on."""
+        return prompt
+
+    def condition(self, masks: "list[np.ndarray]") -> None:
+        """Take the lesion masks of the N images to be made next, bool H×W each; most components take none."""
+
+
+@dataclass(frozen=True)
+class Component(ABC):
+    """One kind of thing that can be put on a base.
+
+    Attributes:
+        field: the config field that names it, and its name in an image's provenance
+        title: its name alone, as on a form
+        called: what a sentence calls it, with its article
+        description: what the config field holds
+        product: the file or folder that it lies in, and the job that makes it
+        takes_mask: whether its images are conditioned on lesion masks
+    """
+
+    field: str
+    title: str
+    called: str
+    description: str
+    product: Product
+    takes_mask: bool = False
+
+    @abstractmethod
+    def attach(self, pipe: "StableDiffusionPipeline", path: Path) -> Attached:
+        """Load it into the pipeline, switched off where it can be; raises UserError where it does not fit."""
+
+
+def refuse_pickle(file: Path) -> None:
+    """Raises UserError for weights that are no safetensors."""
+    if file.suffix != ".safetensors":
+        raise UserError(f"{file} is not a .safetensors file; convert it first.")

@@ -1,0 +1,84 @@
+"""The loaded model with its components, what it makes of a batch, and the provenance of that."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from busaug_core.base.loading import fingerprint, load_pipeline, refuse_long
+from busaug_core.generate.config import Generation
+from busaug_core.generate.plan import Item
+from busaug_core.generate.recipes import RECIPES, Recipe
+from busaug_core.generate.sampler import Sampler
+from busaug_core.jobs.device import describe, dtype_of, pick_device
+from busaug_core.jobs.run import Run
+from busaug_core.prompts import prompt_of, with_adjective
+from busaug_core.records import Synthesis
+
+
+class Producer:
+    """A base with the components that the config's variants need.
+
+    Raises UserError where base or components cannot be loaded, or a prompt is too long.
+    """
+
+    def __init__(self, config: Generation, run: Run, items: list[Item]):
+        self.config, self.run = config, run
+        device = pick_device()
+        pipe = load_pipeline(config.base_model, device, dtype_of(config.precision, device))
+        self.attached = {c.field: c.attach(pipe, run.used[c.field].path) for c in config.components}
+        recipes = [RECIPES[slug] for slug in config.variants]
+        prompts = {self.prompt(item, recipe) for item in items for recipe in recipes}
+        refuse_long(pipe, [config.negative_prompt, *sorted(prompts)])
+        self.sampler = Sampler(pipe, config, self.attached)
+        run.pin(base_weights=fingerprint(config.base_model))
+        run.record_environment(device=describe(device))
+
+    def produce(self, batch: list[Item], masks: list[np.ndarray] | None = None) -> Iterator[tuple[str, np.ndarray]]:
+        """Yield each variant's slug and images (uint8 N×H×W); text2img runs once for all that grow from it.
+
+        `masks`, bool N×H×W, are those of the items where a component takes one.
+        """
+        recipes = {slug: RECIPES[slug] for slug in self.config.variants}
+        for source in dict.fromkeys(recipe.text2img for recipe in recipes.values()):
+            growing = {slug: recipe for slug, recipe in recipes.items() if recipe.text2img == source}
+            first = next(iter(growing.values()))
+            self.sampler.switch(first.components, masks)
+            prompts = [self.prompt(item, first) for item in batch]
+            seeds = [item.seed for item in batch]
+            latents = self.sampler.text_to_image(prompts, seeds)
+            for slug, recipe in growing.items():
+                refined = self.sampler.image_to_image(latents, prompts, seeds) if recipe.refine else latents
+                yield slug, self.sampler.decode(refined)
+
+    def prompt(self, item: Item, recipe: Recipe) -> str:
+        """The prompt of an item in a recipe: the class's, as adjective and components turn it."""
+        prompt = prompt_of(item.label, self.config.prompts)
+        if recipe.adjective:
+            prompt = with_adjective(prompt, item.adjective)
+        for name, attached in self.attached.items():
+            if name in recipe.components:
+                prompt = attached.prompt(prompt)
+        return prompt
+
+    def synthesis(self, slug: str, item: Item, mask_sample_id: str | None = None) -> Synthesis:
+        """The provenance of an image, as stored in the sample and in the PNG."""
+        config, recipe = self.config, RECIPES[slug]
+        return Synthesis(
+            run=self.run.key,
+            index=item.index,
+            prompt=self.prompt(item, recipe),
+            negative_prompt=config.negative_prompt,
+            adjective=item.adjective if recipe.adjective else None,
+            seed=item.seed,
+            scheduler=type(self.sampler.pipe.scheduler).__name__,
+            steps=config.steps,
+            guidance_scale=config.guidance_scale,
+            strength=config.strength if recipe.refine else None,
+            width=config.resolution,
+            height=config.resolution,
+            batch_size=config.batch_size,
+            base_model=config.base_model,
+            mask_sample_id=mask_sample_id,
+            handoff=config.handoff if recipe.refine else None,
+            components={name: self.run.used[name].given for name in self.attached if name in recipe.components},
+        )

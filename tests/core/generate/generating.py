@@ -1,0 +1,23 @@
+"""Generating a few images."""
+
+from busaug_core.generate.config import generate_config
+from busaug_core.images import load_gray
+from busaug_core.jobs.events import Made
+from busaug_core.registry import job
+
+Generate = generate_config()
+FOUR = ["sd", "sd_img2img", "sd_ti", "sd_ti_img2img"]
+QUICK = dict(steps=10, resolution=64, batch_size=3, precision="fp32", guidance_scale=2)
+
+
+def make(trained, records, key, **values):
+    values = {**QUICK, "lora": "lora", "token": "token", "run_key": key, **values}
+    return list(job("generate").run(values, records, "trial", trained))
+
+
+def images(events, variant):
+    return {
+        e.record.pair: load_gray(e.record.path, 64).astype(float)
+        for e in events
+        if isinstance(e, Made) and e.record.variant == variant
+    }

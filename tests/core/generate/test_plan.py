@@ -1,0 +1,32 @@
+"""How many images of which class are made, and with which seeds."""
+
+from generating import Generate
+
+from busaug_core.generate.plan import class_counts, item_seed, work_list
+from busaug_core.records import Record
+
+
+def test_balancing_fills_each_class_of_the_training_split():
+    records = [
+        Record(f"{c}{i}", c, tags=["train"])
+        for c, n in (("benign", 349), ("malignant", 168), ("normal", 106))
+        for i in range(n)
+    ] + [Record("v", "benign", tags=["val"])]
+    config = Generate.parse({"variants": ["base"], "balance_to": 350})
+    assert class_counts(config, records) == {"benign": 1, "malignant": 182, "normal": 244}
+
+
+def test_a_ratio_is_rounded_up_but_not_by_binary_fractions():
+    records = [Record(str(i), "benign", tags=["train"]) for i in range(110)]
+    for ratio, wanted in ((1.1, 121), (0.5, 55), (0.501, 56)):
+        assert class_counts(Generate.parse({"variants": ["base"], "ratio": ratio}), records) == {"benign": wanted}
+
+
+def test_seeds_differ_between_items_and_stay_when_counts_grow():
+    few, many = (
+        work_list(Generate(variants=["base"], seed=1, counts=counts), [])
+        for counts in ({"benign": 2}, {"benign": 3, "normal": 3})
+    )
+    assert few == many[:2]
+    assert len({item.seed for item in many}) == 6
+    assert len({item_seed(mode, seed, "benign", 0) for mode in ("new", "evaluation") for seed in (1, 2)}) == 4

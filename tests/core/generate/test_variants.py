@@ -1,0 +1,156 @@
+"""Each variant is what its slug says, proved on tensors."""
+
+import subprocess
+import sys
+
+import numpy as np
+import torch
+from diffusers import StableDiffusionImg2ImgPipeline
+from generating import FOUR, images, make
+
+from busaug_core.generate.plan import Item
+from busaug_core.generate.sampler import Sampler
+from busaug_core.images import load_gray
+from busaug_core.jobs.events import Made
+
+
+def test_lora_on_differs_from_lora_off(events):
+    off, on = images(events, "base"), images(events, "sd")
+    assert all(np.abs(off[p] - on[p]).mean() > 1 for p in off)
+
+
+def test_base_is_the_untouched_base(events, base, tmp_path):
+    from busaug_core.base.loading import load_pipeline
+
+    record = next(e.record for e in events if isinstance(e, Made) and e.record.variant == "base")
+    pipe = load_pipeline(base, torch.device("cpu"), torch.float32)
+    generator = torch.Generator().manual_seed(record.synthesis.seed)
+    plain = pipe(
+        record.synthesis.prompt,
+        height=64,
+        width=64,
+        num_inference_steps=10,
+        guidance_scale=2,
+        generator=generator,
+    )
+    plain.images[0].save(tmp_path / "plain.png")
+    assert np.abs(load_gray(tmp_path / "plain.png", 64).astype(int) - load_gray(record.path, 64)).max() <= 2
+
+
+def test_sd_img2img_is_img2img_of_the_sd_image_at_its_strength(producer):
+    item = Item("benign", 0, 123)
+    made = dict(producer.produce([item]))
+    from busaug_core.generate.recipes import RECIPES
+
+    producer.sampler.switch(RECIPES["sd"].components)
+    latents = producer.sampler.text_to_image([producer.prompt(item, RECIPES["sd"])], [123])
+    pipe = StableDiffusionImg2ImgPipeline(**producer.sampler.pipe.components, requires_safety_checker=False)
+    calls = []
+    hook = pipe.unet.register_forward_pre_hook(lambda *_: calls.append(1))
+    refined = pipe(
+        producer.prompt(item, RECIPES["sd"]),
+        image=latents,
+        strength=0.3,
+        num_inference_steps=10,
+        guidance_scale=2,
+        generator=torch.Generator().manual_seed(124),
+        output_type="latent",
+    ).images
+    hook.remove()
+    assert len(calls) == 3, "0.3 of 10 steps are run again"
+    assert np.array_equal(producer.sampler.decode(refined), made["sd_img2img"])
+    assert not np.array_equal(made["sd"], made["sd_img2img"])
+    kept = np.corrcoef(made["sd"].ravel(), made["sd_img2img"].ravel())[0, 1]
+    other = dict(producer.produce([Item("benign", 1, 999)]))["sd_img2img"]
+    assert kept > np.corrcoef(made["sd"].ravel(), other.ravel())[0, 1]
+
+
+def test_strength_one_forgets_the_sd_image_more_than_a_low_one(trained, records, base):
+    away = {}
+    for key, strength in (("low", 0.1), ("high", 0.9)):
+        made = make(
+            trained,
+            records,
+            key,
+            base_model=base,
+            variants=["sd", "sd_img2img"],
+            counts={"benign": 2},
+            strength=strength,
+        )
+        before, after = images(made, "sd"), images(made, "sd_img2img")
+        away[key] = np.mean([np.abs(before[p] - after[p]).mean() for p in before])
+    assert away["low"] < away["high"]
+
+
+def test_sd_ti_puts_the_learned_vectors_into_the_prompt(producer):
+    seen = []
+    encoder = producer.sampler.pipe.text_encoder
+    hook = encoder.register_forward_pre_hook(
+        lambda _m, args, kwargs: seen.append(args[0] if args else kwargs["input_ids"]), with_kwargs=True
+    )
+    producer.sampler._states.clear()
+    dict(producer.produce([Item("benign", 0, 5)]))
+    hook.remove()
+    ids = producer.sampler.pipe.tokenizer.convert_tokens_to_ids(["<ultrasound>", "<ultrasound>_1"])
+    word = producer.sampler.pipe.tokenizer.encode("ultrasound", add_special_tokens=False)[0]
+    rows = [row.tolist() for batch in seen for row in batch]
+    assert any(ids[0] in row and ids[1] in row and word not in row for row in rows)
+    assert any(word in row and ids[0] not in row for row in rows)
+
+
+def test_sd_ti_differs_from_sd(events):
+    without, with_token = images(events, "sd"), images(events, "sd_ti")
+    assert not any(np.array_equal(without[p], with_token[p]) for p in without)
+
+
+def test_text2img_runs_once_for_the_variants_that_grow_from_it(producer, monkeypatch):
+    calls = []
+    original = Sampler.text_to_image
+    monkeypatch.setattr(Sampler, "text_to_image", lambda *a: calls.append(1) or original(*a))
+    assert [slug for slug, _ in producer.produce([Item("benign", 0, 1)])] == ["base", *FOUR]
+    assert len(calls) == 3
+
+
+def test_handing_over_the_image_takes_the_decoded_picture(trained, records, base, events):
+    made = make(
+        trained,
+        records,
+        "image",
+        base_model=base,
+        variants=["sd_img2img"],
+        counts={"benign": 2, "normal": 2},
+        handoff="image",
+    )
+    latent, image = images(events, "sd_img2img"), images(made, "sd_img2img")
+    assert [e.record.synthesis.handoff for e in made if isinstance(e, Made)] == ["image"] * 4
+    assert not any(np.array_equal(a, b) for a, b in zip(latent.values(), image.values(), strict=True))
+
+
+def test_lora_and_token_give_the_same_image_in_plain_diffusers_in_a_fresh_process(trained, events, base, tmp_path):
+    record = next(e.record for e in events if isinstance(e, Made) and e.record.variant == "sd_ti")
+    code = f"""
+import torch
+from diffusers import StableDiffusionPipeline
+pipe = StableDiffusionPipeline.from_pretrained({base!r}, safety_checker=None, requires_safety_checker=False,
+    dtype=torch.float32)
+pipe.load_lora_weights({str(trained / "trial/runs/lora")!r})
+pipe.load_textual_inversion({str(trained / "trial/runs/token/learned_embeds.safetensors")!r}, token="<ultrasound>")
+pipe({record.synthesis.prompt!r}, height=64, width=64, num_inference_steps=10, guidance_scale=2,
+    generator=torch.Generator().manual_seed({record.synthesis.seed})).images[0].save({str(tmp_path / "p.png")!r})
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    plain = load_gray(tmp_path / "p.png", 64).astype(int)
+    assert np.abs(plain - load_gray(record.path, 64)).max() <= 2
+
+
+def test_adjectives_begin_the_prompt_for_as_many_images_each_and_are_recorded(trained, records, base):
+    adjectives = ["Dark", "Bright"]
+    made = make(
+        trained, records, "adjectives", base_model=base, variants=["sd", "sd_adj"], counts={"benign": 4}, token=None,
+        adjectives=adjectives,
+    )  # fmt: skip
+    chosen = {v: [e.record for e in made if isinstance(e, Made) and e.record.variant == v] for v in ("sd", "sd_adj")}
+    assert [r.synthesis.adjective for r in chosen["sd_adj"]] == adjectives * 2
+    assert chosen["sd_adj"][0].synthesis.prompt == "Dark ultrasound image of a benign breast lesion"
+    assert all(r.synthesis.adjective is None for r in chosen["sd"])
+    assert not np.array_equal(load_gray(chosen["sd"][0].path, 64), load_gray(chosen["sd_adj"][0].path, 64))
