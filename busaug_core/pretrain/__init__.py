@@ -1,1 +1,1 @@
-"""The parts of `train_mini`: text side, autoencoder, latents and UNet, measurement, export."""
+"""How the base model mini is trained: its parts, their trainings by the loop of `train`, evaluation, export."""

@@ -1,7 +1,5 @@
 """The UNet of mini and its training with the text encoder on cached latents."""
 
-from __future__ import annotations
-
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,15 +8,20 @@ import torch
 import torch.nn.functional as F
 from diffusers import DDPMScheduler, DPMSolverMultistepScheduler, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from busaug_core.files import write_whole
+from busaug_core.jobs.device import bfloat16_where_fast
+from busaug_core.pretrain.autoencoder import encode
+from busaug_core.pretrain.config import PretrainMini
+from busaug_core.pretrain.method import PartMethod, averaged
+from busaug_core.pretrain.text import ADJECTIVES, CLASSES, caption, tokenize
 from busaug_core.prompts import BUSI_PROMPTS
 
-from .autoencoder import Stage, encode
-from .steps import averaged, resumable_steps, set_rate
-from .text import ADJECTIVES, CLASSES, caption, tokenize
-
+DIFFUSION = "diffusion.safetensors"
+"""The averaged UNet and text encoder, as a module list of the two."""
 STYLES = ("", *ADJECTIVES)
 
 
@@ -67,7 +70,7 @@ class Corpus:
             for s in range(len(STYLES))
         }
 
-    def batch(self, count: int, seed: int, class_weights: tuple[float, float, float]) -> tuple[Tensor, list[str]]:
+    def batch(self, count: int, seed: int, class_weights: list[float]) -> tuple[Tensor, list[str]]:
         """`count` latents (float32) and captions: 70 % class prompt, 20 % varied, 10 % empty."""
         draw = random.Random(seed)
         chosen, prompts = [], []
@@ -117,59 +120,71 @@ def latent_corpus(
             }
 
 
-def train_diffusion(
-    unet: UNet2DConditionModel,
-    text_encoder: CLIPTextModel,
-    tokenizer: CLIPTokenizer,
-    corpus: Corpus,
-    stage: Stage,
-    class_weights: tuple[float, float, float],
-    high_noise: float,
-    path: Path,
-    device: torch.device,
-) -> Iterator[dict]:
-    """Train UNet and text encoder to predict v; yield the loss and the running averages.
+class UNetAndText(PartMethod):
+    """UNet and text encoder together, which learn to predict v.
 
-    Timesteps are t = 999·u^(1/high_noise) for uniform u: above 1 the noisy end, where it is
-    decided whether there is a lesion, is seen more often. Each event carries `average`, the
-    module list of averaged UNet and text encoder, to be exported or sampled from.
+    Timesteps are t = 999·u^(1/high_noise) for uniform u: above 1 the noisy end, where it is decided whether there is
+    a lesion, is seen more often.
     """
-    if device.type == "cpu":  # the backward pass of fused attention is slow there: 20 % of a step
-        unet.set_attn_processor(AttnProcessor())
-    models = nn.ModuleList([unet, text_encoder]).to(device)
-    models.train()
-    average = averaged(models, 0.999)
-    optimizer = torch.optim.AdamW(
-        [
-            {"params": list(unet.parameters()), "peak": stage.learning_rate},
-            {"params": list(text_encoder.parameters()), "peak": stage.learning_rate / 2},
-        ],
-        lr=0.0,
-        weight_decay=0.01,
-        fused=True,
-    )
-    noising = DDPMScheduler.from_config(build_scheduler().config)
-    ids: dict[str, Tensor] = {}
-    state = {"models": models, "average": average, "optimizer": optimizer}
-    for step in resumable_steps(path, stage.steps, stage.seed, state, stage.checkpoint_every):
-        set_rate(optimizer, step, stage.steps, stage.hold)
-        latents, prompts = corpus.batch(stage.batch_size, stage.seed + step, class_weights)
-        for prompt in set(prompts) - ids.keys():
-            ids[prompt] = tokenize(tokenizer, [prompt])[0]
-        tokens = torch.stack([ids[p] for p in prompts]).to(device)
-        uniform = torch.rand(stage.batch_size).pow(1 / high_noise)
+
+    message = "Training UNet and text encoder"
+    hold = 0.5
+
+    def __init__(
+        self,
+        unet: UNet2DConditionModel,
+        text_encoder: CLIPTextModel,
+        tokenizer: CLIPTokenizer,
+        corpus: Corpus,
+        config: PretrainMini,
+        device: torch.device,
+    ):
+        if device.type == "cpu":  # the backward pass of fused attention is slow there: 20 % of a step
+            unet.set_attn_processor(AttnProcessor())
+        self.unet, self.text_encoder, self.tokenizer, self.corpus = unet, text_encoder, tokenizer, corpus
+        self.config, self.seed, self.device = config, config.seed + 3, device
+        self.models = nn.ModuleList([unet, text_encoder]).to(device).train()
+        self.average = averaged(self.models, 0.999)
+        self.noising = DDPMScheduler.from_config(build_scheduler().config)
+        self._ids: dict[str, Tensor] = {}
+
+    def parameters(self) -> dict[str, nn.Parameter]:
+        return dict(self.models.named_parameters())
+
+    def optimizers(self, learning_rate: float) -> list[torch.optim.Optimizer]:
+        groups = [
+            {"params": list(self.unet.parameters())},
+            {"params": list(self.text_encoder.parameters()), "lr": learning_rate / 2},
+        ]
+        return [torch.optim.AdamW(groups, learning_rate, weight_decay=0.01, fused=True)]
+
+    def state(self) -> dict[str, Tensor]:
+        return {f"average.{name}": t for name, t in self.average.state_dict().items()}
+
+    def draw(self, step: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Noisy latents, their velocity, timesteps and prompts' ids."""
+        self.reseed(step)
+        latents, prompts = self.corpus.batch(self.config.diffusion_batch, self.seed + step, self.config.class_weights)
+        for prompt in set(prompts) - self._ids.keys():
+            self._ids[prompt] = tokenize(self.tokenizer, [prompt])[0]
+        ids = torch.stack([self._ids[p] for p in prompts])
+        uniform = torch.rand(len(latents)).pow(1 / self.config.high_noise)
         timesteps = (uniform * 1000).long().clamp(max=999)
         noise = torch.randn(latents.shape)
-        noisy = noising.add_noise(latents, noise, timesteps)
-        target = noising.get_velocity(latents, noise, timesteps).to(device)
-        with torch.autocast(device.type, torch.bfloat16):
-            text = text_encoder(tokens).last_hidden_state
-            noisy = noisy.to(device)
-            predicted = unet(noisy, timesteps.to(device), text).sample
-        loss = F.mse_loss(predicted.float(), target)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(models.parameters(), 1.0)
-        optimizer.step()
-        average.update_parameters(models)
-        yield {"step": step + 1, "loss": loss.item(), "average": average.module}
+        noisy = self.noising.add_noise(latents, noise, timesteps)
+        target = self.noising.get_velocity(latents, noise, timesteps)
+        return tuple(t.to(self.device) for t in (noisy, target, timesteps, ids))
+
+    def loss(self, batch: tuple[Tensor, Tensor, Tensor, Tensor]) -> Tensor:
+        noisy, target, timesteps, ids = batch
+        with bfloat16_where_fast(self.device):
+            text = self.text_encoder(ids).last_hidden_state
+            predicted = self.unet(noisy, timesteps, text).sample
+        return F.mse_loss(predicted.float(), target)
+
+    def after_step(self) -> None:
+        self.average.update_parameters(self.models)
+
+    def save(self, folder: Path) -> None:
+        weights = {name: t.cpu().contiguous() for name, t in self.average.module.state_dict().items()}
+        write_whole(folder / DIFFUSION, lambda partial: save_file(weights, partial))

@@ -1,17 +1,19 @@
 """Writing mini as a diffusers folder in half precision, and its card."""
 
-from __future__ import annotations
-
 import copy
 import json
-import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import StableDiffusionPipeline
 
-from .diffusion import build_scheduler
+from busaug_core.files import read_json, write_json, written_whole
+from busaug_core.pretrain.config import PretrainMini
+from busaug_core.pretrain.diffusion import build_scheduler
+from busaug_core.pretrain.text import ADJECTIVES
+from busaug_core.prompts import BUSI_PROMPTS
 
 
 def pipeline(vae, unet, text_encoder, tokenizer) -> StableDiffusionPipeline:
@@ -31,23 +33,33 @@ def pipeline(vae, unet, text_encoder, tokenizer) -> StableDiffusionPipeline:
 def export(folder: Path, vae, unet, text_encoder, tokenizer, card: str) -> None:
     """Save float16 safetensors and the card; `folder` is replaced only once all is written."""
     half = [copy.deepcopy(m).cpu().to(torch.float16).eval() for m in (vae, unet, text_encoder)]
-    beside = folder.with_name(f".{folder.name}.{os.getpid()}")
-    shutil.rmtree(beside, ignore_errors=True)
-    pipeline(*half, tokenizer).save_pretrained(beside, safe_serialization=True)
-    # transformers would load the text encoder in the dtype named here, the rest comes in float32.
-    settings = beside / "text_encoder" / "config.json"
-    values = json.loads(settings.read_text())
-    values["dtype"] = "float32"
-    settings.write_text(json.dumps(values, indent=2) + "\n")
-    (beside / "README.md").write_text(card)
-    for path in beside.rglob("*"):
-        path.chmod(0o755 if path.is_dir() else 0o644)
-    old = folder.with_name(f".{folder.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if folder.exists():
-        os.replace(folder, old)
-    os.replace(beside, folder)
-    shutil.rmtree(old, ignore_errors=True)
+    with written_whole(folder) as partial:
+        pipeline(*half, tokenizer).save_pretrained(partial, safe_serialization=True)
+        # transformers would load the text encoder in the dtype named here, the rest comes in float32.
+        settings = partial / "text_encoder" / "config.json"
+        write_json(settings, {**read_json(settings), "dtype": "float32"})
+        (partial / "README.md").write_text(card, encoding="utf-8")
+        for path in partial.rglob("*"):
+            path.chmod(0o755 if path.is_dir() else 0o644)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def write_card(config: PretrainMini, parameters: int, measured: dict[str, Any]) -> str:
+    """The card's text: what mini is, how it was made, what was measured, and what it cannot do."""
+    settings = config.model_dump(mode="json", exclude={"run_key", "workers", "checkpoint_seconds", "busi", "out"})
+    return CARD.format(
+        parameters=f"{parameters / 1e6:.2f} million",
+        prompt=BUSI_PROMPTS["benign"],
+        steps=config.sampling_steps,
+        guidance_scale=config.guidance_scale,
+        data=f"{3 * config.phantoms} simulated scans (a third each normal, benign and malignant) of"
+        " `busaug_core.simulate`, and their mirror images.",
+        busi_note="; real BUSI was only measured on" if config.busi else "",
+        config=json.dumps(settings, indent=2),
+        measured=json.dumps(measured, indent=2),
+        accuracy=measured["classifier_accuracy"],
+        adjectives=", ".join(ADJECTIVES),
+    )
 
 
 CARD = """---
@@ -69,7 +81,7 @@ no diagnosis, measurement or teaching of anatomy may rest on them.
 ```python
 from diffusers import StableDiffusionPipeline
 
-pipe = StableDiffusionPipeline.from_pretrained("{name}", safety_checker=None,
+pipe = StableDiffusionPipeline.from_pretrained("mini", safety_checker=None,
                                                requires_safety_checker=False)
 pipe("{prompt}", num_inference_steps={steps}, guidance_scale={guidance_scale}).images[0]
 ```
@@ -78,7 +90,7 @@ pipe("{prompt}", num_inference_steps={steps}, guidance_scale={guidance_scale}).i
 {data} None of its weights was trained on an image of a patient{busi_note}.
 
 ## Recipe
-`python -m busaug_core.pretrain.train_mini` with this configuration (seeds included):
+`python -m busaug_core pretrain_mini` with this configuration (seeds included):
 
 ```json
 {config}
@@ -93,7 +105,7 @@ pipe("{prompt}", num_inference_steps={steps}, guidance_scale={guidance_scale}).i
   over that of the original in bands of radial frequency (cycles a pixel), Hann window.
 - `prompt_gap`: ‖v(a) − v(b)‖ / ‖(v(a) + v(b)) / 2‖ between predictions for two class prompts,
   over timesteps 999, 900, 800, 700 and 600 on simulated images.
-- `recognised`: what a small classifier trained on simulated scans ({recogniser} of held-out
+- `predicted`: what a small classifier trained on simulated scans ({accuracy} of held-out
   simulated scans right) takes the images of each class prompt for
   (normal, benign, malignant). It says that the classes differ as the simulator's do, not that the
   images look real.

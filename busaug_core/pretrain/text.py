@@ -1,7 +1,5 @@
 """The text side of mini: prompts, a tokenizer in which each of their words is one token, CLIP."""
 
-from __future__ import annotations
-
 import random
 from collections import Counter
 from itertools import pairwise

@@ -1,20 +1,22 @@
 """Settings of the diffusion trainings. What is left open takes the base model's own defaults."""
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from busaug_core.base.defaults import MINI, defaults_of
-from busaug_core.jobs.config import JobConfig
+from busaug_core.base.components import LORA
+from busaug_core.base.defaults import BASE, MINI, defaults_of
+from busaug_core.jobs.config import JobConfig, Precision
+from busaug_core.jobs.execute import Job
 from busaug_core.prompts import BUSI_PROMPTS, Prompts
-
-Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 
 class DiffusionTraining(JobConfig):
     """What all diffusion trainings share."""
 
-    base_model: str = Field(
+    without_effect = frozenset({"checkpoint_seconds"})
+
+    base_model: Annotated[str, BASE] = Field(
         MINI, min_length=1, description="'mini', a Hub id, a diffusers folder or a .safetensors file."
     )
     steps: int | None = Field(None, ge=1, le=1_000_000, description="Optimizer steps (empty: the base's own).")
@@ -34,9 +36,9 @@ class DiffusionTraining(JobConfig):
     seed: int = Field(51, ge=0, lt=2**31, description="Seed of order, noise and initial weights.")
     flip: bool = Field(True, description="Mirror half of the training images.")
     precision: Precision = Field(
-        "auto", description="Arithmetic of the frozen weights: auto is fp16 on CUDA, bf16 or fp32 elsewhere."
+        "auto", description="Arithmetic, and dtype of what is frozen: auto is fp16 on CUDA, bf16 or fp32 elsewhere."
     )
-    checkpoint_every: int = Field(100, ge=1, description="Steps between checkpoints to resume from.")
+    checkpoint_seconds: float = Field(60, gt=0, description="Least time between checkpoints to resume from.")
     prompts: Prompts = Field(BUSI_PROMPTS, description="The prompt of each class, where it is not to be BUSI's.")
 
 
@@ -83,7 +85,7 @@ class TextualInversion(DiffusionTraining):
     token: str = Field("<ultrasound>", pattern=r"^<[^<>\s]+>$", description="The new token, in angle brackets.")
     initial_word: str = Field("ultrasound", min_length=1, description="The word whose embedding it starts from.")
     vectors: int = Field(1, ge=1, le=32, description="Embedding vectors of the token.")
-    lora: str | None = Field(
+    lora: Annotated[str | None, LORA.product] = Field(
         None, description="A LoRA (run, file or folder) that is loaded, frozen, while the token is learned."
     )
     images_per_class: int | None = Field(
@@ -105,3 +107,16 @@ class TextualInversion(DiffusionTraining):
             resolution=base.resolution,
         )
         return self.fill(open_fields)
+
+
+TRAIN_LORA = Job(
+    "train_lora", Lora, "busaug_core.train.lora:train_lora", distributed=True, stops_together=True, learns=True
+)
+TRAIN_TEXTUAL_INVERSION = Job(
+    "train_textual_inversion",
+    TextualInversion,
+    "busaug_core.train.textual_inversion:train_textual_inversion",
+    distributed=True,
+    stops_together=True,
+    learns=True,
+)

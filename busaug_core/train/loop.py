@@ -1,166 +1,171 @@
-"""The loop that every diffusion training shares: latents once, the denoising objective, checkpoints.
+"""The loop that every training shares: steps, optimizer, checkpoints, several processes.
 
-What differs between methods (which parameters, how the prompt is encoded, what is saved) is a `Method`.
-Order, noise and timesteps of a step are drawn from (seed, step, process) alone, so that a resumed run
-goes on exactly as if it had never stopped.
+What is trained and by which loss is a `Method`; the loop knows neither models nor objectives.
 """
 
-from collections.abc import Iterator
+import time
+from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Protocol
+from typing import Any
 
-import numpy as np
 import torch
-from accelerate.utils import reduce
-from diffusers import DDPMScheduler, StableDiffusionPipeline
-from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
-from torch import Tensor
-from torch.nn.functional import mse_loss
+from accelerate import Accelerator
+from torch import Tensor, nn
 
-from busaug_core.base.loading import refuse_long
 from busaug_core.errors import UserError
-from busaug_core.images import load_batch
 from busaug_core.jobs.checkpoint import restore_checkpoint, save_checkpoint
-from busaug_core.jobs.device import join_processes
-from busaug_core.jobs.events import Event, Progress
-from busaug_core.jobs.interrupts import held_interrupts
+from busaug_core.jobs.events import Progress, Steps
+from busaug_core.jobs.processes import StopRequested, held_interrupts, on_cpus
 from busaug_core.jobs.run import CHECKPOINT, Run
-from busaug_core.records import Record
-from busaug_core.train.config import DiffusionTraining
 
-ENCODE_BATCH = 8
-NO_TRAINING = "None of the chosen samples is tagged 'train'; choose others, tag some, or load a dataset with a split."
+OVERHEAD = 20
+"""A checkpoint may take a twentieth of the time that passes between two."""
 
 
-class Method(Protocol):
-    """What a training method adds to the loop."""
+class Method(ABC):
+    """One way of training; all random numbers of a step are drawn from its number alone.
+
+    Attributes:
+        message: what is going on, in words
+        weight_decay: AdamW's
+        clip: the largest norm of all gradients together, where it is bounded
+        values: what is shown of the last step beside its loss
+    """
 
     message: str
-    pipe: StableDiffusionPipeline
-    weight_decay: float
+    weight_decay: float = 0.0
+    clip: float | None = None
+    values: dict[str, float] = {}
 
-    def parameters(self) -> dict[str, torch.nn.Parameter]:
-        """What is trained, by name."""
+    @abstractmethod
+    def parameters(self) -> dict[str, nn.Parameter]:
+        """What is trained, by name, in float32."""
 
-    def encode_prompts(self, prompts: list[str]) -> Tensor:
-        """Text states, batch × tokens × width."""
+    def optimizers(self, learning_rate: float) -> list[torch.optim.Optimizer]:
+        """The parameters' optimizer, and any others that `loss` steps itself, such as a discriminator's.
 
-    def after_step(self) -> None:
+        The learning rates they are made with are the peaks that `rate` scales.
+        """
+        parameters = self.parameters().values()
+        return [torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=self.weight_decay)]
+
+    def rate(self, done: float) -> float:
+        """The share of its peak that the learning rate has in the step after which the share `done` is done."""
+        return 1.0
+
+    def state(self) -> dict[str, Tensor]:
+        """What a checkpoint must hold besides parameters and optimizers, by name; tensors that change in place."""
+        return {}
+
+    @abstractmethod
+    def draw(self, step: int) -> Any:
+        """The batch of a step."""
+
+    @abstractmethod
+    def loss(self, batch: Any) -> Tensor:
+        """The loss of a batch, a scalar; called within autocast to the arithmetic's dtype."""
+
+    def after_step(self) -> None:  # noqa: B027 (a hook that most methods leave empty)
         """Called when the parameters have been updated."""
 
+    @abstractmethod
     def save(self, folder: Path) -> None:
         """Write the product."""
 
 
 def train(
-    method: Method, records: list[Record], prompts: list[str], config: DiffusionTraining, run: Run
-) -> Iterator[Event]:
-    """Train `method` on the records and their prompts; returns the mean loss of the last tenth.
+    method: Method,
+    run: Run,
+    steps: int,
+    learning_rate: float,
+    arithmetic: torch.dtype,
+    checkpoint_seconds: float,
+    checkpoint: str = CHECKPOINT,
+) -> Steps[float]:
+    """Train a method; returns the mean loss of the last tenth.
 
-    The objective is the denoising one of Ho et al. 2020 (or its v-parametrisation, as the base has it):
-    the squared error of the UNet's prediction at a uniform timestep. A checkpoint is left every
-    `checkpoint_every` steps and when the training is stopped.
+    Args:
+        method: what is trained, and how
+        run: where checkpoint and product are written
+        steps: optimizer steps
+        learning_rate: the peak, and constant unless the method has a `rate`
+        arithmetic: the dtype of matrix products and convolutions, whatever the weights are held in; losses of
+            float16 are scaled
+        checkpoint_seconds: at least so long between two checkpoints; longer where one takes long to write
+        checkpoint: its file in the run's folder; a run of several trainings names one for each and removes it
 
     Raises:
-        UserError: a prompt is too long for the base, or the loss is not finite any more
+        UserError: the loss is not finite any more
     """
-    processes = join_processes()
-    run.record_environment(processes=processes.num_processes)
-    pipe, device = method.pipe, method.pipe.device
-    refuse_long(pipe, dict.fromkeys(prompts))
-    noise_scheduler = DDPMScheduler.from_config(pipe.scheduler.config)
-    noise_levels = noise_scheduler.config.num_train_timesteps
-    latents = yield from encode_images(pipe, [r.path for r in records], config)
+    accelerator = Accelerator(mixed_precision="no", cpu=on_cpus())
+    device = accelerator.device
+    run.record_environment(processes=accelerator.num_processes)
     parameters = method.parameters()
-    optimizer = torch.optim.AdamW(parameters.values(), lr=config.learning_rate, weight_decay=method.weight_decay)
-    half = pipe.unet.dtype != torch.float32
-    scaler = torch.amp.GradScaler(device.type, enabled=pipe.unet.dtype == torch.float16)
-    losses = torch.zeros(config.steps)
-    kept = {**parameters, "losses": losses}
-    start = done = restore_checkpoint(run.folder / CHECKPOINT, kept, optimizer, scaler)
+    optimizers = method.optimizers(learning_rate)
+    objective = accelerator.prepare(_Objective(method, parameters))
+    scaler = torch.amp.GradScaler(device.type, enabled=arithmetic == torch.float16)
+    losses = torch.zeros(steps)
+    kept = {**parameters, **method.state(), "losses": losses}
+    start = done = restore_checkpoint(run.folder / checkpoint, kept, optimizers, scaler)
+    peaks = [(group, group["lr"]) for optimizer in optimizers for group in optimizer.param_groups]
+    saved, took = time.monotonic(), 0.0
 
     def learn(step: int) -> None:
-        generator = _generator(config.seed, step, processes.process_index)
-        chosen = _draw(len(records), config, step, processes.process_index, processes.num_processes)
-        clean = latents.sample(chosen, config.flip, generator).to(device)
-        noise = torch.randn(clean.shape, generator=generator).to(device)
-        timesteps = torch.randint(noise_levels, (len(chosen),), generator=generator).to(device)
-        noisy = noise_scheduler.add_noise(clean, noise, timesteps)
-        with torch.autocast(device.type, pipe.unet.dtype, enabled=half):
-            states = method.encode_prompts([prompts[i] for i in chosen])
-            prediction = pipe.unet(noisy.to(pipe.unet.dtype), timesteps, states.to(pipe.unet.dtype)).sample
-        loss = mse_loss(prediction.float(), _target(noise_scheduler, clean, noise, timesteps))
+        for group, peak in peaks:
+            group["lr"] = peak * method.rate((step + 1) / steps)
+        batch = method.draw(step)
+        with torch.autocast(device.type, arithmetic, enabled=arithmetic != torch.float32):
+            loss = objective(batch)
         if not torch.isfinite(loss):
             raise UserError(f"The loss is {loss.item()} at step {step + 1}; lower learning_rate, or set precision.")
-        scaler.scale(loss).backward()
-        for parameter in parameters.values():
-            parameter.grad = reduce(parameter.grad, "mean")
-        scaler.step(optimizer)
+        accelerator.backward(scaler.scale(loss))
+        if method.clip is not None:
+            scaler.unscale_(optimizers[0])
+            nn.utils.clip_grad_norm_(parameters.values(), method.clip)
+        scaler.step(optimizers[0])
         scaler.update()
-        optimizer.zero_grad()
+        optimizers[0].zero_grad()
         method.after_step()
         losses[step] = loss.item()
 
+    def keep() -> None:
+        nonlocal saved, took
+        if accelerator.is_main_process:
+            begun = time.monotonic()
+            save_checkpoint(run.folder / checkpoint, done, kept, optimizers, scaler)
+            saved = time.monotonic()
+            took = saved - begun
+
     try:
-        for step in range(start, config.steps):
+        for step in range(start, steps):
             with held_interrupts():
                 learn(step)
                 done = step + 1
-            if done % config.checkpoint_every == 0 and processes.is_main_process:
-                save_checkpoint(run.folder / CHECKPOINT, done, kept, optimizer, scaler)
-            yield Progress(done, config.steps, method.message, {"loss": float(losses[step])})
-    except (GeneratorExit, KeyboardInterrupt):
-        if processes.is_main_process:
-            save_checkpoint(run.folder / CHECKPOINT, done, kept, optimizer, scaler)
+            if time.monotonic() - saved > max(checkpoint_seconds, OVERHEAD * took):
+                keep()
+            yield Progress(done, steps, method.message, {"loss": float(losses[step]), **method.values})
+            if accelerator.num_processes > 1 and _any(accelerator, run.is_asked_to_stop):
+                raise StopRequested
+    except (GeneratorExit, KeyboardInterrupt, StopRequested):
+        keep()
         raise
-    if processes.is_main_process:
+    if accelerator.is_main_process:
         method.save(run.folder)
-    return float(losses[-max(1, config.steps // 10) :].mean())
+    return float(losses[-max(1, steps // 10) :].mean())
 
 
-class Latents:
-    """The autoencoder's posterior of each image and of its mirror image; drawn from afresh each step."""
+class _Objective(nn.Module):
+    """A method's loss as a module of what is trained, so that gradients of several processes are joined in buckets."""
 
-    def __init__(self, moments: Tensor, scale: float):
-        self.moments = moments
-        """N × 2 (as is, mirrored) × 2·channels × height × width, float32 on the CPU."""
-        self.scale = scale
+    def __init__(self, method: Method, parameters: dict[str, nn.Parameter]):
+        super().__init__()
+        self.trained = nn.ParameterList(parameters.values())
+        self.method = method
 
-    def sample(self, chosen: list[int], flip: bool, generator: torch.Generator) -> Tensor:
-        """Latents of the chosen images, half of them mirrored at random where `flip`."""
-        mirrored = torch.randint(2, (len(chosen),), generator=generator) * int(flip)
-        moments = self.moments[torch.tensor(chosen), mirrored]
-        return DiagonalGaussianDistribution(moments).sample(generator) * self.scale
+    def forward(self, batch: Any) -> Tensor:
+        return self.method.loss(batch)
 
 
-def encode_images(pipe: StableDiffusionPipeline, paths: list[str], config: DiffusionTraining) -> Iterator[Event]:
-    """Pass every image and its mirror image through the autoencoder once; returns `Latents`."""
-    moments = []
-    for i in range(0, len(paths), ENCODE_BATCH):
-        gray = load_batch(paths[i : i + ENCODE_BATCH], config.resolution)
-        images = torch.from_numpy(gray).to(pipe.device, pipe.vae.dtype)[:, None] / 127.5 - 1
-        both = torch.stack([images, images.flip(-1)], 1).flatten(0, 1).expand(-1, 3, -1, -1)
-        with torch.no_grad():  # not around the yield: the App may take the next event in another thread
-            parameters = pipe.vae.encode(both).latent_dist.parameters.float().cpu()
-        moments.append(parameters.unflatten(0, (-1, 2)))
-        yield Progress(min(i + ENCODE_BATCH, len(paths)), len(paths), "Encoding images")
-    return Latents(torch.cat(moments), pipe.vae.config.scaling_factor)
-
-
-def _draw(n: int, config: DiffusionTraining, step: int, process: int, processes: int) -> list[int]:
-    """The images of a step: each epoch is a fresh permutation, dealt out to the processes in turn."""
-    first = (step * processes + process) * config.batch_size
-    places = range(first, first + config.batch_size)
-    orders = {p // n: np.random.default_rng([config.seed, p // n]).permutation(n) for p in places}
-    return [int(orders[p // n][p % n]) for p in places]
-
-
-def _generator(*entropy: int) -> torch.Generator:
-    seed = int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> 1)
-    return torch.Generator().manual_seed(seed)
-
-
-def _target(scheduler: DDPMScheduler, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-    if scheduler.config.prediction_type == "v_prediction":
-        return scheduler.get_velocity(latents, noise, timesteps)
-    return noise
+def _any(accelerator: Accelerator, here: bool) -> bool:
+    """Whether it holds in any process; all of them must ask."""
+    return bool(accelerator.reduce(torch.tensor(float(here), device=accelerator.device)) > 0)

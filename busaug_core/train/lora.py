@@ -1,26 +1,26 @@
 """The job `train_lora`: low-rank adaptation of the UNet (Hu et al. 2021, arXiv 2106.09685)."""
 
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import StableDiffusionPipeline
 from diffusers.training_utils import cast_training_params
 from peft import LoraConfig as PeftConfig
 from peft.utils import get_peft_model_state_dict
+from safetensors.torch import save_file
 from torch import Tensor
 
-from busaug_core.base.loading import fingerprint, load_pipeline, make_readable
-from busaug_core.errors import UserError
-from busaug_core.jobs.device import describe, dtype_of, pick_device
-from busaug_core.jobs.events import Event
+from busaug_core.base.components import LORA
+from busaug_core.files import write_whole
+from busaug_core.jobs.events import Steps
+from busaug_core.jobs.roles import training_images
 from busaug_core.jobs.run import Run
 from busaug_core.prompts import prompt_of
-from busaug_core.records import count_labels, of_split
+from busaug_core.records import count_labels
 from busaug_core.train.config import Lora
-from busaug_core.train.loop import NO_TRAINING, train
+from busaug_core.train.denoising import Denoising, load_base, train_denoising
 
-FILE = "pytorch_lora_weights.safetensors"
 ATTENTION = ["to_q", "to_k", "to_v", "to_out.0"]
 CONVOLUTIONS = ["conv1", "conv2", "conv_shortcut", "conv", "conv_in", "conv_out", "time_emb_proj"]
 LAYERS = {
@@ -31,27 +31,20 @@ LAYERS = {
 """Names of the UNet's layers as peft matches them."""
 
 
-def train_lora(config: Lora, run: Run) -> Iterator[Event]:
+def train_lora(config: Lora, run: Run) -> Steps[dict[str, Any]]:
     """Adapt the UNet to the training split's images and class prompts.
 
     Returns `weights` (the file), the mean `loss` of the last tenth, `images` by class, `trained_parameters` and
     their `share_of_unet`. Raises UserError where no sample trains or a class has no prompt.
     """
-    records = of_split(run.records, "train")
-    if not records:
-        raise UserError(NO_TRAINING)
-    device = pick_device()
-    pipe = load_pipeline(config.base_model, device, dtype_of(config.precision, device))
-    torch.manual_seed(config.seed)
-    method = LoraMethod(pipe, config.rank, config.layers)
-    run.pin(base_weights=fingerprint(config.base_model))
-    run.record_environment(device=describe(device))
+    records = training_images(run.records)
     prompts = [prompt_of(r.label, config.prompts) for r in records]
-    loss = yield from train(method, records, prompts, config, run)
+    method = LoraMethod(load_base(config, run), config.rank, config.layers)
+    loss = yield from train_denoising(method, records, prompts, config, run)
     trained = sum(p.numel() for p in method.parameters().values())
-    total = sum(p.numel() for p in pipe.unet.parameters())
+    total = sum(p.numel() for p in method.pipe.unet.parameters())
     return {
-        "weights": str(run.folder / FILE),
+        "weights": str(run.folder / LORA.product.name),
         "loss": loss,
         "images": count_labels(records),
         "trained_parameters": trained,
@@ -59,7 +52,7 @@ def train_lora(config: Lora, run: Run) -> Iterator[Event]:
     }
 
 
-class LoraMethod:
+class LoraMethod(Denoising):
     """Adapters on the UNet; prompts are encoded once, since the text encoder stays as it is."""
 
     message = "Training the LoRA"
@@ -84,12 +77,9 @@ class LoraMethod:
                 self._states[prompt] = states[0]
         return torch.stack([self._states[p] for p in prompts])
 
-    def after_step(self) -> None:
-        """Nothing is held fixed in a LoRA."""
-
     def save(self, folder: Path) -> None:
         # peft's own names throughout: diffusers' converter renames attention layers alone, and its loader
         # then drops them without a word.
-        layers = get_peft_model_state_dict(self.pipe.unet)
-        StableDiffusionPipeline.save_lora_weights(folder, unet_lora_layers=layers)
-        make_readable(folder / FILE)
+        layers = {f"unet.{name}": tensor for name, tensor in get_peft_model_state_dict(self.pipe.unet).items()}
+        layers = {name: tensor.detach().cpu().contiguous() for name, tensor in layers.items()}
+        write_whole(folder / LORA.product.name, lambda partial: save_file(layers, partial, metadata={"format": "pt"}))

@@ -1,7 +1,7 @@
 """The job `train_textual_inversion`: one token learned from images (Gal et al. 2022, arXiv 2208.01618)."""
 
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -9,42 +9,35 @@ from diffusers import StableDiffusionPipeline
 from safetensors.torch import save_file
 from torch import Tensor
 
-from busaug_core.base.loading import add_lora, fingerprint, load_pipeline, make_readable
+from busaug_core.base.components import LORA, TOKEN
 from busaug_core.errors import UserError
-from busaug_core.images import content_hash
-from busaug_core.jobs.device import describe, dtype_of, pick_device
-from busaug_core.jobs.events import Event
-from busaug_core.jobs.run import Run, find_product
+from busaug_core.files import write_whole
+from busaug_core.jobs.events import Steps
+from busaug_core.jobs.roles import training_images
+from busaug_core.jobs.run import Run
 from busaug_core.prompts import prompt_of, with_token
-from busaug_core.records import Record, count_labels, of_split
+from busaug_core.records import Record, count_labels
 from busaug_core.train.config import TextualInversion
-from busaug_core.train.loop import NO_TRAINING, train
-from busaug_core.train.lora import FILE as LORA_FILE
-
-FILE = "learned_embeds.safetensors"
+from busaug_core.train.denoising import Denoising, load_base, train_denoising
 
 
-def train_textual_inversion(config: TextualInversion, run: Run) -> Iterator[Event]:
+def train_textual_inversion(config: TextualInversion, run: Run) -> Steps[dict[str, Any]]:
     """Learn the token inside the class prompts, on a class-balanced draw from the training split.
 
     Returns `weights` (the file), `token`, the mean `loss` of the last tenth, `images` by class, and the mean `norm`
     of its vectors beside the `vocabulary_norm`. Raises UserError where a class has too few images or no prompt.
     """
-    records = balanced_draw(of_split(run.records, "train"), config.images_per_class, config.seed)
-    device = pick_device()
-    pipe = load_pipeline(config.base_model, device, dtype_of(config.precision, device))
-    run.pin(base_weights=fingerprint(config.base_model))
-    if config.lora:
-        lora = find_product(run, config.lora, LORA_FILE)
-        add_lora(pipe, lora)
-        run.pin(lora_weights=content_hash(lora))
+    records = balanced_draw(training_images(run.records), config.images_per_class, config.seed)
+    prompts = [with_token(prompt_of(r.label, config.prompts), config.token) for r in records]
+    pipe = load_base(config, run)
+    if lora := run.used.get("lora"):
+        LORA.attach(pipe, lora.path).switch(True)
         pipe.unet.requires_grad_(False)
     method = TokenMethod(pipe, config.token, config.initial_word, config.vectors, config.keep_norm)
-    run.record_environment(device=describe(device), drawn=[r.path for r in records])
-    prompts = [with_token(prompt_of(r.label, config.prompts), config.token) for r in records]
-    loss = yield from train(method, records, prompts, config, run)
+    run.record_environment(drawn=[r.path for r in records])
+    loss = yield from train_denoising(method, records, prompts, config, run)
     return {
-        "weights": str(run.folder / FILE),
+        "weights": str(run.folder / TOKEN.product.name),
         "token": config.token,
         "loss": loss,
         "images": count_labels(records),
@@ -59,8 +52,6 @@ def balanced_draw(records: list[Record], per_class: int | None, seed: int) -> li
     Raises UserError where a class has fewer.
     """
     counts = count_labels(records)
-    if not counts:
-        raise UserError(NO_TRAINING)
     wanted = per_class or min(counts.values())
     short = {label: n for label, n in counts.items() if n < wanted}
     if short:
@@ -73,11 +64,10 @@ def balanced_draw(records: list[Record], per_class: int | None, seed: int) -> li
     return drawn
 
 
-class TokenMethod:
+class TokenMethod(Denoising):
     """The vectors of a new token; everything else stays frozen."""
 
     message = "Learning the token"
-    weight_decay = 0.0
 
     def __init__(self, pipe: StableDiffusionPipeline, token: str, initial_word: str, vectors: int, keep_norm: bool):
         self.pipe, self.token, self.keep_norm = pipe, token, keep_norm
@@ -119,5 +109,5 @@ class TokenMethod:
                 self.vectors.mul_(self.vocabulary_norm / self.vectors.norm(dim=-1, keepdim=True))
 
     def save(self, folder: Path) -> None:
-        save_file({self.token: self.vectors.detach().cpu().contiguous()}, folder / FILE)
-        make_readable(folder / FILE)
+        learned = {self.token: self.vectors.detach().cpu().contiguous()}
+        write_whole(folder / TOKEN.product.name, lambda partial: save_file(learned, partial))

@@ -15,16 +15,17 @@ from diffusers import StableDiffusionPipeline
 from diffusers.loaders.single_file_utils import SingleFileComponentError
 from safetensors.torch import load_file, save_file
 
-from busaug_core.base.loading import add_lora, add_token, fingerprint, load_pipeline
+from busaug_core.base.components import LORA, TOKEN
+from busaug_core.base.loading import fingerprint, load_pipeline
 from busaug_core.errors import MissingWeights, UserError
 from busaug_core.images import load_batch
 from busaug_core.jobs.events import Progress
 from busaug_core.jobs.run import Run
 from busaug_core.records import Record
 from busaug_core.registry import job
-from busaug_core.train import loop, lora
+from busaug_core.train import batch, denoising
+from busaug_core.train.batch import draw_order
 from busaug_core.train.config import Lora
-from busaug_core.train.loop import _draw
 from busaug_core.train.lora import LoraMethod
 
 CPU = torch.device("cpu")
@@ -37,7 +38,7 @@ def weights(result):
 
 def test_lora_changes_only_its_own_low_rank_weights(run_job, records, base, monkeypatch):
     pipes = []
-    monkeypatch.setattr(lora, "load_pipeline", lambda *given: pipes.append(load_pipeline(*given)) or pipes[0])
+    monkeypatch.setattr(denoising, "load_pipeline", lambda *given: pipes.append(load_pipeline(*given)) or pipes[0])
     result = run_job("train_lora", records, base_model=base, rank=3, **SMALL)
     before = load_pipeline(base, CPU, torch.float32).unet.state_dict()
     after = {n.replace(".base_layer", ""): t for n, t in pipes[0].unet.state_dict().items()}
@@ -80,7 +81,7 @@ def test_a_lora_of_another_base_is_refused(run_job, records, base, tmp_path):
     other = {n.replace("down_blocks.1", "down_blocks.9"): t for n, t in weights(result).items()}
     save_file(other, tmp_path / "other.safetensors")
     with pytest.raises(UserError, match="another one"):
-        add_lora(load_pipeline(base, CPU, torch.float32), tmp_path / "other.safetensors")
+        LORA.attach(load_pipeline(base, CPU, torch.float32), tmp_path / "other.safetensors")
 
 
 def test_training_lowers_the_loss(run_job, records, base, tmp_path):
@@ -95,7 +96,7 @@ def test_training_lowers_the_loss(run_job, records, base, tmp_path):
 
 @pytest.mark.parametrize("name", ["train_lora", "train_textual_inversion"])
 def test_a_stopped_training_ends_in_the_same_weights_as_an_unbroken_one(run_job, records, base, tmp_path, name):
-    values = dict(base_model=base, checkpoint_every=2, **SMALL)
+    values = dict(base_model=base, checkpoint_seconds=1e-9, **SMALL)
     whole = run_job(name, records, run_key="whole", **values)
     events = job(name).run({**values, "run_key": "broken"}, records, "trial", tmp_path)
     training = (e for e in events if isinstance(e, Progress) and e.values)
@@ -109,7 +110,7 @@ def test_a_stopped_training_ends_in_the_same_weights_as_an_unbroken_one(run_job,
 
 
 def test_ctrl_c_within_a_step_loses_nothing(run_job, records, base, tmp_path, monkeypatch):
-    values = dict(base_model=base, **SMALL)  # whose checkpoints lie a hundred steps apart
+    values = dict(base_model=base, **SMALL)  # whose checkpoints lie a minute apart
     whole = run_job("train_lora", records, run_key="whole", **values)
     plain, steps = torch.optim.AdamW.step, []
 
@@ -131,9 +132,9 @@ def test_ctrl_c_within_a_step_loses_nothing(run_job, records, base, tmp_path, mo
 
 def test_each_epoch_shows_every_image_once_over_all_processes():
     config = Lora(batch_size=3, steps=1, seed=7)
-    drawn = [i for step in range(2) for process in range(2) for i in _draw(12, config, step, process, 2)]
+    drawn = [i for step in range(2) for process in range(2) for i in draw_order(12, config, step, process, 2)]
     assert sorted(drawn) == list(range(12))
-    again = [i for step in range(2, 4) for process in range(2) for i in _draw(12, config, step, process, 2)]
+    again = [i for step in range(2, 4) for process in range(2) for i in draw_order(12, config, step, process, 2)]
     assert sorted(again) == list(range(12))
     assert drawn != again
 
@@ -148,7 +149,7 @@ def test_the_token_learns_its_vectors_alone_at_the_vocabularys_norm(run_job, rec
     before = pipe.text_encoder.get_input_embeddings().weight.clone()
     start = before[pipe.tokenizer.encode("ultrasound", add_special_tokens=False)[0]]
     assert not torch.allclose(learned["<ultrasound>"][0], start)
-    add_token(pipe, Path(result["weights"]))
+    TOKEN.attach(pipe, Path(result["weights"]))
     after = pipe.text_encoder.get_input_embeddings().weight
     assert torch.equal(after[: len(before)], before)
     ids = pipe.tokenizer.convert_tokens_to_ids(["<ultrasound>", "<ultrasound>_1"])
@@ -166,7 +167,7 @@ def test_the_token_is_learned_on_a_class_balanced_draw_that_is_recorded(run_job,
 
 def test_validation_images_are_never_trained_on(run_job, records, base, monkeypatch):
     seen = []
-    monkeypatch.setattr(loop, "load_batch", lambda paths, size: seen.extend(paths) or load_batch(paths, size))
+    monkeypatch.setattr(batch, "load_batch", lambda paths, size: seen.extend(paths) or load_batch(paths, size))
     result = run_job("train_lora", records, base_model=base, **SMALL)
     assert set(seen) == {r.path for r in records if "train" in r.tags}
     assert result["images"] == {"benign": 4, "malignant": 3, "normal": 2}
@@ -237,7 +238,7 @@ def test_half_precision_trains_and_generates_after_full_precision_in_one_process
 
 
 def test_a_loss_that_is_not_finite_ends_the_training_with_advice(run_job, records, base, monkeypatch):
-    monkeypatch.setattr(loop, "mse_loss", lambda *_: torch.tensor(float("nan"), requires_grad=True))
+    monkeypatch.setattr(denoising, "mse_loss", lambda *_: torch.tensor(float("nan"), requires_grad=True))
     with pytest.raises(UserError, match="lower learning_rate"):
         run_job("train_lora", records, base_model=base, **SMALL)
 
@@ -255,7 +256,7 @@ def test_a_lora_keeps_the_scale_that_its_file_names(run_job, records, base, tmp_
         unet_lora_adapter_metadata=config.to_dict(),
     )
     other = load_pipeline(base, CPU, torch.float32)
-    add_lora(other, tmp_path / "pytorch_lora_weights.safetensors")
+    LORA.attach(other, tmp_path / "pytorch_lora_weights.safetensors")
     scales = {m.scaling["busaug"] for m in other.unet.modules() if hasattr(m, "scaling") and m.scaling}
     assert scales == {4.0}
 

@@ -1,22 +1,21 @@
-"""What the card reports of mini: reconstruction, prompt gap, samples and how they are recognised."""
-
-from __future__ import annotations
+"""What the card reports of mini: reconstruction, prompt gap, power of the samples; and their picture."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from diffusers import DDPMScheduler, StableDiffusionPipeline
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
-from busaug_core.images import load_gray
+from busaug_core.errors import UserError
+from busaug_core.images import load_batch
+from busaug_core.jobs.device import bfloat16_where_fast
+from busaug_core.pretrain.autoencoder import to_input
+from busaug_core.pretrain.diffusion import build_scheduler
+from busaug_core.pretrain.text import CLASSES, tokenize
 from busaug_core.prompts import BUSI_PROMPTS
-
-from .autoencoder import to_input
-from .text import CLASSES, tokenize
 
 BANDS = {".125-.25": (0.125, 0.25), ">.25": (0.25, 1.0)}  # cycles a pixel, radial
 
@@ -25,15 +24,13 @@ def read_folder(folder: Path, size: int = 128) -> tuple[Tensor, Tensor]:
     """All images of a folder in BUSI's layout, masks left out, squeezed to size×size.
 
     Returns uint8 N×size×size and N indices into `CLASSES`, class by class in order of name.
+    Raises UserError where a class has no image.
     """
-    images, labels = [], []
-    for index, label in enumerate(CLASSES):
-        for path in sorted((folder / label).glob("*.png")):
-            if "_mask" in path.name:
-                continue
-            images.append(load_gray(path, size))
-            labels.append(index)
-    return torch.from_numpy(np.stack(images)), torch.tensor(labels)
+    paths = [sorted(p for p in (folder / c).glob("*.png") if "_mask" not in p.name) for c in CLASSES]
+    if not all(paths):
+        raise UserError(f"{folder} needs the folders {', '.join(CLASSES)}, each with PNG files; name BUSI's folder.")
+    labels = [index for index, members in enumerate(paths) for _ in members]
+    return torch.from_numpy(load_batch([p for members in paths for p in members], size)), torch.tensor(labels)
 
 
 @torch.no_grad()
@@ -79,12 +76,7 @@ def prompt_gap(unet, text_encoder, tokenizer, latents: Tensor, device) -> dict[s
     """
     unet.eval()
     text_encoder.eval()
-    noising = DDPMScheduler(
-        beta_start=0.00085,
-        beta_end=0.012,
-        beta_schedule="scaled_linear",
-        rescale_betas_zero_snr=True,
-    )
+    noising = DDPMScheduler.from_config(build_scheduler().config)
     noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(0))
     text = {c: text_encoder(tokenize(tokenizer, [BUSI_PROMPTS[c]]).to(device))[0] for c in CLASSES}
     predicted: dict[str, list[Tensor]] = {c: [] for c in CLASSES}
@@ -113,7 +105,7 @@ def sample(
         for start in range(0, each, batch):
             count = min(batch, each - start)
             generators = [torch.Generator().manual_seed(seed + start + i) for i in range(count)]
-            with torch.autocast(pipe.device.type, torch.bfloat16):
+            with bfloat16_where_fast(pipe.device):
                 images = pipe(
                     [BUSI_PROMPTS[label]] * count,
                     num_inference_steps=steps,
@@ -128,58 +120,3 @@ def grid(rows: list[Tensor], columns: int) -> Image.Image:
     """Rows of uint8 n×H×W as one picture, the first `columns` of each, two pixels between."""
     lines = [F.pad(torch.cat([*F.pad(row[:columns], (1, 1))], 1), (0, 0, 1, 1)) for row in rows]
     return Image.fromarray(torch.cat(lines).numpy())
-
-
-class Recogniser(nn.Module):
-    """A small residual-free classifier of 128×128 images into `CLASSES`."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        layers, width = [], 1
-        for wider in (24, 48, 96, 128, 160):
-            layers += [
-                nn.Conv2d(width, wider, 3, 1 if wider > 24 else 2, 1, bias=False),
-                nn.BatchNorm2d(wider),
-                nn.ReLU(),
-                nn.MaxPool2d(2),
-            ]
-            width = wider
-        self.features = nn.Sequential(*layers)
-        self.classify = nn.Linear(2 * width, len(CLASSES))
-
-    def forward(self, images: Tensor) -> Tensor:
-        """images: uint8 N×H×W. Returns logits N×3."""
-        x = images.float()[:, None]
-        x = (x - x.mean((1, 2, 3), keepdim=True)) / (x.std((1, 2, 3), keepdim=True) + 1)
-        x = self.features(x)
-        return self.classify(torch.cat([x.mean((2, 3)), x.amax((2, 3))], 1))
-
-
-def train_recogniser(images: Tensor, labels: Tensor, epochs: int, seed: int) -> Recogniser:
-    """Train on uint8 N×128×128 images, mirrored, shifted and of varied contrast."""
-    torch.manual_seed(seed)
-    model = Recogniser()
-    batches = max(1, len(images) // 32)
-    optimizer = torch.optim.AdamW(model.parameters(), weight_decay=0.05)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, epochs * batches)
-    for _ in range(epochs):
-        for part in torch.randperm(len(images)).split(32)[:batches]:
-            x = images[part]
-            if torch.rand(()) < 0.5:
-                x = x.flip(-1)
-            x = x.roll(tuple(torch.randint(-6, 7, (2,)).tolist()), (-2, -1))
-            with torch.autocast("cpu", torch.bfloat16):
-                logits = model(x)
-            loss = F.cross_entropy(logits.float(), labels[part], label_smoothing=0.05)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-    return model.eval()
-
-
-@torch.no_grad()
-def recognised(model: Recogniser, images: Tensor) -> list[float]:
-    """Shares of uint8 N×H×W images taken for each of `CLASSES`."""
-    votes = torch.cat([model(part).argmax(1) for part in images.split(64)])
-    return [round((votes == i).float().mean().item(), 3) for i in range(len(CLASSES))]

@@ -1,0 +1,111 @@
+"""What a step of a diffusion training sees: latents, noise and timesteps, and how they were drawn."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from diffusers import DDPMScheduler, StableDiffusionPipeline
+from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
+from torch import Tensor
+
+from busaug_core.images import load_batch
+from busaug_core.jobs.events import Progress, Steps
+from busaug_core.jobs.processes import join_processes
+
+if TYPE_CHECKING:
+    from busaug_core.train.config import DiffusionTraining
+
+ENCODE_BATCH = 8
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The draw of one step; all tensors are on the device.
+
+    Attributes:
+        chosen: the places of the B images among the records
+        mirrored: bool B, which of them are left-right mirrored (a mask must follow its image)
+        prompts: B prompts
+        latents: float32 B×C×h×w, clean and scaled
+        noise: float32 B×C×h×w
+        timesteps: int64 B
+        noisy: float32 B×C×h×w, the latents at their timesteps
+        target: float32 B×C×h×w, what the base predicts: the noise, or the velocity
+    """
+
+    chosen: list[int]
+    mirrored: Tensor
+    prompts: list[str]
+    latents: Tensor
+    noise: Tensor
+    timesteps: Tensor
+    noisy: Tensor
+    target: Tensor
+
+
+class Batches:
+    """The draws of a training: each depends on (seed, step, process) alone, so that a resumed run goes on alike."""
+
+    def __init__(self, pipe: StableDiffusionPipeline, moments: Tensor, prompts: list[str], config: "DiffusionTraining"):
+        """`moments`: those of the autoencoder's posterior, float32 N × 2 (as is, mirrored) × 2C × h × w."""
+        self.moments, self.prompts, self.config = moments, prompts, config
+        self.device, self.scale = pipe.device, pipe.vae.config.scaling_factor
+        self.schedule = DDPMScheduler.from_config(pipe.scheduler.config)
+
+    def draw(self, step: int) -> Batch:
+        """The batch of a step for this process."""
+        processes = join_processes()
+        generator = _generator(self.config.seed, step, processes.process_index)
+        chosen = draw_order(len(self.prompts), self.config, step, processes.process_index, processes.num_processes)
+        mirrored = torch.randint(2, (len(chosen),), generator=generator) * int(self.config.flip)
+        posterior = DiagonalGaussianDistribution(self.moments[torch.tensor(chosen), mirrored])
+        latents = (posterior.sample(generator) * self.scale).to(self.device)
+        noise = torch.randn(latents.shape, generator=generator).to(self.device)
+        levels = self.schedule.config.num_train_timesteps
+        timesteps = torch.randint(levels, (len(chosen),), generator=generator).to(self.device)
+        return Batch(
+            chosen,
+            mirrored.bool().to(self.device),
+            [self.prompts[i] for i in chosen],
+            latents,
+            noise,
+            timesteps,
+            self.schedule.add_noise(latents, noise, timesteps),
+            self._target(latents, noise, timesteps),
+        )
+
+    def _target(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+        if self.schedule.config.prediction_type == "v_prediction":
+            return self.schedule.get_velocity(latents, noise, timesteps)
+        return noise
+
+
+def encode_images(pipe: StableDiffusionPipeline, paths: list[str], size: int) -> Steps[Tensor]:
+    """Pass every image and its mirror image through the autoencoder once.
+
+    Returns the posterior's moments, float32 N × 2 (as is, mirrored) × 2C × h × w, on the CPU.
+    """
+    moments = []
+    for i in range(0, len(paths), ENCODE_BATCH):
+        gray = load_batch(paths[i : i + ENCODE_BATCH], size)
+        images = torch.from_numpy(gray).to(pipe.device, pipe.vae.dtype)[:, None] / 127.5 - 1
+        both = torch.stack([images, images.flip(-1)], 1).flatten(0, 1).expand(-1, 3, -1, -1)
+        with torch.no_grad():  # not around the yield: the App may take the next event in another thread
+            parameters = pipe.vae.encode(both).latent_dist.parameters.float().cpu()
+        moments.append(parameters.unflatten(0, (-1, 2)))
+        yield Progress(min(i + ENCODE_BATCH, len(paths)), len(paths), "Encoding images")
+    return torch.cat(moments)
+
+
+def draw_order(n: int, config: "DiffusionTraining", step: int, process: int, processes: int) -> list[int]:
+    """The images of a step: each epoch is a fresh permutation, dealt out to the processes in turn."""
+    first = (step * processes + process) * config.batch_size
+    places = range(first, first + config.batch_size)
+    orders = {p // n: np.random.default_rng([config.seed, p // n]).permutation(n) for p in places}
+    return [int(orders[p // n][p % n]) for p in places]
+
+
+def _generator(*entropy: int) -> torch.Generator:
+    seed = int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> 1)
+    return torch.Generator().manual_seed(seed)
