@@ -12,18 +12,16 @@ is called again.
 
 import argparse
 import os
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 from busaug_core.jobs.events import Finished, Progress
-from busaug_core.jobs.run import run_of
+from busaug_core.jobs.roles import of_split
+from busaug_core.jobs.runs import run_of
 from busaug_core.measure.grids import variant_grid
-from busaug_core.records import of_split
+from busaug_core.measure.rows import COPIES, overall_distances
 from busaug_core.registry import job
 
 DATASET = "benchmark-adapt-busi"
@@ -58,8 +56,8 @@ def main() -> None:
     real = run_of(DATASET, "load").products
     run("load_busi", [], run_key="simulated", dataset_name=DATASET, images=900)
     simulated = run_of(DATASET, "simulated").products
-    figures = run("train_classifier", simulated, run_key="clf", preset="demo", epochs=options.epochs)["metrics"]
-    print(f"classifier: accuracy {figures['accuracy']:.3f}, AUC {figures['auc']:.3f} on {figures['n']} images")
+    metrics = run("train_classifier", simulated, run_key="clf", preset="demo", epochs=options.epochs)["metrics"]
+    print(f"classifier: accuracy {metrics['accuracy']:.3f}, AUC {metrics['auc']:.3f} on {metrics['n']} images")
     table: dict[str, list[float]] = {}
     for seed in options.seeds:
         run("train_lora", real, run_key=f"lora_{seed}", base_model=options.base, steps=options.steps, seed=seed)
@@ -77,9 +75,8 @@ def main() -> None:
         )
         records = real + run_of(DATASET, key).products
         result = run("compute_fid", records, run_key=f"fid_{seed}", extractor="clf", metrics=["fid"])
-        for row in result["rows"]:
-            if row["class"] == "all" and (row["reference"] == "val" or "near-copies" in row["metric"]):
-                table.setdefault(f"{row['metric']} | {row['variant']}", []).append(row["value"])
+        for row in overall_distances(result) + [r for r in result["rows"] if r["metric"] == COPIES]:
+            table.setdefault(f"{row['metric']} | {row['variant']}", []).append(row["value"])
         grid = run_of(DATASET, key).folder / "grid.png"
         variant_grid(of_split(real, "val") + run_of(DATASET, key).products, grid, rows_per_class=3)
         print(grid)

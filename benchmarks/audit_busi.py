@@ -1,4 +1,4 @@
-"""The audit of real BUSI: its pairs beyond the published list, to be judged by eye, and its speed.
+"""The audit of real BUSI: its pairs beyond the published list, for checking by eye.
 
     python benchmarks/audit_busi.py /path/to/Dataset_BUSI_with_GT /folder/for/the/pictures
 
@@ -9,17 +9,13 @@ with the verdicts known from `docs/busi-pairs.csv`.
 import argparse
 import csv
 import os
-import sys
-from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from busaug_core.data.audit.audit import PUBLISHED
-from busaug_core.data.audit.descriptors import Look
-from busaug_core.data.audit.perceptual_hash import Index
+from busaug_core.data.audit.audit import published_pairs
+from busaug_core.data.audit.descriptors import describe
+from busaug_core.data.audit.perceptual_hash import HashIndex
 from busaug_core.data.audit.similarity import likeness
 from busaug_core.data.busi import list_scans
 from busaug_core.data.config import SCAN
@@ -41,10 +37,10 @@ def main() -> None:
         print("Needs real BUSI: give its folder, or set BUSI.")
         return
     paths = [scan.path for scan in list_scans(options.busi)[0]]
-    looks = list(in_order(lambda path: Look.at(open_image(path)), paths))
-    index = Index(np.stack([look.outline for look in looks]))
+    descriptors = list(in_order(lambda path: describe(open_image(path)), paths))
+    index = HashIndex(np.stack([d.perceptual_hash for d in descriptors]))
     pairs = np.unique(index.candidates(slice(None)), axis=0)
-    values = likeness(np.stack([look.detail for look in looks]), pairs)
+    values = likeness(np.stack([d.normalised for d in descriptors]), pairs)
     order = np.argsort(-values)
     found = [
         (*sorted((paths[i].name, paths[j].name)), v) for (i, j), v in zip(pairs[order], values[order], strict=True)
@@ -63,14 +59,6 @@ def main() -> None:
     for sheet in range(0, len(added), SHEET):
         captions = [(of[a], of[b], f"{a[:-4]} | {b[:-4]}  {v:.2f}") for a, b, v in added[sheet : sheet + SHEET]]
         pair_grid(captions, options.pictures / f"pairs-{sheet // SHEET + 1}.png")
-
-
-def published_pairs() -> set[tuple[str, str]]:
-    """All pairs of the published groups, as names in order."""
-    groups: dict[str, list[str]] = {}
-    for row in csv.DictReader((PUBLISHED / "duplicates.csv").open()):
-        groups.setdefault(row["group"], []).append(row["filename"])
-    return {tuple(sorted(pair)) for names in groups.values() for pair in combinations(names, 2)}
 
 
 if __name__ == "__main__":

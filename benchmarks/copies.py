@@ -9,7 +9,6 @@ nearest scan, which none of them is a copy of.
 
 import argparse
 import os
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -17,8 +16,6 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from busaug_core.data.busi import list_scans
 from busaug_core.images import open_image

@@ -3,7 +3,8 @@
     python benchmarks/load.py --sizes 780 5000 20000        # simulated sets of 128 px, made once
     python benchmarks/load.py --busi /path/to/Dataset_BUSI_with_GT
 
-Each load runs in a process of its own: `core` reads, audits and splits; `FiftyOne` also makes the dataset.
+Each load runs in a process of its own: `core` reads, audits and splits; `FiftyOne` also makes the dataset,
+by the plugin that lies or is linked in FiftyOne's plugins folder.
 Simulated sets are kept under $BUSAUG_HOME/benchmark-load.
 """
 
@@ -16,10 +17,8 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 from busaug_core.data.audit.audit import BUSI_COUNTS
-from busaug_core.jobs.run import home
+from busaug_core.jobs.runs import home
 from busaug_core.simulate.dataset import write_busi
 
 NAME = "benchmark-load"
@@ -73,13 +72,13 @@ def measure(way: str, folder: str) -> None:
             counts = last.result["counts"]
         else:
             import fiftyone as fo
+            import fiftyone.operators as foo
 
-            from operators.load import LoadBusi
-
+            load = foo.get_operator("@busaug/busaug/load_busi")
             if fo.dataset_exists(NAME):
                 fo.delete_dataset(NAME)
             begun = time.perf_counter()
-            counts = LoadBusi()(**values)["counts"]
+            counts = load(**values)["counts"]
             fo.delete_dataset(NAME)
         seconds = time.perf_counter() - begun
     print(sum(counts.values()), seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)

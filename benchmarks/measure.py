@@ -21,9 +21,6 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from unittest.mock import patch
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 
@@ -136,8 +133,10 @@ class Scratch:
         self.variants = [folder / name for name in VARIANTS]
 
     def make(self) -> None:
+        from _random_inception import write_random_inception
+
         from busaug_core.data.audit.audit import BUSI_COUNTS
-        from busaug_core.jobs.run import run_of
+        from busaug_core.jobs.runs import run_of
         from busaug_core.registry import job
         from busaug_core.simulate import write_busi
 
@@ -158,21 +157,7 @@ class Scratch:
             folder.mkdir()
             for path in (self.folder / f"seed_{seed}").glob("*/*).png"):
                 (folder / path.name).symlink_to(path)
-        self._make_weights()
-
-    def _make_weights(self) -> None:
-        import torch
-        from pytorch_fid import inception
-
-        torch.manual_seed(0)
-        # pytorch-fid's constructor insists on its download.
-        without_download = patch.object(inception, "load_state_dict_from_url", lambda *_, **__: {})
-        with without_download, patch.object(torch.nn.Module, "load_state_dict", lambda *_: None):
-            network = inception.fid_inception_v3()
-        for layer in network.modules():
-            if isinstance(layer, torch.nn.Conv2d):
-                torch.nn.init.kaiming_normal_(layer.weight)
-        torch.save(network.state_dict(), self.weights)
+        write_random_inception(self.weights)
 
     def pytorch_fids(self):
         """The module of pytorch-fid's networks, which finds these weights in the place of its download."""
@@ -185,7 +170,8 @@ class Scratch:
 
 
 def whole_ours(scratch: Scratch) -> float:
-    from busaug_core.jobs.run import run_of
+    from busaug_core.jobs.runs import run_of
+    from busaug_core.measure.rows import overall_distances
     from busaug_core.records import Record
     from busaug_core.registry import job
 
@@ -199,8 +185,7 @@ def whole_ours(scratch: Scratch) -> float:
     with tempfile.TemporaryDirectory() as home:
         for event in job("compute_fid").run(values, records, "whole", Path(home)):
             last = event
-    wanted = {"variant": VARIANTS[-1], "class": "all", "reference": "val", "metric": last.result["metric"]}
-    return next(row["value"] for row in last.result["rows"] if wanted.items() <= row.items())
+    return next(row["value"] for row in overall_distances(last.result) if row["variant"] == VARIANTS[-1])
 
 
 def whole_pytorch_fid(scratch: Scratch) -> float:

@@ -4,11 +4,7 @@ Usage: python benchmarks/simulate.py [--count 60] [--size 128]
 """
 
 import argparse
-import sys
 import time
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from busaug_core.simulate import LABELS, simulate
 

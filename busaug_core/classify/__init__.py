@@ -1,1 +1,1 @@
-"""Classifiers: training, prediction and their figures of merit."""
+"""Classifiers: training, predictions, and features of their penultimate layer."""

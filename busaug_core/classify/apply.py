@@ -1,59 +1,46 @@
 """The job `apply_classifier`: a trained classifier's predictions of every image."""
 
-import json
-from collections.abc import Iterator
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import torch
-from scipy.special import softmax
 
 from busaug_core.classify.config import ApplyClassifier
 from busaug_core.classify.model import Classifier, load_classifier, predict
+from busaug_core.classify.predictions import write_predictions
 from busaug_core.errors import UserError
 from busaug_core.images import load_gray
 from busaug_core.jobs.device import pick_device
-from busaug_core.jobs.events import Event, Notice, Progress
+from busaug_core.jobs.events import Notice, Progress, Steps
+from busaug_core.jobs.lineage import seen_by
 from busaug_core.jobs.run import Run
-from busaug_core.metrics.classification import figures
+from busaug_core.metrics.classification import classification_metrics
 from busaug_core.parallel import in_order
 from busaug_core.records import Record
 
-FILE = "predictions.jsonl"
 
-
-def apply_classifier(config: ApplyClassifier, run: Run) -> Iterator[Event]:
+def apply_classifier(config: ApplyClassifier, run: Run) -> Steps[dict[str, Any]]:
     """Write `predictions.jsonl`: path, label, confidence and logits of each image, and whether it is evaluated.
 
     Evaluated are the real images that bear the tag `evaluate_on` and that the classifier was not trained on.
-    Returns `n`, the `classes`, the `classifier`, the `metrics` of `figures`, and of each variant the share
-    `recognised` as its class.
+    Returns `n`, the `classes`, the `classifier`, the `metrics` of `classification_metrics`, and of each variant the
+    share `recognised` as its class.
     """
     device = pick_device()
-    trained = run.sibling(config.classifier)
-    model = load_classifier(trained).to(device)
+    classifier = run.used["classifier"]
+    model = load_classifier(classifier.path).to(device)
     records = run.records
     if not records:
         raise UserError("There is no sample to classify.")
     logits = yield from predict_files(model, [r.path for r in records], config.batch_size, device)
     predicted = [model.classes[i] for i in logits.argmax(1)]
-    summary = {"classes": model.classes, "classifier": run.name_of(trained), "n": len(records)}
-    held_out = yield from _held_out(records, config.evaluate_on, trained, model.classes)
+    summary = {"classes": model.classes, "classifier": run.name_of(classifier), "n": len(records)}
+    held_out = yield from _held_out(records, config.evaluate_on, classifier.run, model.classes)
     if held_out:
         truth = np.array([model.classes.index(records[i].label) for i in held_out])
-        summary["metrics"] = figures(truth, logits[held_out])
-    evaluated = set(held_out)
-    probabilities = softmax(logits, axis=1)
-    with (run.folder / FILE).open("w", encoding="utf-8") as f:
-        for i, (record, label, row) in enumerate(zip(records, predicted, logits, strict=True)):
-            prediction = {
-                "path": record.path,
-                "label": label,
-                "confidence": float(probabilities[i].max()),
-                "logits": [float(x) for x in row],
-                "evaluated": i in evaluated,
-            }
-            f.write(json.dumps(prediction) + "\n")
+        summary["metrics"] = classification_metrics(truth, logits[held_out])
+    write_predictions(run, records, logits, model.classes, set(held_out))
     agreement: dict[str, list[bool]] = {}
     for record, label in zip(records, predicted, strict=True):
         if record.synthetic and record.label:
@@ -62,10 +49,10 @@ def apply_classifier(config: ApplyClassifier, run: Run) -> Iterator[Event]:
     return summary
 
 
-def _held_out(records: list[Record], tag: str, trained: Run, classes: list[str]) -> Iterator[Event]:
+def _held_out(records: list[Record], tag: str, trained: Run | None, classes: list[str]) -> Steps[list[int]]:
     """The places of the images that are evaluated; yields a notice where some or all are not."""
     tagged = [i for i, r in enumerate(records) if tag in r.tags and r.label and not r.synthetic]
-    seen = {r.path for r in trained.seen([records[i] for i in tagged])}
+    seen = {r.path for r in seen_by(trained, [records[i] for i in tagged])} if trained else set()
     held_out = [i for i in tagged if records[i].path not in seen]
     unknown = sorted({records[i].label for i in held_out} - set(classes))
     if not held_out or unknown:
@@ -83,7 +70,7 @@ def _held_out(records: list[Record], tag: str, trained: Run, classes: list[str])
     return held_out
 
 
-def predict_files(model: Classifier, paths: list[str], batch_size: int, device: torch.device) -> Iterator[Event]:
+def predict_files(model: Classifier, paths: list[str], batch_size: int, device: torch.device) -> Steps[np.ndarray]:
     """Yield progress; returns logits, float32 N × classes, of image files."""
     logits = []
     images = in_order(lambda path: load_gray(path, model.resolution), paths)

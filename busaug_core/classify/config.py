@@ -1,10 +1,16 @@
 """Settings of the classifier jobs."""
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from busaug_core.jobs.config import JobConfig
+from busaug_core.jobs.execute import Job
+from busaug_core.jobs.lineage import Product
+
+WEIGHTS = "classifier.safetensors"
+CLASSIFIER = Product(WEIGHTS, job="train_classifier", held_out=False)
+"""What a field that names a trained classifier holds; who uses it says what it may not have seen."""
 
 
 class TrainClassifier(JobConfig):
@@ -27,7 +33,7 @@ class TrainClassifier(JobConfig):
         False, description="Start from ImageNet weights of the torch cache, rather than from random ones."
     )
     flip: bool = Field(True, description="Mirror half of the training images.")
-    evaluate_on: Literal["val", "test"] = Field("val", description="The split whose figures are reported.")
+    evaluate_on: Literal["val", "test"] = Field("val", description="The split whose metrics are reported.")
     seed: int = Field(51, ge=0, lt=2**31, description="Seed of weights and order.")
 
     def resolve(self) -> "TrainClassifier":
@@ -37,7 +43,7 @@ class TrainClassifier(JobConfig):
 class ApplyClassifier(JobConfig):
     """Predictions of a trained classifier as a field."""
 
-    classifier: str = Field(
+    classifier: Annotated[str, CLASSIFIER] = Field(
         min_length=1, description="The run key of a classifier of this dataset, or the folder of any other's run."
     )
     evaluate_on: str = Field(
@@ -46,3 +52,9 @@ class ApplyClassifier(JobConfig):
         description="The tag of the real images that are evaluated, such as val, test or external.",
     )
     batch_size: int = Field(64, ge=1, le=4096, description="Images at a time.")
+
+
+TRAIN_CLASSIFIER = Job("train_classifier", TrainClassifier, "busaug_core.classify.train:train_classifier", learns=True)
+APPLY_CLASSIFIER = Job(
+    "apply_classifier", ApplyClassifier, "busaug_core.classify.apply:apply_classifier", needs_classes=False
+)

@@ -6,10 +6,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from busaug_core.classify.model import FILE, load_classifier
-from busaug_core.errors import UserError
+from busaug_core.classify.config import WEIGHTS
+from busaug_core.classify.model import load_classifier
 from busaug_core.features.extractor import Extractor
-from busaug_core.images import content_hash
+from busaug_core.files import content_hash
+from busaug_core.jobs.lineage import training_files
+from busaug_core.jobs.roles import refuse_synthetic_training
 from busaug_core.jobs.run import Run
 
 
@@ -20,18 +22,13 @@ class ClassifierFeatures(Extractor):
 
     def __init__(self, run: Run, device: torch.device, name: str | None = None):
         """`name`: what its features are called, by default the run's key."""
-        trained = run.config if run.state == "done" else {}
-        if trained.get("include"):
-            raise UserError(
-                f"Classifier '{run.key}' was trained with synthetic images ({', '.join(trained['include'])}), which "
-                "would flatter them; name one that was trained on real images alone."
-            )
+        refuse_synthetic_training(run)
         self.name = name or run.key
         self.device = device
-        self.network = load_classifier(run).to(device)
+        self.network = load_classifier(run.folder / WEIGHTS).to(device)
         self.resolution = self.network.resolution
-        self.weights = content_hash(run.folder / FILE)
-        self.trained_on = run.training_files
+        self.weights = content_hash(run.folder / WEIGHTS)
+        self.trained_on = training_files(run)
 
     def prepare(self, images: Sequence[np.ndarray]) -> Tensor:
         """uint8 N×S×S."""
@@ -39,8 +36,3 @@ class ClassifierFeatures(Extractor):
 
     def features(self, images: Tensor) -> Tensor:
         return self.network.features(images)
-
-
-def classifiers_beside(run: Run) -> list[str]:
-    """The keys of the dataset's finished classifier runs."""
-    return sorted(path.parent.name for path in run.folder.parent.glob(f"*/{FILE}"))

@@ -11,12 +11,10 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from busaug_core.classify.config import WEIGHTS
 from busaug_core.errors import MissingWeights, UserError
-from busaug_core.jobs.run import Run
-
-FILE = "classifier.safetensors"
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""ImageNet's, as torchvision's weights expect them."""
+from busaug_core.features.extractor import IMAGENET_MEAN, IMAGENET_STD
+from busaug_core.files import write_whole
 
 
 class Classifier(nn.Module):
@@ -35,8 +33,8 @@ class Classifier(nn.Module):
             raise UserError(f"torchvision has no classifier '{arch}'; resnet18, resnet50 and densenet121 are some.")
         self.network = _build(arch, resolution, pretrained)
         self.head_name = _replace_head(self.network, len(classes))
-        self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(STD).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits, N × classes, of uint8 images N×S×S."""
@@ -58,18 +56,15 @@ class Classifier(nn.Module):
 
     def save(self, folder: Path) -> None:
         document = {"arch": self.arch, "classes": self.classes, "resolution": self.resolution}
-        save_file(
-            {k: v.contiguous().cpu() for k, v in self.state_dict().items()},
-            folder / FILE,
-            metadata={"busaug": json.dumps(document)},
-        )
+        state = {k: v.contiguous().cpu() for k, v in self.state_dict().items()}
+        metadata = {"busaug": json.dumps(document)}
+        write_whole(folder / WEIGHTS, lambda partial: save_file(state, partial, metadata=metadata))
 
 
-def load_classifier(run: Run) -> Classifier:
-    """The classifier of a finished `train_classifier` run, in evaluation mode."""
-    path = run.folder / FILE
+def load_classifier(path: Path) -> Classifier:
+    """The classifier of a weight file of `train_classifier`, in evaluation mode; raises UserError without the file."""
     if not path.exists():
-        raise UserError(f"There is no finished classifier run in {run.folder}; train one with train_classifier.")
+        raise UserError(f"There is no finished classifier run in {path.parent}; train one with train_classifier.")
     with safe_open(path, "pt") as file:
         document = json.loads(file.metadata()["busaug"])
     model = Classifier(**document)

@@ -1,48 +1,30 @@
 """The job `train_classifier`: a torchvision classifier on real and, if asked, synthetic images."""
 
-from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 
-from busaug_core.base.loading import make_readable
-from busaug_core.classify.config import TrainClassifier
-from busaug_core.classify.model import FILE, Classifier, predict
+from busaug_core.classify.config import WEIGHTS, TrainClassifier
+from busaug_core.classify.model import Classifier, predict
+from busaug_core.classify.predictions import write_predictions
 from busaug_core.errors import UserError
 from busaug_core.images import PREPROCESSING, load_batch
 from busaug_core.jobs.checkpoint import restore_checkpoint, save_checkpoint
 from busaug_core.jobs.device import describe, pick_device
-from busaug_core.jobs.events import Event, Notice, Progress
+from busaug_core.jobs.events import Notice, Progress, Steps
+from busaug_core.jobs.roles import REJECTED, of_split, training_set
 from busaug_core.jobs.run import CHECKPOINT, Run
-from busaug_core.metrics.classification import figures
-from busaug_core.records import Record, count_labels, of_split
-
-NEVER = {"rejected", "evaluation"}
-"""Tags of synthetic images that no classifier is trained with."""
+from busaug_core.metrics.classification import classification_metrics
+from busaug_core.records import count_labels
 
 
-def training_set(records: list[Record], include: list[str]) -> list[Record]:
-    """The training split and the synthetic images of the variants in `include`.
-
-    Raises UserError where a named variant has no image to train with.
-    """
-    chosen = of_split(records, "train")
-    for variant in include:
-        members = [r for r in records if r.synthetic and r.variant == variant]
-        added = [r for r in members if not NEVER & set(r.tags)]
-        if not added:
-            known = ", ".join(sorted({r.variant for r in records if r.synthetic})) or "no synthetic image"
-            why = f"all {len(members)} are tagged 'rejected' or 'evaluation'" if members else f"there is {known}"
-            raise UserError(f"No synthetic image of variant '{variant}' can be trained with ({why}); generate some.")
-        chosen += added
-    return chosen
-
-
-def train_classifier(config: TrainClassifier, run: Run) -> Iterator[Event]:
+def train_classifier(config: TrainClassifier, run: Run) -> Steps[dict[str, Any]]:
     """Train with Adam and cross-entropy for a fixed number of epochs, then report on held-out images.
 
-    Returns the `metrics` of `figures` on `evaluated_on`, `classes`, `n_train`, `train_counts` and the settings.
+    Keeps the logits of the held-out images in `predictions.jsonl`. Returns the `metrics` of `classification_metrics`
+    on `evaluated_on`, `classes`, `n_train`, `train_counts` and the settings.
     Raises UserError where a split is empty, a variant has no image, or the architecture is unknown.
     """
     records = run.records
@@ -63,24 +45,24 @@ def train_classifier(config: TrainClassifier, run: Run) -> Iterator[Event]:
     model = model.to(memory_format=torch.channels_last)
     optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate)
     run.record_environment(device=describe(device))
-    if rejected := sum(r.variant in config.include and "rejected" in r.tags for r in records):
+    if rejected := sum(r.variant in config.include and REJECTED in r.tags for r in records):
         yield Notice(f"{rejected} images that a filter has rejected are left out.")
     yield Progress(0, config.epochs, "Training the classifier")
     images = load_batch([r.path for r in training], config.resolution)
     truth = np.array([classes.index(r.label) for r in training])
-    start = restore_checkpoint(run.folder / CHECKPOINT, model.state_dict(), optimizer)
+    start = restore_checkpoint(run.folder / CHECKPOINT, model.state_dict(), [optimizer])
     for epoch in range(start, config.epochs):
         loss = _epoch(model, optimizer, images, truth, config, epoch, device)
-        save_checkpoint(run.folder / CHECKPOINT, epoch + 1, model.state_dict(), optimizer)
+        save_checkpoint(run.folder / CHECKPOINT, epoch + 1, model.state_dict(), [optimizer])
         yield Progress(epoch + 1, config.epochs, "Training the classifier", {"loss": loss})
     model.eval()
     model.save(run.folder)
-    make_readable(run.folder / FILE)
     logits = predict(model, load_batch([r.path for r in held_out], config.resolution), config.batch_size, device)
+    write_predictions(run, held_out, logits, classes, range(len(held_out)))
     return {
-        "weights": str(run.folder / FILE),
+        "weights": str(run.folder / WEIGHTS),
         "classes": classes,
-        "metrics": figures(np.array([classes.index(r.label) for r in held_out]), logits),
+        "metrics": classification_metrics(np.array([classes.index(r.label) for r in held_out]), logits),
         "evaluated_on": config.evaluate_on,
         "n_train": len(training),
         "train_counts": count_labels(training),

@@ -8,12 +8,13 @@ from pydantic import Field, field_validator, model_validator
 
 from busaug_core.data.sources import DOWNLOAD, KAGGLE
 from busaug_core.jobs.config import JobConfig
+from busaug_core.jobs.execute import Job
 from busaug_core.paths import absolute
 
 COPY = 0.75
 """Likeness from which two images are the same picture: in BUSI, most published copies lie above it."""
 SCAN = 0.34
-"""Likeness from which they are of one scan: of BUSI's 270 pairs above it all but one doubtful one are, by eye."""
+"""Likeness from which two images are frames of one scan: by eye, all but one of BUSI's 270 pairs above it are."""
 MANY = 4000
 """Images up to which `SCAN` is high enough."""
 
@@ -25,9 +26,10 @@ FOLDERS = "folders"
 def scan_likeness(n: int) -> float:
     """The likeness from which two of n images are of one scan.
 
-    An image's chance likenesses grow with n, its own kin does not. In BUSI one pair of 270 above `SCAN` is wrong;
-    up to 4,000 images about 2 % would be, and from there on the threshold rises so that it stays at that: chance
-    pairs become rarer by a factor e for each 0.025 (measured on simulated scans and across BUSI's classes).
+    The more images there are, the more pairs are alike by chance, while a scan has no more frames than before. In
+    BUSI one pair of 270 above `SCAN` is wrong; of 4,000 images about 2 % of the pairs would be. Beyond that the
+    threshold rises so that this share stays the same: chance pairs become rarer by a factor e for each 0.025
+    (measured on simulated scans and across BUSI's classes).
     """
     return SCAN + 0.025 * math.log(max(1, n / MANY))
 
@@ -43,7 +45,7 @@ class Load(JobConfig):
     split: str | None
     split_by: Literal["group", "image"] = Field(
         "group",
-        description="group: copies and frames of one scan stay together; image: at random, leaks and all.",
+        description="group: frames of one scan stay in one split; image: at random, so that they leak between splits.",
     )
     folds: int | None = Field(
         None, ge=2, le=20, description="Also deal the images out to this many folds, as tags fold_1, fold_2 and so on."
@@ -149,3 +151,10 @@ class Audit(JobConfig):
         if self.scan_likeness is not None:
             return self.scan_likeness
         return min(self.copy_likeness, scan_likeness(n))
+
+
+LOAD_BUSI = Job("load_busi", LoadBusi, "busaug_core.data.load:load_busi", makes_dataset=True, takes_samples=False)
+LOAD_EXTERNAL = Job(
+    "load_external", LoadExternal, "busaug_core.data.load:load_external", needs_classes=False, makes_dataset=True
+)
+AUDIT = Job("audit", Audit, "busaug_core.data.audit.audit:audit", needs_classes=False)

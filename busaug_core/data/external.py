@@ -15,6 +15,7 @@ from busaug_core.data.scans import Scan, find_folder, image_files
 from busaug_core.data.sources import Published
 from busaug_core.errors import UserError
 from busaug_core.paths import absolute
+from busaug_core.records import Source
 
 SPLIT_FOLDERS = {
     "train": "train",
@@ -39,8 +40,8 @@ def list_bus_bra(folder: Path) -> Listing:
     for row in _table(root / "bus_data.csv", ("ID", "Case", "Pathology")):
         name = row["ID"]
         image, mask = root / "Images" / f"{name}.png", root / "Masks" / f"{name.replace('bus', 'mask', 1)}.png"
-        source = _known(id=name, patient=row["Case"], birads=row.get("BIRADS"), device=row.get("Device"))
-        _add(scans, problems, image, row["Pathology"], (mask,), row["Case"], source)
+        source = _source(name=name, patient=row["Case"], birads=row.get("BIRADS"), device=row.get("Device"))
+        _add(scans, problems, image, row["Pathology"], (mask,), source)
     return scans, problems
 
 
@@ -56,8 +57,8 @@ def list_breast_lesions_usg(folder: Path) -> Listing:
             continue
         names = f"{row['Mask_tumor_filename']}&{row.get('Mask_other_filename', '')}".split("&")
         masks = tuple(root / name.strip() for name in names if name.strip())
-        source = _known(id=Path(row["Image_filename"]).stem, patient=row["CaseID"], birads=row.get("BIRADS"))
-        _add(scans, problems, root / row["Image_filename"], row["Classification"], masks, row["CaseID"], source)
+        source = _source(name=Path(row["Image_filename"]).stem, patient=row["CaseID"], birads=row.get("BIRADS"))
+        _add(scans, problems, root / row["Image_filename"], row["Classification"], masks, source)
     return scans, problems
 
 
@@ -85,7 +86,7 @@ def list_udiat(folder: Path) -> Listing:
     for row in rows:
         image = files[_number(row[numbers[0]])]
         masks = (root / "GT" / image.name,)
-        _add(scans, problems, image, row[classes[0]], masks, None, _known(id=image.stem))
+        _add(scans, problems, image, row[classes[0]], masks, _source(name=image.stem))
     return scans, problems
 
 
@@ -106,7 +107,7 @@ def list_folder(folder: Path) -> Listing:
         if not images:
             problems.append(f"{path} holds no images.")
         scans += [
-            Scan(image, _class_name(path.name), tuple(masks.get(stem, ())), source=_known(id=stem, split=split))
+            Scan(image, _class_name(path.name), tuple(masks.get(stem, ())), source=_source(name=stem, split=split))
             for stem, image in images.items()
         ]
     return scans, problems
@@ -159,8 +160,7 @@ def _add(
     image: Path,
     label: str,
     masks: tuple[Path, ...],
-    subject: str | None,
-    source: dict,
+    source: Source,
 ) -> None:
     """Add a row of a table as a scan, or say what its row names and the folder lacks."""
     missing = [path for path in (image, *masks) if not path.is_file()]
@@ -168,7 +168,7 @@ def _add(
         problems.append(f"{missing[0]} is listed but missing; is the copy complete?")
     else:
         label = _class_name(label)
-        scans.append(Scan(image, label, masks, bool(masks) and label != "normal", subject, source))
+        scans.append(Scan(image, label, masks, bool(masks) and label != "normal", source))
 
 
 def _class_name(name: str) -> str:
@@ -186,11 +186,13 @@ def _number(name: str) -> str:
 def _made_from(scan: Scan) -> Scan:
     """The scan with the picture that it was rotated or sharpened from as its subject."""
     original = re.split(r"-(?=rotated|sharpened)", scan.path.stem)[0]
-    return replace(scan, subject=f"{scan.label}/{original}")
+    return replace(scan, source=replace(scan.source, subject=f"{scan.label}/{original}"))
 
 
-def _known(**values: str | None) -> dict[str, str]:
-    return {name: value for name, value in values.items() if value not in (None, "")}
+def _source(patient: str | None = None, **values: str | None) -> Source:
+    """What a set tells of an image; entries that it leaves empty are unknown, and a patient's images share a split."""
+    known = {name: value or None for name, value in values.items()}
+    return Source(patient=patient or None, subject=patient or None, **known)
 
 
 def _find_table(folder: Path) -> Path:
@@ -215,11 +217,13 @@ def _table(path: Path, columns: tuple[str, ...] = ()) -> list[dict[str, str]]:
 
 
 def _spreadsheet(path: Path) -> list[dict[str, str]]:
-    import pandas as pd
-
     try:
+        import pandas as pd
+
         return pd.read_excel(path, dtype=str).fillna("").to_dict("records")
     except ImportError:
-        raise UserError(f"Reading {path} needs openpyxl; run pip install openpyxl, or save it as .csv.") from None
+        raise UserError(
+            f"Reading {path} needs pandas and openpyxl; run pip install pandas openpyxl, or save it as .csv."
+        ) from None
     except (ValueError, OSError, zipfile.BadZipFile) as error:
         raise UserError(f"{path} cannot be read as a spreadsheet ({error}); save it as .csv.") from None

@@ -1,28 +1,28 @@
 """The jobs `load_busi` and `load_external`: files on disk, or simulated scans, as audited and split records."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from busaug_core.data import external
-from busaug_core.data.audit.audit import BUSI_COUNTS, audit_records, look_at
-from busaug_core.data.audit.descriptors import Look
+from busaug_core.data.audit.audit import BUSI_COUNTS, audit_records, describe_files
+from busaug_core.data.audit.descriptors import Descriptors, describe
 from busaug_core.data.busi import CLASSES, list_scans
 from busaug_core.data.config import FOLDERS, SIMULATED, Audit, Load, LoadBusi, LoadExternal
 from busaug_core.data.scans import Scan, read_scan
 from busaug_core.data.sources import BUSI, open_source
 from busaug_core.data.splits import fold_numbers, grouped_split, leaked, too_few
 from busaug_core.errors import UserError
-from busaug_core.jobs.events import Event, Made, Notice, Progress
+from busaug_core.jobs.events import Made, Notice, Progress, Steps
+from busaug_core.jobs.roles import of_split
 from busaug_core.jobs.run import Run
 from busaug_core.parallel import in_order
-from busaug_core.records import SPLITS, Record, count_labels, of_split, write_records
+from busaug_core.records import SPLITS, Record, count_labels
 
 HINT = "(Set on_error to 'skip' to load the others.)"
 
 
-def load_busi(config: LoadBusi, run: Run) -> Iterator[Event]:
+def load_busi(config: LoadBusi, run: Run) -> Steps[dict[str, Any]]:
     """Yield a record for every image, checked, with its groups of copies and its split's tag."""
     if config.source == SIMULATED:
         origin, folder = "simulated", run.folder / "Dataset_BUSI_with_GT"
@@ -30,13 +30,13 @@ def load_busi(config: LoadBusi, run: Run) -> Iterator[Event]:
     else:
         origin, folder = "real", (yield from open_source(config.source, run.folder / "source", BUSI))
     scans, problems = list_scans(folder)
-    records, looks, skipped = yield from _read(scans, problems, config.on_error, [origin], origin)
-    found = yield from audit_records(records, looks, Audit())
+    records, descriptors, skipped = yield from _read(scans, problems, config.on_error, [origin], origin)
+    found = yield from audit_records(records, descriptors, Audit())
     yield from _assign_splits(records, config)
     return (yield from _finish(records, records, config, run, audit=found, skipped=skipped))
 
 
-def load_external(config: LoadExternal, run: Run) -> Iterator[Event]:
+def load_external(config: LoadExternal, run: Run) -> Steps[dict[str, Any]]:
     """Yield a record for every image of an external set; audited together with the records at hand.
 
     The products are the set's records, then those at hand with their groups and tags brought up to date.
@@ -44,24 +44,25 @@ def load_external(config: LoadExternal, run: Run) -> Iterator[Event]:
     kind = external.SETS[config.layout]
     folder = yield from open_source(config.source, run.folder / "source", kind.published)
     scans, problems = kind.list_scans(folder)
-    present = [r for r in run.records if not r.synthetic and config.dataset_name is None]
+    known_here = run.records if config.dataset_name is None else []
+    present = [replace(r, tags=list(r.tags)) for r in known_here if not r.synthetic]
     known = {r.path for r in present}
     if again := sum(str(scan.path) in known for scan in scans):
         yield Notice(f"{again} files are in the dataset already and are left as they are.")
     scans = _renamed([scan for scan in scans if str(scan.path) not in known], config.rename)
     name = external.name_of(config.layout, config.source)
     tags = ["real", "external", config.layout]
-    records, looks, skipped = yield from _read(scans, problems, config.on_error, tags)
+    records, descriptors, skipped = yield from _read(scans, problems, config.on_error, tags)
     for record in records:
-        record.source = {"set": name, **record.source}
+        record.source = replace(record.source, set=name)
     new = sorted({r.label for r in records} - {r.label for r in present})
     if any(r.label for r in present) and new:
         yield Notice(
             f"{name} adds the class(es) {', '.join(new)} to the dataset; where one is a class that it has under "
             "another name, delete these samples and load again with rename, as in 'cyst=benign'."
         )
-    looks += yield from look_at(present)
-    found = yield from audit_records(records + present, looks, Audit())
+    descriptors += yield from describe_files(present)
+    found = yield from audit_records(records + present, descriptors, Audit())
     groups = {r.split_group for r in present} - {None}
     shared = [r for r in records if r.split_group in groups]
     if shared:
@@ -70,14 +71,14 @@ def load_external(config: LoadExternal, run: Run) -> Iterator[Event]:
             "split_group and get no split. Leave them out where the set is to test what was trained on the dataset."
         )
     yield from _assign_splits([r for r in records if r.split_group not in groups], config)
-    figures = dict(audit=found, skipped=skipped, licence=kind.licence)
-    return (yield from _finish(records, records + present, config, run, **figures))
+    more = dict(audit=found, skipped=skipped, licence=kind.licence)
+    return (yield from _finish(records, records + present, config, run, **more))
 
 
 def _read(
     scans: list[Scan], problems: list[str], on_error: str, tags: list[str], origin: str = "real"
-) -> Iterator[Event]:
-    """Read every file once; returns the records, their looks, and what was left out."""
+) -> Steps[tuple[list[Record], list[Descriptors], list[str]]]:
+    """Read every file once; returns the records, their descriptors, and what was left out."""
     skipped = []
 
     def refuse(problem: str) -> Notice:
@@ -88,80 +89,80 @@ def _read(
 
     for problem in problems:
         yield refuse(problem)
-    records, looks = [], []
+    records, descriptors = [], []
     for n, result in enumerate(in_order(_read_one, scans), 1):
         if isinstance(result, UserError):
             yield refuse(str(result))
         else:
-            record, look = result
+            record, found = result
             record.origin = record.variant = origin
             record.tags = list(tags)
             records.append(record)
-            looks.append(look)
+            descriptors.append(found)
         if n % 20 == 0 or n == len(scans):
             yield Progress(n, len(scans), "Reading images and masks")
     if not records:
         raise UserError(" ".join(["No image could be loaded.", *skipped[:3]]))
-    return records, looks, skipped
+    return records, descriptors, skipped
 
 
-def _read_one(scan: Scan) -> tuple[Record, Look] | UserError:
+def _read_one(scan: Scan) -> tuple[Record, Descriptors] | UserError:
     try:
         image, lesions = read_scan(scan)
     except UserError as error:
         return error
     size = [*image.size, len(image.getbands())]
-    source = scan.source
-    if scan.subject is not None:
-        source = {**(source or {}), "subject": scan.subject}
-    return Record(str(scan.path), scan.label, lesions=lesions, size=size, source=source), Look.at(image)
+    return Record(str(scan.path), scan.label, lesions=lesions, size=size, source=scan.source), describe(image)
 
 
-def _assign_splits(records: list[Record], config: Load) -> Iterator[Event]:
+def _assign_splits(records: list[Record], config: Load) -> Steps[None]:
     """Tag each record with its split and fold."""
     by_group = config.split_by == "group"
     if config.split is not None and records:
         yield from _tag_splits(records, config, by_group)
     if config.folds and records:
-        few = [c for c, n in count_labels(records).items() if n < config.folds]
-        able = yield from _able(records, few, config, "are in no fold")
-        groups = [r.split_group if by_group else None for r in able]
-        numbers = fold_numbers([r.label for r in able], groups, config.folds, config.seed)
-        for record, number in zip(able, numbers, strict=True):
+        small = [c for c, n in count_labels(records).items() if n < config.folds]
+        dealt = yield from _without_classes(small, records, config, "are in no fold")
+        groups = [r.split_group if by_group else None for r in dealt]
+        numbers = fold_numbers([r.label for r in dealt], groups, config.folds, config.seed)
+        for record, number in zip(dealt, numbers, strict=True):
             if number is not None:
                 record.tags.append(f"fold_{number}")
 
 
-def _tag_splits(records: list[Record], config: Load, by_group: bool) -> Iterator[Event]:
+def _tag_splits(records: list[Record], config: Load, by_group: bool) -> Steps[None]:
     if config.split == FOLDERS:
-        splits = [(r.source or {}).get("split") for r in records]
+        splits = [r.source.split if r.source else None for r in records]
         if not all(splits):
             raise UserError("The split 'folders' needs images in folders train, val or test; choose another split.")
     else:
-        able = yield from _able(records, too_few(count_labels(records), config.split), config, "train")
-        groups = [r.split_group if by_group else None for r in able]
-        split = grouped_split([r.label for r in able], groups, config.split, config.seed)
-        split_of = dict(zip([r.path for r in able], split, strict=True))
+        small = too_few(count_labels(records), config.split)
+        dealt = yield from _without_classes(small, records, config, "train")
+        groups = [r.split_group if by_group else None for r in dealt]
+        split = grouped_split([r.label for r in dealt], groups, config.split, config.seed)
+        split_of = dict(zip([r.path for r in dealt], split, strict=True))
         splits = [split_of.get(r.path, SPLITS[0]) for r in records]
     if leaks := leaked(splits, [r.split_group for r in records]):
         yield Notice(
-            f"{leaks} held-out images have a copy, or another frame of their scan, in training; figures on them "
+            f"{leaks} held-out images have a copy, or another frame of their scan, in training; metrics on them "
             "are too good. Set split to percentages and split_by to 'group'."
         )
     for record, name in zip(records, splits, strict=True):
         record.tags.insert(0, name)
 
 
-def _able(records: list[Record], few: list[str], config: Load, fate: str) -> Iterator[Event]:
-    """The records without the classes of too few images, where the user lets these be left out."""
-    if not few or config.on_error == "raise":
+def _without_classes(small: list[str], records: list[Record], config: Load, instead: str) -> Steps[list[Record]]:
+    """The records without those of the classes that are too small, where `on_error` lets these be left out."""
+    if not small or config.on_error == "raise":
         return records
-    yield Notice(f"Too few images of {', '.join(few)}: all of them {fate}.")
-    return [r for r in records if r.label not in few]
+    yield Notice(f"Too few images of {', '.join(small)}: all of them {instead}.")
+    return [r for r in records if r.label not in small]
 
 
-def _finish(records: list[Record], products: list[Record], config: Load, run: Run, **figures: Any) -> Iterator[Event]:
-    write_records(run.folder / "products.jsonl", products)
+def _finish(
+    records: list[Record], products: list[Record], config: Load, run: Run, **more: Any
+) -> Steps[dict[str, Any]]:
+    run.write_products(products)
     for record in records:
         yield Made(record)
     splits = {s: count_labels(of_split(records, s)) for s in SPLITS}
@@ -169,7 +170,7 @@ def _finish(records: list[Record], products: list[Record], config: Load, run: Ru
         "dataset": config.dataset_name,
         "counts": count_labels(records),
         "splits": {s: counts for s, counts in splits.items() if counts},
-        **figures,
+        **more,
     }
 
 
@@ -183,7 +184,7 @@ def _renamed(scans: list[Scan], rename: list[str]) -> list[Scan]:
     return [replace(scan, label=names.get(scan.label.lower(), scan.label)) for scan in scans]
 
 
-def _simulate(config: LoadBusi, folder: Path) -> Iterator[Event]:
+def _simulate(config: LoadBusi, folder: Path) -> Steps[None]:
     from busaug_core.simulate.dataset import write_busi
 
     total = sum(BUSI_COUNTS.values())

@@ -10,7 +10,7 @@ from PIL import Image
 
 from busaug_core.errors import UserError
 from busaug_core.images import open_image, without_palette
-from busaug_core.records import Lesion
+from busaug_core.records import Lesion, Source
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 
@@ -19,7 +19,6 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 class Scan:
     """An image file, its class and its mask files.
 
-    `subject` ties images that must lie in one split (a patient, or the picture they were made from);
     `source` holds what an external set tells of the image.
     """
 
@@ -27,8 +26,7 @@ class Scan:
     label: str
     masks: tuple[Path, ...] = ()
     needs_lesion: bool = False
-    subject: str | None = None
-    source: dict | None = None
+    source: Source | None = None
 
 
 def read_scan(scan: Scan) -> tuple[Image.Image, list[Lesion]]:
@@ -43,7 +41,7 @@ def read_scan(scan: Scan) -> tuple[Image.Image, list[Lesion]]:
         if mask.shape[::-1] != image.size:
             width, height = image.size
             raise UserError(
-                f"{path} is {mask.shape[1]}×{mask.shape[0]}, but its image is {width}×{height}; mend or remove both."
+                f"{path} is {mask.shape[1]}×{mask.shape[0]}, but its image is {width}×{height}; repair or remove both."
             )
         if mask.any():
             lesions.append(Lesion.of(path, mask))

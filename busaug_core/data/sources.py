@@ -8,13 +8,12 @@ import urllib.error
 import urllib.request
 import zipfile
 import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from busaug_core.errors import UserError
-from busaug_core.images import content_hash
-from busaug_core.jobs.events import Event, Progress
+from busaug_core.files import content_hash, written_whole
+from busaug_core.jobs.events import Progress, Steps
 from busaug_core.paths import absolute
 
 KAGGLE = "kaggle"
@@ -42,7 +41,7 @@ BUSI = Published(
 )
 
 
-def open_source(source: str, workspace: Path, published: Published) -> Iterator[Event]:
+def open_source(source: str, workspace: Path, published: Published) -> Steps[Path]:
     """Fetch or unpack what needs it into `workspace`, yielding progress; returns the folder.
 
     Args:
@@ -63,12 +62,12 @@ def open_source(source: str, workspace: Path, published: Published) -> Iterator[
     path = absolute(source)
     if path.is_dir():
         return path
-    if path.is_file():  # a zip that was mended after a failure is another one
+    if path.is_file():  # a zip that was repaired after a failure is another one
         return (yield from unpack(path, workspace / f"unpacked_{content_hash(path)[:12]}"))
     raise UserError(f"{path} is neither a folder nor a zip; give the path of the set's folder or zip.")
 
 
-def unpack(archive: Path, folder: Path) -> Iterator[Event]:
+def unpack(archive: Path, folder: Path) -> Steps[Path]:
     """Unpack a zip that may not be trusted, yielding progress; returns the folder.
 
     Raises UserError for what is no zip, names that leave the folder, links, and sizes out of bounds; then
@@ -76,10 +75,8 @@ def unpack(archive: Path, folder: Path) -> Iterator[Event]:
     """
     if folder.exists():
         return folder
-    partial = folder.with_suffix(".partial")
-    shutil.rmtree(partial, ignore_errors=True)
     try:
-        with zipfile.ZipFile(archive) as file:
+        with zipfile.ZipFile(archive) as file, written_whole(folder) as partial:
             entries = [e for e in file.infolist() if not e.is_dir()]
             _check_entries(archive, entries)
             for n, entry in enumerate(entries, 1):
@@ -89,11 +86,8 @@ def unpack(archive: Path, folder: Path) -> Iterator[Event]:
                     shutil.copyfileobj(packed, unpacked, CHUNK)
                 if n % 100 == 0 or n == len(entries):
                     yield Progress(n, len(entries), "Unpacking")
-        partial.rename(folder)
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError) as error:
         raise UserError(f"{archive} cannot be unpacked ({error}); fetch it again, or unpack it by hand.") from None
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return folder
 
 
@@ -123,23 +117,19 @@ def _from_kaggle(name: str) -> Path:
         ) from None
 
 
-def _download(address: str, sha256: str, target: Path) -> Iterator[Event]:
+def _download(address: str, sha256: str, target: Path) -> Steps[None]:
     """Fetch a file, checking its SHA-256, all or nothing."""
-    partial = target.with_suffix(".partial")
-    target.parent.mkdir(parents=True, exist_ok=True)
     digest = hashlib.sha256()
     try:
-        with urllib.request.urlopen(address, timeout=60) as response, partial.open("wb") as file:
-            total, done = int(response.headers.get("Content-Length") or 0), 0
-            while chunk := response.read(CHUNK):
-                file.write(chunk)
-                digest.update(chunk)
-                done += len(chunk)
-                yield Progress(done >> 20, max(total, done) >> 20, "Downloading (MiB)")
-        if digest.hexdigest() != sha256:
-            raise UserError(f"What {address} sent is not the set as known (its SHA-256 differs); fetch it by hand.")
-        partial.rename(target)
+        with written_whole(target) as partial:
+            with urllib.request.urlopen(address, timeout=60) as response, partial.open("wb") as file:
+                total, done = int(response.headers.get("Content-Length") or 0), 0
+                while chunk := response.read(CHUNK):
+                    file.write(chunk)
+                    digest.update(chunk)
+                    done += len(chunk)
+                    yield Progress(done >> 20, max(total, done) >> 20, "Downloading (MiB)")
+            if digest.hexdigest() != sha256:
+                raise UserError(f"What {address} sent is not the set as known (its SHA-256 differs); fetch it by hand.")
     except (urllib.error.URLError, TimeoutError) as error:
         raise UserError(f"{address} cannot be reached ({error}); download it by hand and name the zip.") from None
-    finally:
-        partial.unlink(missing_ok=True)

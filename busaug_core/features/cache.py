@@ -1,26 +1,21 @@
 """Features computed once an image and extractor, by any number of processes, and kept by the image's content."""
 
 import hashlib
-import os
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Iterator
-from datetime import timedelta
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
-import torch
-from accelerate import PartialState
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save_file
 
 from busaug_core.errors import UserError
-from busaug_core.features.extractors import Extractor
-from busaug_core.images import content_hash
-from busaug_core.jobs.device import join_processes
-from busaug_core.jobs.events import Event, Progress
+from busaug_core.features.extractor import Extractor
+from busaug_core.files import content_hash, write_whole
+from busaug_core.jobs.events import Progress, Steps
+from busaug_core.jobs.processes import Team
 from busaug_core.jobs.run import Run
 from busaug_core.parallel import in_order
 from busaug_core.records import Record
@@ -29,8 +24,6 @@ SAVE_EVERY = 30
 """Seconds of work that a killed process may lose."""
 FILE_ROWS = 4096
 """Most rows of a file."""
-PATIENCE = timedelta(days=7)
-"""How long a process that is done waits for the others."""
 
 
 class Features:
@@ -52,21 +45,19 @@ class Features:
 
 def extract(
     records: list[Record], extractor: Extractor, run: Run, batch_size: int, mirrored: bool = False
-) -> Iterator[Event]:
+) -> Steps[Features | None]:
     """Yield progress; returns `Features`.
 
     With `mirrored`, the features are those of the images with left and right exchanged; hashes are of the files.
 
-    Under `accelerate launch` each process computes its share, and the helpers, whose caller has nothing left
-    to do, get None. A process that is killed and started again finds what was done.
+    Under `accelerate launch` each process computes its share, and all but the main one get None, since they are then
+    done. A process that is killed and started again finds the features that were saved.
     """
-    processes = join_processes()
-    everyone = _group(processes)
+    team = Team()
     cache = FeatureCache(run, extractor, mirrored)
-    share = records[processes.process_index :: processes.num_processes]
-    hashes = yield from _compute(share, extractor, cache, batch_size)
-    if everyone is not None:
-        torch.distributed.barrier(everyone)
+    hashes = yield from _compute(team.share(records), extractor, cache, batch_size)
+    if team.has_several:
+        team.meet()
         if not run.is_main:
             return None
         cache.refresh()
@@ -74,7 +65,7 @@ def extract(
     return Features(records, cache.matrix(hashes), hashes)
 
 
-def _compute(records: list[Record], extractor: Extractor, cache: "FeatureCache", batch_size: int) -> Iterator[Event]:
+def _compute(records: list[Record], extractor: Extractor, cache: "FeatureCache", batch_size: int) -> Steps[list[str]]:
     """Put the features that the cache lacks into it; returns the records' content hashes."""
     hashes = list(in_order(content_hash, [r.path for r in records]))
     missing = {h: r.path for h, r in zip(hashes, records, strict=True) if h not in cache}
@@ -88,13 +79,6 @@ def _compute(records: list[Record], extractor: Extractor, cache: "FeatureCache",
     finally:
         cache.save()
     return hashes
-
-
-def _group(processes: PartialState) -> torch.distributed.ProcessGroup | None:
-    """All processes, or None where there is but one; shares may take longer than the default group waits."""
-    if processes.num_processes == 1:
-        return None
-    return torch.distributed.new_group(backend="gloo", timeout=PATIENCE)
 
 
 class FeatureCache:
@@ -140,9 +124,8 @@ class FeatureCache:
             keys = list(self._waiting)
             hashes = np.stack([np.frombuffer(bytes.fromhex(key), np.uint8) for key in keys])
             path = self.folder / f"{uuid.uuid4().hex}.safetensors"
-            partial = path.with_suffix(".partial")
-            save_file({"sha256": hashes, "features": np.stack(list(self._waiting.values()))}, partial)
-            os.replace(partial, path)
+            rows = {"sha256": hashes, "features": np.stack(list(self._waiting.values()))}
+            write_whole(path, lambda partial: save_file(rows, partial))
             self._note(path, keys)
             self._waiting.clear()
         self._saved = time.monotonic()

@@ -9,11 +9,14 @@ from torch import Tensor
 
 from busaug_core.images import PREPROCESSING, load_gray
 
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""As torchvision's weights expect images to be scaled."""
+
 
 class Extractor(ABC):
     """A network and what it is called. All see gray images of one size, repeated in three channels.
 
-    Those of ImageNet lie in memory with channels last: Inception is 1.8 times as fast so on a CPU.
+    Those with ImageNet weights are kept in memory with channels last, which makes Inception 1.8 times as fast on a CPU.
 
     Attributes:
         name: a Python identifier, as in the field `features_<name>`

@@ -1,45 +1,39 @@
-"""Networks that turn images into features, by name."""
+"""The list of networks that turn images into features, by name. Importing this file loads none of them."""
 
-import torch
+from typing import TYPE_CHECKING
 
-from busaug_core.classify.features import ClassifierFeatures, classifiers_beside
 from busaug_core.errors import UserError
-from busaug_core.features.extractor import Extractor
-from busaug_core.features.imagenet import ImageNetClassifier
-from busaug_core.features.inception import (
-    INCEPTION,
-    INCEPTION_FILE,
-    Inception,
-    LegacyInception,
-    inception_weights,
-)
-from busaug_core.features.transformer import Clip, Dinov2
-from busaug_core.jobs.run import Run
+from busaug_core.jobs.execute import imported
+from busaug_core.jobs.lineage import run_that_made
+from busaug_core.jobs.run import Ancestor, Run
+from busaug_core.jobs.runs import runs_in
 
-__all__ = [
-    "CANONICAL",
-    "INCEPTION",
-    "INCEPTION_FILE",
-    "LEGACY",
-    "NAMES",
-    "PREPROCESSINGS",
-    "ClassifierFeatures",
-    "Extractor",
-    "Inception",
-    "inception_weights",
-    "make_extractor",
-]
+if TYPE_CHECKING:
+    import torch
+
+    from busaug_core.features.extractor import Extractor
 
 CANONICAL, LEGACY = "canonical", "legacy"
 PREPROCESSINGS = (CANONICAL, LEGACY)
+INCEPTION = "inception"
 WIDTHS = {INCEPTION: 2048, "inception-64": 64, "inception-192": 192, "inception-768": 768}
-TRANSFORMERS = {"dinov2": Dinov2, "clip": Clip}
-TORCHVISION = "torchvision"
-NAMES = (*WIDTHS, *TRANSFORMERS, f"{TORCHVISION}:resnet50")
+OF_A_RUN = "run"
+EXTRACTORS = {
+    "dinov2": "busaug_core.features.transformer:Dinov2",
+    "clip": "busaug_core.features.transformer:Clip",
+    "torchvision": "busaug_core.features.imagenet:ImageNetClassifier",
+}
+"""Where each kind's class lies; it is called with the device and what the name has behind a colon."""
+NAMES = (*WIDTHS, "dinov2", "clip", "torchvision:resnet50")
 """What can be asked for without a run; any torchvision classifier may stand for resnet50."""
 
 
-def make_extractor(name: str, run: Run, device: torch.device, preprocessing: str = CANONICAL) -> Extractor:
+def register(kind: str, place: str) -> None:
+    """Add a kind of extractor, `module:name`; that of a run's own features is called with run, device and name."""
+    EXTRACTORS[kind] = place
+
+
+def make_extractor(name: str, run: Run, device: "torch.device", preprocessing: str = CANONICAL) -> "Extractor":
     """The extractor of that name.
 
     Args:
@@ -58,16 +52,17 @@ def make_extractor(name: str, run: Run, device: torch.device, preprocessing: str
     if preprocessing == LEGACY and kind not in WIDTHS:
         raise UserError(f"The preprocessing '{LEGACY}' is pytorch-fid's, for {', '.join(WIDTHS)}; '{name}' has none.")
     if kind in WIDTHS:
-        return (LegacyInception if preprocessing == LEGACY else Inception)(device, place, WIDTHS[kind])
-    if kind in TRANSFORMERS:
-        return TRANSFORMERS[kind](device, place)
-    if kind == TORCHVISION:
-        return ImageNetClassifier(device, place)
-    trained = run.sibling(name)
-    if not trained.folder.is_dir():
-        runs = ", ".join(classifiers_beside(run)) or "none yet"
+        network = "LegacyInception" if preprocessing == LEGACY else "Inception"
+        return imported(f"busaug_core.features.inception:{network}")(device, place, WIDTHS[kind])
+    if kind in EXTRACTORS and kind != OF_A_RUN:
+        return imported(EXTRACTORS[kind])(device, place)
+    used = run.used.get("extractor")
+    if used is None and (trained := run_that_made(run.sibling(name).folder)):
+        used = Ancestor(name, trained.folder, trained)
+    if used is None or used.run is None:
+        runs = ", ".join(r.key for r in runs_in(run.folder.parent, "train_classifier", done=True)) or "none yet"
         raise UserError(
             f"There is no extractor '{name}'; there are {', '.join(NAMES)} (or another classifier of torchvision), "
             f"and the classifier runs of this dataset: {runs}."
         )
-    return ClassifierFeatures(trained, device, run.name_of(trained))
+    return imported(EXTRACTORS[OF_A_RUN])(used.run, device, run.name_of(used))

@@ -10,7 +10,7 @@ from torchvision.transforms.functional import normalize
 
 from busaug_core.errors import MissingWeights, UserError
 from busaug_core.features.extractor import Extractor
-from busaug_core.images import content_hash
+from busaug_core.files import content_hash
 
 
 class ImageNetClassifier(Extractor):

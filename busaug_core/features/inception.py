@@ -15,9 +15,10 @@ from torch.nn.functional import adaptive_avg_pool2d, interpolate
 
 from busaug_core.errors import MissingWeights, UserError
 from busaug_core.features.extractor import Extractor
-from busaug_core.images import content_hash, open_image
+from busaug_core.features.extractors import INCEPTION
+from busaug_core.files import content_hash
+from busaug_core.images import open_image
 
-INCEPTION = "inception"
 INCEPTION_FILE = "pt_inception-2015-12-05-6726825d.pth"
 PUBLISHED = "6726825d"
 """How the SHA-256 of the published weights begins."""

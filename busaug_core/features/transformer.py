@@ -9,10 +9,9 @@ from huggingface_hub import snapshot_download
 from torch import Tensor
 from torchvision.transforms.functional import normalize
 
-from busaug_core.classify.model import MEAN, STD
 from busaug_core.errors import MissingWeights, UserError
-from busaug_core.features.extractor import Extractor
-from busaug_core.images import content_hash
+from busaug_core.features.extractor import IMAGENET_MEAN, IMAGENET_STD, Extractor
+from busaug_core.files import content_hash
 
 FILES = ["config.json", "model.safetensors", "model-*.safetensors", "model.safetensors.index.json"]
 
@@ -36,7 +35,7 @@ class Dinov2(Extractor):
         self.device = device
 
     def features(self, images: Tensor) -> Tensor:
-        return self.network(normalize(images, MEAN, STD)).last_hidden_state[:, 0]
+        return self.network(normalize(images, IMAGENET_MEAN, IMAGENET_STD)).last_hidden_state[:, 0]
 
 
 class Clip(Extractor):

@@ -1,1 +1,1 @@
-"""Features of images and the figures made from them."""
+"""The jobs that measure: distances, embeddings, scores of single images and filtering by them; tables and plots."""

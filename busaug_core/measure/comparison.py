@@ -6,7 +6,7 @@ import numpy as np
 
 from busaug_core.errors import UserError
 from busaug_core.measure.config import ComputeFid
-from busaug_core.metrics.estimate import Estimate
+from busaug_core.measure.rows import Outcome
 from busaug_core.metrics.extrapolation import frechet_at_infinity
 from busaug_core.metrics.influence import frechet_interval
 from busaug_core.metrics.kid import kid
@@ -14,10 +14,7 @@ from busaug_core.metrics.prdc import prdc
 from busaug_core.metrics.two_sample import real_vs_synthetic_auc
 
 PRDC = ("precision", "recall", "density", "coverage")
-DETECTOR = "AUC real vs synthetic"
-
-Outcome = Estimate | str
-"""A metric's value with its interval, or the reason why there is none."""
+TWO_SAMPLE = "AUC real vs synthetic"
 
 
 def compare(
@@ -42,8 +39,8 @@ def compare(
     if "prdc" in asked:
         overlap = _tried(lambda: prdc(real, synthetic, config.neighbors))
         found |= {name: overlap if isinstance(overlap, str) else getattr(overlap, name) for name in PRDC}
-    if "detector" in asked:
-        found[DETECTOR] = _tried(lambda: real_vs_synthetic_auc(real, synthetic, groups=groups, seed=seed))
+    if "two_sample" in asked:
+        found[TWO_SAMPLE] = _tried(lambda: real_vs_synthetic_auc(real, synthetic, groups=groups, seed=seed))
     return found
 
 

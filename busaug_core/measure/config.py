@@ -1,19 +1,26 @@
 """Settings of the jobs that measure."""
 
-from typing import Literal
+from dataclasses import replace
+from typing import Annotated, Literal
 
 from pydantic import Field
 
+from busaug_core.classify.config import CLASSIFIER
 from busaug_core.jobs.config import JobConfig
+from busaug_core.jobs.execute import Job
 
 NEAR_COPY = 0.5
 """Likeness of a near-copy; `copies` tells how it was chosen."""
 
 
+EXTRACTOR = replace(CLASSIFIER, only=False)
+"""A classifier's run, or the name of a network."""
+
+
 class Measurement(JobConfig):
     """What all measurements share."""
 
-    extractor: str = Field(
+    extractor: Annotated[str, EXTRACTOR] = Field(
         "inception",
         min_length=1,
         description="'inception' (the network of published FIDs), 'dinov2', 'clip', 'torchvision:resnet50' or another "
@@ -33,22 +40,23 @@ class Measurement(JobConfig):
 class ComputeEmbeddings(Measurement):
     """Features of every image as a vector field, their UMAP, and how the variants overlap with real."""
 
-    neighbors: int = Field(5, ge=1, le=50, description="Nearest neighbours that the overlap figures look at.")
+    neighbors: int = Field(5, ge=1, le=50, description="Nearest neighbours that the overlap is measured by.")
 
 
 class ComputeFid(Measurement):
     """FID and its companions of each variant's evaluation set, with intervals and the real-vs-real floor."""
 
-    metrics: list[Literal["fid", "fid_infinity", "kid", "prdc", "detector", "speckle"]] = Field(
-        ["fid", "fid_infinity", "kid", "prdc", "detector", "speckle"],
+    metrics: list[Literal["fid", "fid_infinity", "kid", "prdc", "two_sample", "speckle"]] = Field(
+        ["fid", "kid", "prdc", "two_sample", "speckle"],
         min_length=1,
-        description="fid; fid_infinity: extrapolated to infinite N; kid; prdc: precision, recall, density, coverage; "
-        "detector: AUC of telling real from synthetic; speckle: texture and burnt-in marks.",
+        description="fid; fid_infinity: extrapolated to infinite N, for no fewer images than the features are wide; "
+        "kid; prdc: precision, recall, density, coverage; two_sample: AUC of telling real from synthetic; speckle: "
+        "texture and burnt-in marks.",
     )
     on_copies: Literal["refuse", "leave_out"] = Field(
         "refuse", description="What to do with a synthetic image that is a near-copy of a real one."
     )
-    neighbors: int = Field(5, ge=1, le=50, description="Nearest neighbours that precision and recall look at.")
+    neighbors: int = Field(5, ge=1, le=50, description="Nearest neighbours that precision and recall are measured by.")
     kid_subset_size: int | None = Field(
         None, ge=2, le=100_000, description="Images in a subset of KID (empty: 100, or all where there are fewer)."
     )
@@ -59,7 +67,7 @@ class ComputeFid(Measurement):
 class ScoreSynthetic(Measurement):
     """Scores of every synthetic image: class, nearest real image, realism, influence on FID."""
 
-    classifier: str = Field(
+    classifier: Annotated[str, CLASSIFIER] = Field(
         min_length=1,
         description="The run key of a classifier that was trained on real images alone, or the folder of another "
         "dataset's.",
@@ -85,7 +93,15 @@ class FilterSynthetic(JobConfig):
         description=f"Greatest likeness to a training image's picture; from {NEAR_COPY} on a near-copy.",
     )
     min_realism: float | None = Field(None, ge=0, description="Least realism; 1 and above lies among real images.")
-    max_fid_influence: float | None = Field(
+    max_influence: float | None = Field(
         None, description="Most that the image may add to its variant's Fréchet distance."
     )
     seed: int = Field(51, ge=0, lt=2**31, description="Seed of the subsets that the Fréchet distances compare.")
+
+
+COMPUTE_EMBEDDINGS = Job(
+    "compute_embeddings", ComputeEmbeddings, "busaug_core.measure.embeddings:compute_embeddings", distributed=True
+)
+COMPUTE_FID = Job("compute_fid", ComputeFid, "busaug_core.measure.fid:compute_fid", distributed=True)
+SCORE_SYNTHETIC = Job("score_synthetic", ScoreSynthetic, "busaug_core.measure.scores:score_synthetic", distributed=True)
+FILTER_SYNTHETIC = Job("filter_synthetic", FilterSynthetic, "busaug_core.measure.filter:filter_synthetic")

@@ -5,20 +5,18 @@ are mirrored, cropped by up to 6 % a side, stretched by 10 %, shifted or turned 
 cropped by 8 % or turned by 5°, 75 of 80 do (`benchmarks/copies.py`).
 """
 
-from collections.abc import Iterator
-
 import numpy as np
 from scipy.ndimage import affine_transform
 
-from busaug_core.data.audit.perceptual_hash import AT_REST, LOW, outline, unit
-from busaug_core.data.audit.similarity import SIDE, detail, likeness
+from busaug_core.data.audit.perceptual_hash import LOW, UNSHIFTED, perceptual_hash, unit
+from busaug_core.data.audit.similarity import SIDE, likeness, locally_normalised
 from busaug_core.images import load_gray
-from busaug_core.jobs.events import Event, Progress
+from busaug_core.jobs.events import Progress, Steps
 from busaug_core.parallel import in_order
 from busaug_core.records import Record
 
 CANDIDATES = 4
-"""Outlines of scans, mirrored or not, whose scans an image is compared with closely."""
+"""Scans, as they are or mirrored, that an image is compared with closely: those of the nearest hashes."""
 ZOOMS = (0.88, 0.94, 1.06, 1.12)
 TURNS = tuple(np.deg2rad((-4, -2, 2, 4)))
 WARPS = [(1, 1, 0), *[(z, z, 0) for z in ZOOMS], *[(z, 1, 0) for z in ZOOMS], *[(1, z, 0) for z in ZOOMS]]
@@ -27,50 +25,50 @@ WARPS += [(1, 1, turn) for turn in TURNS]
 
 
 class Originals:
-    """Real images, ready to be asked which of them others show."""
+    """Real images, to be searched for the one that another image is a near-copy of."""
 
     def __init__(self, records: list[Record]):
         self.records = records
-        found = list(in_order(_seen, [r.path for r in records]))
-        self.details = np.stack([details for details, _ in found])
-        at_rest = unit(np.stack([outline for _, outline in found]))
+        found = list(in_order(_described, [r.path for r in records]))
+        self.normalised = np.stack([normalised for normalised, _ in found])
+        hashes = unit(np.stack([found_hash for _, found_hash in found]))
         # Mirroring changes the sign of every second horizontal frequency.
         signs = np.where(np.arange(1, LOW * LOW) % LOW % 2, -1, 1).astype(np.float32)
-        self.outlines = np.concatenate([at_rest, at_rest * signs])
+        self.hashes = np.concatenate([hashes, hashes * signs])
 
-    def nearest(self, records: list[Record]) -> Iterator[Event]:
+    def nearest(self, records: list[Record]) -> Steps[tuple[np.ndarray, list[Record]]]:
         """The likeness of each record to the real image that it is most like, and which that is.
 
         Yields progress; returns float N in −1…1 (see `busaug_core.data.audit.similarity`) and N real records.
         """
         found = []
-        for likest in in_order(self._likest, records):
-            found.append(likest)
+        for most_alike in in_order(self._most_alike, records):
+            found.append(most_alike)
             if len(found) % 50 == 0 or len(found) == len(records):
                 yield Progress(len(found), len(records), "Looking for copies")
         return np.array([value for value, _ in found]), [self.records[i] for _, i in found]
 
-    def _likest(self, record: Record) -> tuple[float, int]:
+    def _most_alike(self, record: Record) -> tuple[float, int]:
         picture = load_gray(record.path, SIDE)
-        closeness = (unit(outline(picture)) @ self.outlines.T).max(0)
-        best = np.argsort(closeness)[-CANDIDATES:]
-        others = self.details[best % len(self.records)]
+        correlation = (unit(perceptual_hash(picture)) @ self.hashes.T).max(0)
+        best = np.argsort(correlation)[-CANDIDATES:]
+        others = self.normalised[best % len(self.records)]
         mirrored = best >= len(self.records)
         others[mirrored] = others[mirrored, :, ::-1]
-        warped = _warped(detail(picture))
+        warped = _warped(locally_normalised(picture))
         pairs = np.stack(np.meshgrid(np.arange(len(WARPS)), len(WARPS) + np.arange(len(best)), indexing="ij"), -1)
         values = likeness(np.concatenate([warped, others]), pairs.reshape(-1, 2)).reshape(len(WARPS), -1).max(0)
         return float(values.max()), int(best[values.argmax()] % len(self.records))
 
 
-def _seen(path: str) -> tuple[np.ndarray, np.ndarray]:
-    """The detail and the outline at rest of an image."""
+def _described(path: str) -> tuple[np.ndarray, np.ndarray]:
+    """An image, locally normalised, and its unshifted hash."""
     picture = load_gray(path, SIDE)
-    return detail(picture), outline(picture)[AT_REST]
+    return locally_normalised(picture), perceptual_hash(picture)[UNSHIFTED]
 
 
 def _warped(picture: np.ndarray) -> np.ndarray:
-    """A detail at each of the `WARPS` about its centre, float32 W×64×64 of norm 1."""
+    """A locally normalised picture at each of the `WARPS` about its centre, float32 W×64×64 of norm 1."""
     centre = np.full(2, (SIDE - 1) / 2)
     found = []
     for down, right, angle in WARPS:

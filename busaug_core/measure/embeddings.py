@@ -1,6 +1,7 @@
 """The job `compute_embeddings`: features of every image, and how the variants overlap with real ones."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -8,18 +9,19 @@ from busaug_core.errors import UserError
 from busaug_core.features.cache import Features, extract
 from busaug_core.features.extractors import make_extractor
 from busaug_core.jobs.device import pick_device
-from busaug_core.jobs.events import Event, Row
+from busaug_core.jobs.events import Row, Steps
+from busaug_core.jobs.roles import is_evaluation, of_split, refuse_unknown_variants
 from busaug_core.jobs.run import Run
 from busaug_core.measure.config import ComputeEmbeddings
-from busaug_core.measure.sets import matched, refuse_unknown_variants
-from busaug_core.metrics.overlap import two_sample_accuracy
+from busaug_core.measure.sets import matched
 from busaug_core.metrics.prdc import prdc
-from busaug_core.records import Record, of_split, write_records
+from busaug_core.metrics.two_sample import two_sample_accuracy
+from busaug_core.records import Record
 
 FILE = "features.npy"
 
 
-def compute_embeddings(config: ComputeEmbeddings, run: Run) -> Iterator[Event]:
+def compute_embeddings(config: ComputeEmbeddings, run: Run) -> Steps[dict[str, Any]]:
     """Write `features.npy`, float32 N×D, in the order of the run's products."""
     records = selected(run.records, config.variants)
     extractor = make_extractor(config.extractor, run, pick_device(), config.preprocessing)
@@ -27,7 +29,7 @@ def compute_embeddings(config: ComputeEmbeddings, run: Run) -> Iterator[Event]:
     if not run.is_main:
         return {}
     np.save(run.folder / FILE, features.matrix)
-    write_records(run.folder / "products.jsonl", records)
+    run.write_products(records)
     overlap = list(_overlap(records, features, config, extractor.name))
     for row in overlap:
         yield Row(row)
@@ -55,11 +57,11 @@ def selected(records: list[Record], variants: list[str] | None) -> list[Record]:
 
 
 def _overlap(records: list[Record], features: Features, config: ComputeEmbeddings, extractor: str) -> Iterator[dict]:
-    """Figures of each variant's evaluation set against the reference, at equal class counts."""
+    """The overlap of each variant's evaluation set with the reference, at equal class counts."""
     reference = of_split(records, config.reference)
     rng = np.random.default_rng(config.seed)
     for variant in sorted({r.variant for r in records if r.synthetic}):
-        real, own = matched(reference, [r for r in records if r.variant == variant and "evaluation" in r.tags], rng)
+        real, own = matched(reference, [r for r in records if r.variant == variant and is_evaluation(r)], rng)
         row = {"variant": variant, "reference": config.reference, "extractor": extractor, "n": len(own)}
         if len(own) < config.neighbors + 2:
             yield {**row, "coverage": None, "two_sample_accuracy": None, "note": "no evaluation set, or too few images"}

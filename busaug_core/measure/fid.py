@@ -1,12 +1,13 @@
 """The job `compute_fid`: how far each variant's evaluation set lies from real images, by several metrics.
 
 All variants are compared at the same class counts, and beside them stands the real-vs-real floor: what as many
-real images of the other splits, none of a scan of the reference, give against it. Where the features are those of
-a classifier that was trained on these others, the floor is too high if anything. Intervals take images as
-independent, which frames of one scan are not quite.
+real images of the other splits, none of a scan of the reference, give against it. Where the classifier behind the
+features was trained on some of these, the floor may be too high. Intervals take images as independent, which
+frames of one scan are not quite.
 """
 
 from collections.abc import Iterator
+from typing import Any
 from zlib import crc32
 
 import numpy as np
@@ -15,31 +16,25 @@ from busaug_core.errors import UserError
 from busaug_core.features.cache import extract
 from busaug_core.features.extractors import make_extractor
 from busaug_core.jobs.device import pick_device
-from busaug_core.jobs.events import Event, Notice, Progress, Row
+from busaug_core.jobs.events import Notice, Progress, Row, Steps
+from busaug_core.jobs.roles import REJECTED, TRAIN, evaluation_sets, of_split, other_splits, refuse_shared_files
 from busaug_core.jobs.run import Run
-from busaug_core.measure.comparison import Outcome, compare
+from busaug_core.measure.comparison import compare
 from busaug_core.measure.config import NEAR_COPY, ComputeFid
 from busaug_core.measure.copies import Originals
-from busaug_core.measure.report import COPIES, REAL, row_of, write_report
-from busaug_core.measure.sets import (
-    ALL,
-    common_counts,
-    draw,
-    evaluation_sets,
-    of_class,
-    refuse_shared_files,
-)
+from busaug_core.measure.report import write_report
+from busaug_core.measure.rows import COPIES, REAL, Outcome, row_of
+from busaug_core.measure.sets import ALL, common_counts, draw, of_class
 from busaug_core.measure.texture import texture_rows
 from busaug_core.metrics.estimate import Estimate
-from busaug_core.records import SPLITS, Record, count_labels, of_split
+from busaug_core.records import Record, count_labels
 
-TRAIN = "train"
-TRAINED_ON_OTHERS = "; the classifier was trained on some of them, so the floor is too high if anything"
+TRAINED_ON_OTHERS = "; the classifier was trained on some of them, so the floor may be too high"
 TRAINED_ON_REFERENCE = "; the classifier was trained on the reference, which it knows better than any other image"
 FEW = 10
 
 
-def compute_fid(config: ComputeFid, run: Run) -> Iterator[Event]:
+def compute_fid(config: ComputeFid, run: Run) -> Steps[dict[str, Any]]:
     """Yield a row for each reference, class, variant and metric, and the floor's rows, whose variant is `real`.
 
     The references are the config's and the training split. Returns all `rows`, what the Fréchet distance is called
@@ -118,28 +113,20 @@ def compute_fid(config: ComputeFid, run: Run) -> Iterator[Event]:
     return summary
 
 
-def other_splits(real: list[Record], reference: list[Record], split: str, hash_of: dict[str, str]) -> list[Record]:
-    """Real images of other splits that neither have a file's bytes nor, by the audit, show a scan of the reference."""
-    groups = {r.split_group for r in reference} - {None}
-    files = {hash_of[r.path] for r in reference}
-    others = [r for r in real if split not in r.tags and set(SPLITS) & set(r.tags)]
-    return [r for r in others if r.split_group not in groups and hash_of[r.path] not in files]
-
-
-def _remarks(variants: dict[str, list[Record]], real: list[Record]) -> Iterator[Event]:
-    """What one may not expect of the sets."""
+def _remarks(variants: dict[str, list[Record]], real: list[Record]) -> Steps[None]:
+    """What a reader of the numbers should know of the sets."""
     if all(r.annotation_score is None for r in real):
         yield Notice(
             "The real images were never audited: where two splits share a scan, the floor comes out too low. Run audit "
             "first."
         )
     for variant, members in variants.items():
-        runs = sorted({r.synthesis["run"] for r in members if r.synthesis and "run" in r.synthesis})
+        runs = sorted({r.synthesis.run for r in members if r.synthesis and r.synthesis.run})
         if len(runs) > 1:
             yield Notice(
                 f"{variant}: its evaluation set is of {len(runs)} runs ({', '.join(runs)}), measured together."
             )
-        rejected = sum("rejected" in r.tags for r in members)
+        rejected = sum(REJECTED in r.tags for r in members)
         if rejected:
             yield Notice(
                 f"{variant}: {rejected} images that a filter rejected are measured too; a view without the tag "
@@ -154,7 +141,7 @@ def _caveat(trained_on: frozenset[str], reference: list[Record], others: list[Re
     return TRAINED_ON_REFERENCE if trained_on & {r.path for r in reference} else ""
 
 
-def _remarks_on_counts(label: str, counts: dict[str, int], n_reference: int) -> Iterator[Event]:
+def _remarks_on_counts(label: str, counts: dict[str, int], n_reference: int) -> Steps[None]:
     """What the common class counts mean for a comparison."""
     n = sum(counts.values())
     if n < n_reference:
@@ -167,7 +154,7 @@ def _remarks_on_counts(label: str, counts: dict[str, int], n_reference: int) -> 
 
 def _without_copies(
     config: ComputeFid, variants: dict[str, list[Record]], references: dict[str, list[Record]]
-) -> Iterator[Event]:
+) -> Steps[tuple[dict[str, list[Record]], list[dict], list[dict]]]:
     """The variants without near-copies of real images, these, and rows with the share of those of training images.
 
     Raises UserError where copies are refused, or nothing is left.

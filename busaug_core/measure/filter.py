@@ -1,45 +1,47 @@
 """The job `filter_synthetic`: rejects the synthetic images that miss a threshold, and says what that does to FID."""
 
-from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from busaug_core.features.cache import extract
 from busaug_core.features.extractors import CANONICAL, make_extractor
 from busaug_core.jobs.device import pick_device
-from busaug_core.jobs.events import Event, Notice, Row
+from busaug_core.jobs.events import Notice, Row, Steps
+from busaug_core.jobs.roles import REJECTED, is_evaluation, of_split
 from busaug_core.jobs.run import Run
 from busaug_core.measure.config import FilterSynthetic
 from busaug_core.measure.sets import matched
 from busaug_core.measure.thresholds import chosen, count, misses
 from busaug_core.metrics.fid import frechet_distance
-from busaug_core.records import Record, of_split, write_records
+from busaug_core.records import Record
 
-REJECTED = "rejected"
 DRAWS = 20
 LEAST = 10
 """Images that a Fréchet distance is taken of."""
 
 
-def filter_synthetic(config: FilterSynthetic, run: Run) -> Iterator[Event]:
+def filter_synthetic(config: FilterSynthetic, run: Run) -> Steps[dict[str, Any]]:
     """Tag the images that miss a threshold `rejected`, and take the tag from all others.
 
     The products are all synthetic images of the chosen variants with their tags. Returns `counts` by variant and
     class, and `rows` with the Fréchet distance of what is kept of each evaluation set beside that of as many
     images drawn from all of it.
     """
-    records = chosen(run.records, config)
-    for record in records:
-        record.tags = [tag for tag in record.tags if tag != REJECTED]
-        if misses(record, config):
-            record.tags.append(REJECTED)
-    write_records(run.folder / "products.jsonl", records)
+    records = [_tagged(record, config) for record in chosen(run.records, config)]
+    run.write_products(records)
     rows = yield from _distances(config, run, records)
     return {"counts": count(records, config), "rows": rows}
 
 
-def _distances(config: FilterSynthetic, run: Run, records: list[Record]) -> Iterator[Event]:
-    keys = sorted({r.scores["run"] for r in records if r.scores})
+def _tagged(record: Record, config: FilterSynthetic) -> Record:
+    tags = [tag for tag in record.tags if tag != REJECTED]
+    return replace(record, tags=[*tags, REJECTED] if misses(record, config) else tags)
+
+
+def _distances(config: FilterSynthetic, run: Run, records: list[Record]) -> Steps[list[dict]]:
+    keys = sorted({r.scores.run for r in records if r.scores and r.scores.run})
     if not keys:
         return []
     if len(keys) > 1 or run.sibling(keys[0]).state != "done":
@@ -51,9 +53,9 @@ def _distances(config: FilterSynthetic, run: Run, records: list[Record]) -> Iter
     scored = run.sibling(keys[0]).config
     reference = of_split(run.records, scored["reference"])
     extractor = make_extractor(scored["extractor"], run, pick_device(), scored.get("preprocessing", CANONICAL))
-    everything = reference + [r for r in records if "evaluation" in r.tags]
+    everything = reference + [r for r in records if is_evaluation(r)]
     features = yield from extract(everything, extractor, run, scored["batch_size"])
-    note = None if config.max_fid_influence is None else "the influence that was filtered by is on this very distance"
+    note = None if config.max_influence is None else "the influence that was filtered by is on this very distance"
     rng = np.random.default_rng(config.seed)
 
     def distance(left: list[Record], right: list[Record]) -> float:

@@ -6,19 +6,13 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from busaug_core.errors import UserError
+from busaug_core.generate.recipes import RECIPES
 from busaug_core.images import load_gray
 from busaug_core.records import Record
 
 SIDE = 128
-TITLES = {
-    "real": "real",
-    "simulated": "simulated",
-    "base": "base model",
-    "sd": "LoRA",
-    "sd_img2img": "LoRA\n+ img2img",
-    "sd_ti": "LoRA + token",
-    "sd_ti_img2img": "LoRA + token\n+ img2img",
-}
+COLUMNS = 4
+"""Pairs in a row."""
 
 
 def variant_grid(records: list[Record], path: str | Path, rows_per_class: int = 2) -> None:
@@ -26,7 +20,8 @@ def variant_grid(records: list[Record], path: str | Path, rows_per_class: int = 
 
     Raises UserError where there is no synthetic image.
     """
-    variants = [v for v in TITLES if any(r.variant == v for r in records)]
+    titles = {"real": "real", "simulated": "simulated", **{slug: recipe.title for slug, recipe in RECIPES.items()}}
+    variants = [v for v in titles if any(r.variant == v for r in records)]
     variants += sorted({r.variant for r in records} - set(variants))
     if not any(r.synthetic for r in records):
         raise UserError("There is no synthetic image to show; generate some first.")
@@ -45,21 +40,20 @@ def variant_grid(records: list[Record], path: str | Path, rows_per_class: int = 
             cell.spines[:].set_visible(False)
         line[0].set_ylabel(label, fontsize=11)
     for variant, cell in zip(variants, axes[0], strict=True):
-        cell.set_title(TITLES.get(variant, variant), fontsize=10)
+        cell.set_title(titles.get(variant, variant), fontsize=10)
     figure.tight_layout(pad=0.4)
     figure.savefig(path, dpi=110)
 
 
-def pair_grid(pairs: list[tuple[str, str, str]], path: str | Path, title: str = "", columns: int = 4) -> None:
+def pair_grid(pairs: list[tuple[str, str, str]], path: str | Path, title: str = "") -> None:
     """Write a grid of image pairs, each side by side under its caption, as PNG.
 
     Args:
         pairs: two image files and a caption, at least one
         path: the PNG
         title: what is on the left and on the right
-        columns: pairs in a row
     """
-    columns = min(columns, len(pairs))
+    columns = min(COLUMNS, len(pairs))
     lines = -(-len(pairs) // columns)
     figure = Figure(figsize=(2.8 * columns, 1.7 * lines))
     cells = figure.subplots(lines, columns, squeeze=False)

@@ -1,38 +1,23 @@
 """The tables and the plot of a measurement: JSON, CSV, Markdown and PNG."""
 
 import csv
-import json
 import textwrap
 from pathlib import Path
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from busaug_core.measure.comparison import Outcome
+from busaug_core.files import write_json
+from busaug_core.measure.rows import COLUMNS, COPIES, REAL, overall
 from busaug_core.measure.sets import ALL
-from busaug_core.metrics.estimate import Estimate
 
-COLUMNS = ("variant", "class", "reference", "n", "metric", "value", "low", "high", "note")
-REAL = "real"
-COPIES = "share of near-copies of training images"
 PANELS = 4
-
-
-def row_of(variant: str, label: str, reference: str, n: int, metric: str, outcome: Outcome | float) -> dict:
-    """A line of the table; a bare number has no interval."""
-    row = {"variant": variant, "class": label, "reference": reference, "n": n, "metric": metric}
-    match outcome:
-        case str():
-            return {**row, "value": None, "low": None, "high": None, "note": outcome}
-        case Estimate():
-            return {**row, "value": outcome.value, "low": outcome.low, "high": outcome.high, "note": None}
-    return {**row, "value": outcome, "low": None, "high": None, "note": None}
 
 
 def write_report(folder: Path, summary: dict) -> None:
     """Write `fid.json`, `fid.csv`, `fid.md` and `fid.png` from the rows of `compute_fid`."""
     rows = summary["rows"]
-    (folder / "fid.json").write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_json(folder / "fid.json", summary)
     with (folder / "fid.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
@@ -46,7 +31,7 @@ def write_report(folder: Path, summary: dict) -> None:
         f"Features of {summary['extractor']} ({summary['preprocessing']}; weights {summary['weights'][:16]}), seed "
         f"{summary['seed']}. In brackets 95 % intervals that take images as independent. real: the floor, with the "
         f"{summary['floor']}.",
-        "Research use only; no figure here says anything about patients.",
+        "Research use only; no number here says anything about patients.",
     ]
     if summary["left_out"]:
         lines += ["", "Left out as near-copies of real images:", ""]
@@ -59,11 +44,6 @@ def write_report(folder: Path, summary: dict) -> None:
             "range."
         )
         plot_metrics(shown, folder / "fid.png", caption)
-
-
-def overall(summary: dict) -> list[dict]:
-    """The rows of all classes together against the reference that was asked for."""
-    return [r for r in summary["rows"] if r["class"] == ALL and r["reference"] == summary["reference"]]
 
 
 def brief(summary: dict, folder: Path) -> list[str]:

@@ -3,16 +3,16 @@
 from collections import Counter
 
 from busaug_core.errors import UserError
+from busaug_core.jobs.roles import refuse_unknown_variants
 from busaug_core.measure.config import FilterSynthetic
-from busaug_core.measure.sets import refuse_unknown_variants
-from busaug_core.records import Record
+from busaug_core.records import Record, Scores
 
 LIMITS = {
     "class_probability": "min_class_probability",
     "copy_ratio": "min_copy_ratio",
     "likeness": "max_likeness",
     "realism": "min_realism",
-    "fid_influence": "max_fid_influence",
+    "influence": "max_influence",
 }
 """The scores that have a threshold, and the field that sets it."""
 
@@ -27,8 +27,8 @@ def chosen(records: list[Record], config: FilterSynthetic) -> list[Record]:
     if not found:
         raise UserError("There is no synthetic image to filter; generate some first.")
     asked = config.class_consistent or any(getattr(config, limit) is not None for limit in LIMITS.values())
-    needed = {score for score, limit in LIMITS.items() if getattr(config, limit) is not None} - {"fid_influence"}
-    without = [r for r in found if asked and not (r.scores and needed <= r.scores.keys())]
+    needed = {score for score, limit in LIMITS.items() if getattr(config, limit) is not None} - {"influence"}
+    without = [r for r in found if asked and not (r.scores and needed <= r.scores.to_json().keys())]
     if without:
         raise UserError(f"{len(without)} images lack scores ({without[0].path}); run score_synthetic first.")
     return found
@@ -36,11 +36,11 @@ def chosen(records: list[Record], config: FilterSynthetic) -> list[Record]:
 
 def misses(record: Record, config: FilterSynthetic) -> bool:
     """Whether a record misses one of the thresholds; a score that it lacks is no reason to reject it."""
-    scores = record.scores or {}
-    if config.class_consistent and scores.get("class_consistent") is False:
+    scores = record.scores or Scores()
+    if config.class_consistent and scores.class_consistent is False:
         return True
     for score, limit in LIMITS.items():
-        value, bound = scores.get(score), getattr(config, limit)
+        value, bound = getattr(scores, score), getattr(config, limit)
         if value is not None and bound is not None and (value < bound if limit.startswith("min") else value > bound):
             return True
     return False

@@ -1,11 +1,11 @@
-"""Figures of merit of a classifier."""
+"""Accuracy, F1, AUC and their like of a classifier."""
 
 import numpy as np
 from scipy.special import softmax
 from sklearn.metrics import accuracy_score, precision_recall_fscore_support, roc_auc_score
 
 
-def figures(truth: np.ndarray, logits: np.ndarray) -> dict[str, float | int | None]:
+def classification_metrics(truth: np.ndarray, logits: np.ndarray) -> dict[str, float | int | None]:
     """Accuracy, and the macro averages of F1, positive predictive value, recall and one-vs-rest AUC-ROC.
 
     Args:

@@ -8,11 +8,12 @@ from scipy.stats import norm, t
 from busaug_core.errors import UserError
 
 LEVEL = 0.95
+"""Confidence of all intervals."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure and its confidence interval, low ≤ value ≤ high."""
+    """A metric's value and its confidence interval, low ≤ value ≤ high."""
 
     value: float
     low: float
@@ -48,18 +49,19 @@ def jackknife_error(*left_out: np.ndarray) -> float:
     return float(np.sqrt(sum((len(v) - 1) * np.var(v) for v in left_out)))
 
 
-def around(value: float, error: float, degrees: float, level: float = LEVEL) -> Estimate:
+def t_interval(value: float, error: float, degrees: float) -> Estimate:
     """The interval of Student's t round a value with a standard error of so many degrees of freedom."""
-    half = float(t.ppf((1 + level) / 2, degrees)) * error
+    half = float(t.ppf((1 + LEVEL) / 2, degrees)) * error
     return Estimate(float(value), float(value - half), float(value + half))
 
 
-def of_proportion(value: float, error: float, n: int, level: float = LEVEL) -> Estimate:
+def wilson_interval(value: float, error: float, n: int) -> Estimate:
     """Wilson's score interval of a proportion whose standard error is known; it has a width at 0 and 1 too.
 
-    Its sample size is that at which the binomial error would be `error`; `n` at most, and at 0 and 1.
+    It is taken at the effective sample size, at which the binomial error equals `error`: at most `n`, and `n` where
+    the proportion is 0 or 1.
     """
-    z = float(norm.ppf((1 + level) / 2))
+    z = float(norm.ppf((1 + LEVEL) / 2))
     effective = min(n, value * (1 - value) / error**2) if error and 0 < value < 1 else n
     shrink = 1 + z**2 / effective
     centre = (value + z**2 / (2 * effective)) / shrink

@@ -26,7 +26,7 @@ def frechet_distance(real: np.ndarray, synthetic: np.ndarray) -> float:
 
 
 def frechet_distance_of_moments(real: "Moments", synthetic: "Moments") -> float:
-    """`frechet_distance` of sets whose rows were streamed.
+    """`frechet_distance` of sets whose rows were streamed, such as sets whose features no memory holds.
 
     Raises UserError where widths differ or a side has seen fewer than two rows.
     """

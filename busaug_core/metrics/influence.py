@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from busaug_core.metrics.estimate import LEVEL, Estimate, around, feature_pair, jackknife_error
+from busaug_core.metrics.estimate import Estimate, feature_pair, jackknife_error, t_interval
 from busaug_core.metrics.fid import frechet_distance, scaled
 
 METRIC = "leaving one out of the Fréchet distance"
@@ -10,14 +10,12 @@ METRIC = "leaving one out of the Fréchet distance"
 NODES = np.arange(-66, 62, 0.5)
 
 
-def fid_influence(real: np.ndarray, synthetic: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """FID of all minus FID without the sample, float64 N and M; a positive one makes the FID worse.
+def fid_influence(real: np.ndarray, synthetic: np.ndarray) -> np.ndarray:
+    """FID of all minus FID without each synthetic sample in turn, float64 M; positive makes it worse.
 
     Args and errors are those of `leave_one_out`.
     """
-    value = frechet_distance(real, synthetic)
-    without_real, without_synthetic = leave_one_out(real, synthetic)
-    return value - without_real, value - without_synthetic
+    return frechet_distance(real, synthetic) - leave_one_out(real, synthetic)[1]
 
 
 def fid_influence_of_new(real: np.ndarray, synthetic: np.ndarray, new: np.ndarray) -> np.ndarray:
@@ -51,14 +49,14 @@ def fid_influence_of_new(real: np.ndarray, synthetic: np.ndarray, new: np.ndarra
     return means + traces - 2 * overlap
 
 
-def frechet_interval(real: np.ndarray, synthetic: np.ndarray, level: float = LEVEL) -> Estimate:
+def frechet_interval(real: np.ndarray, synthetic: np.ndarray) -> Estimate:
     """The Fréchet distance with its delete-one jackknife interval (Arvesen 1969: both samples vary).
 
-    It is an interval of the mean of FID at these sample sizes, whose bias in N it neither shows nor mends.
+    It is an interval of the mean of FID at these sample sizes, whose bias in N it neither shows nor corrects.
     Args and errors are those of `leave_one_out`.
     """
     error = jackknife_error(*leave_one_out(real, synthetic))
-    found = around(frechet_distance(real, synthetic), error, min(len(real), len(synthetic)) - 1, level)
+    found = t_interval(frechet_distance(real, synthetic), error, min(len(real), len(synthetic)) - 1)
     return Estimate(found.value, max(found.low, 0.0), found.high)
 
 

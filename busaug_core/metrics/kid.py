@@ -3,7 +3,7 @@
 import numpy as np
 
 from busaug_core.errors import UserError
-from busaug_core.metrics.estimate import LEVEL, Estimate, around, feature_pair, jackknife_error
+from busaug_core.metrics.estimate import Estimate, feature_pair, jackknife_error, t_interval
 
 SUBSET_SIZE = 100
 HELD = 4096  # samples a side up to which the kernel matrices are held, 400 MB at most
@@ -16,7 +16,6 @@ def kid(
     subset_size: int | None = None,
     subsets: int = 100,
     seed: int = 0,
-    level: float = LEVEL,
 ) -> Estimate:
     """The mean over random subsets of the unbiased MMD² with the kernel (xᵀy/D + 1)³; it may be below 0.
 
@@ -26,7 +25,7 @@ def kid(
 
     Args:
         real, synthetic: N×D and M×D, any float dtype; computed in float64
-        subset_size: rows drawn of each side, without replacement; None: `default_subset_size`
+        subset_size: rows drawn of each side, without replacement; None: 100, or the smaller set's size
         subsets: how many are drawn, at least 2
 
     Raises:
@@ -34,7 +33,7 @@ def kid(
     """
     real, synthetic = feature_pair(real, synthetic, "KID", least=3)
     n, m = len(real), len(synthetic)
-    size = default_subset_size(n, m) if subset_size is None else subset_size
+    size = min(SUBSET_SIZE, n, m) if subset_size is None else subset_size
     if not 2 <= size <= min(n, m):
         raise UserError(f"KID was asked for subsets of {size}; there are {n} and {m} samples to draw from.")
     if subsets < 2:
@@ -51,12 +50,7 @@ def kid(
         sums = _sums(x, x)[0], _sums(y, y)[0], *_sums(x, y)
     left_out = _leave_one_out(sums[0] - _diagonal(x), sums[1] - _diagonal(y), *sums[2:])
     error = np.hypot(jackknife_error(*left_out), np.std(draws, ddof=1) / np.sqrt(subsets))
-    return around(np.mean(draws), error, min(n, m) - 1, level)
-
-
-def default_subset_size(n: int, m: int) -> int:
-    """100, or the smaller set's size."""
-    return min(SUBSET_SIZE, n, m)
+    return t_interval(np.mean(draws), error, min(n, m) - 1)
 
 
 def _kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:

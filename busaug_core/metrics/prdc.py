@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import sparse
 
-from busaug_core.metrics.estimate import LEVEL, Estimate, around, feature_pair, jackknife_error, of_proportion
+from busaug_core.metrics.estimate import Estimate, feature_pair, jackknife_error, t_interval, wilson_interval
 from busaug_core.metrics.neighbours import blocks, squared_distances
 
 
@@ -26,8 +26,8 @@ class Prdc:
     coverage: Estimate
 
 
-def prdc(real: np.ndarray, synthetic: np.ndarray, k: int = 5, level: float = LEVEL) -> Prdc:
-    """The four figures from one computation of the distances, with delete-one jackknife intervals.
+def prdc(real: np.ndarray, synthetic: np.ndarray, k: int = 5) -> Prdc:
+    """The four metrics from one computation of the distances, with delete-one jackknife intervals.
 
     Without a sample its own ball goes, and the balls of those whose k nearest it was among grow to their next
     neighbour; both are counted exactly. Shares have Wilson's interval at the jackknife's error. Distances
@@ -54,16 +54,13 @@ def prdc(real: np.ndarray, synthetic: np.ndarray, k: int = 5, level: float = LEV
     gained = real_balls.followers @ beyond
     mirrored_inside, mirrored_beyond = (sparse.hstack(part, "csr") for part in mirrored)
 
-    def share(value: float, error: float, count: int) -> Estimate:
-        return of_proportion(value, error, count, level)
-
     density, density_error = _density(inside, gained, k)
-    density = around(density, density_error, min(n, m) - 1, level)
+    density = t_interval(density, density_error, min(n, m) - 1)
     return Prdc(
-        precision=share(*_held(inside, gained), m),
-        recall=share(*_held(mirrored_inside, synthetic_balls.followers @ mirrored_beyond), n),
+        precision=wilson_interval(*_held(inside, gained), m),
+        recall=wilson_interval(*_held(mirrored_inside, synthetic_balls.followers @ mirrored_beyond), n),
         density=replace(density, low=max(density.low, 0.0)),
-        coverage=share(*_filled(inside, beyond, real_balls.followers), n),
+        coverage=wilson_interval(*_filled(inside, beyond, real_balls.followers), n),
     )
 
 

@@ -1,13 +1,11 @@
 """Speckle: the texture of ultrasound, measured on gray images and compared between real and synthetic ones.
 
-All figures depend on the size that images were brought to; compare only images of one size.
+All statistics depend on the size that images were brought to; compare only images of one size.
 """
 
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from matplotlib.figure import Figure
 from scipy.ndimage import gaussian_filter
 from scipy.stats import kurtosis, skew
 
@@ -19,12 +17,11 @@ PATCH = 16
 DARK = 24
 """Mean gray of a patch below which, or as near white, clipping hides the speckle."""
 GRAYS = 32
-"""Gray levels of the co-occurrence figures."""
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+"""Gray levels of the co-occurrence matrix."""
 
 
 def speckle_statistics(images: np.ndarray) -> dict[str, np.ndarray]:
-    """Figures of each image, float64 N each, NaN where an image has no such figure (a blank one has no skewness).
+    """Statistics of each image, float64 N each, NaN where one is not defined (a blank image has no skewness).
 
     Of all gray values: `mean`, `std`, `skewness`, `kurtosis` (excess), `entropy` in bits. Of homogeneous tissue:
     `snr`, see `patch_snr`. Of neighbouring pixels: the width of the texture's autocorrelation in pixels down
@@ -47,8 +44,8 @@ def patch_snr(image: np.ndarray) -> float:
 
     The envelope is 10^(gray/255 · 60 dB / 20), with the log compression undone as if it were over 60 dB. Patches
     are 16×16; those near black or white on average (shadow, saturation) and those of a single gray are left out,
-    and of the others the quarter whose four quadrants have the likest mean grays counts. The result is their
-    median, NaN where there is no such patch.
+    and of the others only the most homogeneous quarter counts, those whose four quadrants have the most similar mean
+    grays. The result is their median, NaN where there is no such patch.
     """
     n = image.shape[0] // PATCH
     patches = image[: n * PATCH, : n * PATCH].reshape(n, PATCH, n, PATCH).swapaxes(1, 2).reshape(-1, PATCH, PATCH)
@@ -57,8 +54,8 @@ def patch_snr(image: np.ndarray) -> float:
     if not len(patches):
         return np.nan
     quadrants = patches.reshape(-1, 2, PATCH // 2, 2, PATCH // 2).mean((2, 4)).reshape(-1, 4)
-    likest = np.argsort(quadrants.std(1), kind="stable")[: max(1, len(patches) // 4)]
-    envelope = 10 ** (patches[likest] / 255 * DYNAMIC_RANGE / 20)
+    homogeneous = np.argsort(quadrants.std(1), kind="stable")[: max(1, len(patches) // 4)]
+    envelope = 10 ** (patches[homogeneous] / 255 * DYNAMIC_RANGE / 20)
     return float(np.median(envelope.mean((1, 2)) / envelope.std((1, 2))))
 
 
@@ -113,11 +110,11 @@ def spectrum(images: np.ndarray, bands: int = 24) -> tuple[np.ndarray, np.ndarra
 
 
 class Difference(NamedTuple):
-    """How a figure of synthetic images differs from that of real ones.
+    """How a statistic of synthetic images differs from that of real ones.
 
     d: mean difference, synthetic less real, over the pooled standard deviation (Cohen's d)
     low, high: its 95 % interval (Hedges and Olkin 1985)
-    n: images with the figure, of real and synthetic ones
+    n: images where the statistic is defined, of real and synthetic ones
     """
 
     d: float | None
@@ -127,58 +124,12 @@ class Difference(NamedTuple):
 
 
 def compare(real: dict[str, np.ndarray], synthetic: dict[str, np.ndarray]) -> dict[str, Difference]:
-    """The difference in each figure of `speckle_statistics`.
+    """The difference in each of the `speckle_statistics`.
 
-    Images without a figure are left out; where a side has fewer than two, or neither side varies, the numbers
-    are None.
+    Images where one is not defined are left out of it; where a side has fewer than two images, or neither side
+    varies, the numbers are None.
     """
     return {name: _difference(real[name], synthetic[name]) for name in real}
-
-
-def plot_spectra(spectra: dict[str, tuple[np.ndarray, np.ndarray]], path: str | Path, reference: str = "real") -> None:
-    """Write a PNG of the spectra of each variant and, below, what they have over the reference in dB.
-
-    Args:
-        spectra: `spectrum` of each set by name, all of one image size; lines are geometric means over the images,
-            the reference's band holds the middle 80 % of its images
-        reference: the name of the set that the others are compared with
-
-    Raises:
-        UserError: the reference is missing, or image sizes differ
-    """
-    if reference not in spectra:
-        raise UserError(f"There is no spectrum of '{reference}' to compare with; there are {', '.join(spectra)}.")
-    frequencies, real = spectra[reference]
-    if any(not np.array_equal(f, frequencies) for f, _ in spectra.values()):
-        raise UserError("The spectra are of different frequencies; bring all images to one size.")
-    others = [name for name in spectra if name != reference]
-    figure = Figure(figsize=(6.4, 6.4))
-    above, below = figure.subplots(2, sharex=True, height_ratios=(3, 2))
-    middle = _decibel(real).mean(0)
-    low, high = np.percentile(_decibel(real), [10, 90], axis=0)
-    above.fill_between(frequencies, low, high, color="0.85", linewidth=0, label=f"{reference}, middle 80 %")
-    below.fill_between(frequencies, low - middle, high - middle, color="0.85", linewidth=0)
-    above.plot(frequencies, middle, color="black", linewidth=2, label=f"{reference}, n = {len(real)}")
-    below.axhline(0, color="black", linewidth=2)
-    for i, name in enumerate(others):
-        power = _decibel(spectra[name][1]).mean(0)
-        style = dict(color=COLOURS[i % len(COLOURS)], linestyle=("-", "--", ":")[i // len(COLOURS) % 3], linewidth=1.5)
-        above.plot(frequencies, power, label=f"{name}, n = {len(spectra[name][1])}", **style)
-        below.plot(frequencies, power - middle, **style)
-    above.set_ylabel("power (dB, gray levels²)")
-    below.set_ylabel(f"over {reference} (dB)")
-    below.set_xlabel("spatial frequency (cycles per pixel)")
-    below.set_xscale("log")
-    ticks = [t for t in (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5) if t >= frequencies[0] * 0.9]
-    below.set_xticks(ticks, [f"{t:g}" for t in ticks])
-    below.minorticks_off()
-    for cell in (above, below):
-        cell.grid(color="0.92")
-        cell.set_axisbelow(True)
-        cell.spines[["top", "right"]].set_visible(False)
-    above.legend(frameon=False, fontsize=9)
-    figure.tight_layout(pad=0.6)
-    figure.savefig(path, dpi=110)
 
 
 def _check(images: np.ndarray) -> None:
@@ -254,7 +205,3 @@ def _difference(real: np.ndarray, synthetic: np.ndarray) -> Difference:
     d = float((synthetic.mean() - real.mean()) / pooled)
     margin = 1.96 * np.sqrt((n + m) / (n * m) + d**2 / (2 * (n + m)))
     return Difference(d, float(d - margin), float(d + margin), (n, m))
-
-
-def _decibel(power: np.ndarray) -> np.ndarray:
-    return 10 * np.log10(np.maximum(power, 1e-6))

@@ -5,15 +5,17 @@ import zlib
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 from threadpoolctl import ThreadpoolController
 
-from ..errors import UserError
-from .phantom import make_phantom
-from .scanner import SCANNERS, display, envelope, pick, vary, visible
+from busaug_core.errors import UserError
+from busaug_core.files import write_whole
+from busaug_core.simulate.phantom import make_phantom
+from busaug_core.simulate.scanner import SCANNERS, display, envelope, pick, vary, visible
 
 LABELS = ("normal", "benign", "malignant")
 BLAS = ThreadpoolController()
@@ -128,12 +130,5 @@ def _write_one(job):
     if image_path.exists() and mask_path.exists():
         return
     scan = simulate(label, zlib.crc32(f"{seed}/{number}".encode()), size)
-    _save(mask_path, scan.mask.astype(np.uint8) * 255)
-    _save(image_path, scan.image)
-
-
-def _save(path, pixels):
-    """Write beside, then rename, so that a file that exists is complete."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    Image.fromarray(pixels).save(beside, format="PNG")
-    os.replace(beside, path)
+    for path, pixels in ((mask_path, scan.mask.astype(np.uint8) * 255), (image_path, scan.image)):
+        write_whole(path, partial(Image.fromarray(pixels).save, format="PNG"))

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.ndimage import binary_fill_holes
 from scipy.ndimage import label as components
 
-from .fields import surface
+from busaug_core.simulate.fields import surface
 
 BEAM = 10.0  # MHz at which a lesion's shadow or enhancement, in dB, is meant
 

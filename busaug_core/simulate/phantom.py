@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .fields import curve, ridges, surface, warp
-from .lesion import draw_lesion
+from busaug_core.simulate.fields import curve, ridges, surface, warp
+from busaug_core.simulate.lesion import draw_lesion
 
 GRID = 192  # samples down and across
 FIELD = 40.0  # mm, depth and width of the field of view

@@ -6,7 +6,7 @@ import numpy as np
 from scipy import fft
 from scipy.ndimage import gaussian_filter, gaussian_filter1d
 
-from .phantom import Phantom
+from busaug_core.simulate.phantom import Phantom
 
 
 @dataclass(frozen=True)

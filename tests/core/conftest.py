@@ -51,21 +51,11 @@ def run_job(tmp_path):
 @pytest.fixture(scope="session")
 def inception_home(tmp_path_factory):
     """A torch cache with random weights in the place of the published ones."""
-    import torch
-    from pytorch_fid import inception
-
-    from busaug_core.features.extractors import INCEPTION_FILE
+    from benchmarks._random_inception import write_random_inception
+    from busaug_core.features.inception import INCEPTION_FILE
 
     home = tmp_path_factory.mktemp("torch")
-    torch.manual_seed(0)
-    with pytest.MonkeyPatch.context() as building:
-        building.setattr(inception, "load_state_dict_from_url", lambda *_, **__: {})
-        building.setattr(torch.nn.Module, "load_state_dict", lambda *_: None)
-        network = inception.fid_inception_v3()
-    for layer in network.modules():
-        if isinstance(layer, torch.nn.Conv2d):
-            torch.nn.init.kaiming_normal_(layer.weight)
     folder = home / "hub/checkpoints"
     folder.mkdir(parents=True)
-    torch.save(network.state_dict(), folder / INCEPTION_FILE)
+    write_random_inception(folder / INCEPTION_FILE)
     return home

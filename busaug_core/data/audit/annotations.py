@@ -16,7 +16,7 @@ CROSS = 25.0
 STROKES = 2
 COLOUR = 1e-4
 TINT = 0.3
-"""Share of coloured pixels from which colour is the scan's own map, no mark."""
+"""Share of coloured pixels from which the colour is taken for the scan's colour map, not for a mark."""
 
 
 def annotation_score(image: Image.Image) -> float:

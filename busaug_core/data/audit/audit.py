@@ -1,22 +1,23 @@
 """The audit: copies, frames of one scan, doubtful labels, axilla views and burnt-in annotations."""
 
 import csv
-from collections.abc import Iterator
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from busaug_core.data.audit.descriptors import Look
+from busaug_core.data.audit.descriptors import Descriptors, describe
 from busaug_core.data.audit.groups import find_groups
 from busaug_core.data.config import Audit
 from busaug_core.data.splits import leaked
 from busaug_core.errors import UserError
 from busaug_core.images import open_image
-from busaug_core.jobs.events import Event, Notice, Progress
+from busaug_core.jobs.events import Notice, Progress, Steps
 from busaug_core.jobs.run import Run
 from busaug_core.parallel import in_order
-from busaug_core.records import Record, write_records
+from busaug_core.records import Record
 
 BUSI_COUNTS = {"benign": 437, "malignant": 210, "normal": 133}
 PUBLISHED = Path(__file__).parent / "published"
@@ -26,43 +27,43 @@ TAGS = ("duplicate", "label_conflict", "annotated")
 """The tags that the audit gives, and takes from images that no longer deserve them."""
 
 
-def audit(config: Audit, run: Run) -> Iterator[Event]:
-    """Audit real and simulated records; those of the run's products carry the groups and tags."""
-    records = [r for r in run.records if not r.synthetic]
+def audit(config: Audit, run: Run) -> Steps[dict[str, Any]]:
+    """Audit real and simulated records; the run's products are these with their groups and tags."""
+    records = [replace(r, tags=list(r.tags)) for r in run.records if not r.synthetic]
     if not records:
         raise UserError("There is no real or simulated sample to audit.")
-    looks = yield from look_at(records)
-    summary = yield from audit_records(records, looks, config)
+    descriptors = yield from describe_files(records)
+    summary = yield from audit_records(records, descriptors, config)
     splits = [next(iter(r.splits), None) for r in records]
     if leaks := leaked(splits, [r.split_group for r in records]):
         yield Notice(
-            f"{leaks} held-out images have a copy, or another frame of their scan, in training; figures on them are "
+            f"{leaks} held-out images have a copy, or another frame of their scan, in training; metrics on them are "
             "too good."
         )
-    write_records(run.folder / "products.jsonl", records)
+    run.write_products(records)
     return summary
 
 
-def look_at(records: list[Record]) -> Iterator[Event]:
-    """Read the images, yielding progress; returns a look of each."""
-    looks = []
-    for look in in_order(lambda record: Look.at(open_image(record.path)), records):
-        looks.append(look)
-        if len(looks) % 50 == 0 or len(looks) == len(records):
-            yield Progress(len(looks), len(records), "Reading images")
-    return looks
+def describe_files(records: list[Record]) -> Steps[list[Descriptors]]:
+    """Read the images, yielding progress; returns the descriptors of each."""
+    found = []
+    for descriptors in in_order(lambda record: describe(open_image(record.path)), records):
+        found.append(descriptors)
+        if len(found) % 50 == 0 or len(found) == len(records):
+            yield Progress(len(found), len(records), "Reading images")
+    return found
 
 
-def audit_records(records: list[Record], looks: list[Look], config: Audit) -> Iterator[Event]:
-    """Set groups, tags and annotation scores of the records in place; returns the figures."""
-    for record, look in zip(records, looks, strict=True):
+def audit_records(records: list[Record], descriptors: list[Descriptors], config: Audit) -> Steps[dict[str, Any]]:
+    """Set groups, tags and annotation scores of the records in place; returns the counts that the job reports."""
+    for record, found in zip(records, descriptors, strict=True):
         record.tags = [tag for tag in record.tags if tag not in TAGS]
         record.duplicate_group = record.split_group = None
-        record.annotation_score = look.annotation_score
-        if look.annotation_score >= config.annotation_threshold:
+        record.annotation_score = found.annotation_score
+        if found.annotation_score >= config.annotation_threshold:
             record.tags.append("annotated")
     one_scan = config.scan_likeness_among(len(records))
-    pairs = yield from find_groups(records, looks, config.copy_likeness, one_scan)
+    pairs = yield from find_groups(records, descriptors, config.copy_likeness, one_scan)
     busi = is_busi(records)
     if busi:
         axilla = {row["filename"] for row in _rows("axilla.csv")}
@@ -92,15 +93,20 @@ def agreement(records: list[Record], pairs: np.ndarray) -> dict[str, int]:
     Returns `listed` pairs of the list, those `found` in one split group, and pairs `added` beyond it.
     """
     index = {Path(r.path).name: i for i, r in enumerate(records) if r.source is None}
-    groups: dict[str, list[int]] = {}
-    for row in _rows("duplicates.csv"):
-        if row["filename"] in index:
-            groups.setdefault(row["group"], []).append(index[row["filename"]])
-    listed = {pair for members in groups.values() for pair in combinations(sorted(members), 2)}
+    here = (names for names in published_pairs() if index.keys() >= set(names))
+    listed = {tuple(sorted(index[name] for name in names)) for names in here}
     found = [p for p in listed if records[p[0]].split_group and records[p[0]].split_group == records[p[1]].split_group]
     own = set(index.values())
     added = {tuple(int(i) for i in pair) for pair in pairs if own.issuperset(pair)} - listed
     return {"listed": len(listed), "found": len(found), "added": len(added)}
+
+
+def published_pairs() -> set[tuple[str, str]]:
+    """The pairs of BUSI's images that the published list calls copies, as file names in alphabetical order."""
+    groups: dict[str, list[str]] = {}
+    for row in _rows("duplicates.csv"):
+        groups.setdefault(row["group"], []).append(row["filename"])
+    return {pair for names in groups.values() for pair in combinations(sorted(names), 2)}
 
 
 def _count(records: list[Record], name: str) -> int:

@@ -1,4 +1,4 @@
-"""What the audit sees of one image; a decoded image is looked at once."""
+"""What the audit compares images by; each image is decoded once for all of it."""
 
 from dataclasses import dataclass
 
@@ -6,20 +6,27 @@ import numpy as np
 from PIL import Image
 
 from busaug_core.data.audit.annotations import annotation_score
-from busaug_core.data.audit.perceptual_hash import outline
-from busaug_core.data.audit.similarity import SIDE, detail
+from busaug_core.data.audit.perceptual_hash import perceptual_hash
+from busaug_core.data.audit.similarity import SIDE, locally_normalised
 from busaug_core.images import to_gray
 
 
 @dataclass
-class Look:
-    """An image as the audit sees it; the arrays are explained in `similarity` and `outlines`."""
+class Descriptors:
+    """An image reduced to what the audit compares.
 
-    detail: np.ndarray
-    outline: np.ndarray
+    Attributes:
+        normalised: float32 64×64, see `similarity.locally_normalised`
+        perceptual_hash: float32 15×195, see `perceptual_hash.perceptual_hash`
+        annotation_score: see `annotations.annotation_score`
+    """
+
+    normalised: np.ndarray
+    perceptual_hash: np.ndarray
     annotation_score: float
 
-    @classmethod
-    def at(cls, image: Image.Image) -> "Look":
-        gray = to_gray(image, SIDE)
-        return cls(detail(gray), outline(gray), annotation_score(image))
+
+def describe(image: Image.Image) -> Descriptors:
+    """The descriptors of a decoded image."""
+    gray = to_gray(image, SIDE)
+    return Descriptors(locally_normalised(gray), perceptual_hash(gray), annotation_score(image))

@@ -1,6 +1,5 @@
 """Groups of images that are copies of one another, or frames of one scan."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from zlib import crc32
 
@@ -8,30 +7,36 @@ import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from busaug_core.data.audit.descriptors import Look
-from busaug_core.data.audit.perceptual_hash import Index
+from busaug_core.data.audit.descriptors import Descriptors
+from busaug_core.data.audit.perceptual_hash import HashIndex
 from busaug_core.data.audit.similarity import likeness
-from busaug_core.jobs.events import Event, Progress
+from busaug_core.jobs.events import Progress, Steps
 from busaug_core.records import Record
 
 BLOCK = 512
-"""Images that are looked up at a time."""
+"""Images whose candidates are searched at a time."""
 PAIRS = 4096
 """Pairs that are compared at a time."""
 
 
-def find_groups(records: list[Record], looks: list[Look], copy: float, scan: float) -> Iterator[Event]:
+def find_groups(records: list[Record], descriptors: list[Descriptors], copy: float, scan: float) -> Steps[np.ndarray]:
     """Set `duplicate_group` and `split_group` of the records, and the tags `duplicate` and `label_conflict`.
 
-    A conflict of labels taints its whole group of one scan. Images of one subject (`source["subject"]`)
-    share a `split_group` too, whatever their classes. `copy` and `scan` are the likeness of the same picture
-    and of two frames of one scan. Yields progress; returns the pairs of one scan, int M×2.
+    All images of a scan get `label_conflict` where two of them differ in class. Images of one subject
+    (`source.subject`) share a `split_group` too, whatever their classes.
+
+    Args:
+        records: the images
+        descriptors: theirs, in the same order
+        copy, scan: likeness from which two images are the same picture, or frames of one scan
+
+    Yields progress; returns the pairs of one scan, int M×2.
     """
-    pairs = yield from _candidates(np.stack([look.outline for look in looks]))
-    details = np.stack([look.detail for look in looks])
+    pairs = yield from _candidates(np.stack([d.perceptual_hash for d in descriptors]))
+    normalised = np.stack([d.normalised for d in descriptors])
     values = np.empty(len(pairs), np.float32)
     for first in range(0, len(pairs), PAIRS):
-        values[first : first + PAIRS] = likeness(details, pairs[first : first + PAIRS])
+        values[first : first + PAIRS] = likeness(normalised, pairs[first : first + PAIRS])
         yield Progress(min(first + PAIRS, len(pairs)), len(pairs), "Comparing pairs of images")
     same_scan = pairs[values >= scan]
     copies = _components(pairs[values >= copy], len(records))
@@ -50,12 +55,12 @@ def find_groups(records: list[Record], looks: list[Look], copy: float, scan: flo
     return same_scan
 
 
-def _candidates(outlines: np.ndarray) -> Iterator[Event]:
+def _candidates(hashes: np.ndarray) -> Steps[np.ndarray]:
     """Pairs of images that may be of one scan, int M×2, each once; yields progress."""
-    index, pairs = Index(outlines), []
-    for first in range(0, len(outlines), BLOCK):
+    index, pairs = HashIndex(hashes), []
+    for first in range(0, len(hashes), BLOCK):
         pairs.append(index.candidates(slice(first, first + BLOCK)))
-        yield Progress(min(first + BLOCK, len(outlines)), len(outlines), "Looking for images of one scan")
+        yield Progress(min(first + BLOCK, len(hashes)), len(hashes), "Looking for images of one scan")
     return np.unique(np.concatenate(pairs), axis=0)
 
 
@@ -69,9 +74,9 @@ def _of_one_subject(records: list[Record]) -> np.ndarray:
     last: dict[str, int] = {}
     pairs = []
     for i, record in enumerate(records):
-        subject = (record.source or {}).get("subject")
-        if subject is not None:
-            key = f"{record.source.get('set')}/{subject}"
+        source = record.source
+        if source is not None and source.subject is not None:
+            key = f"{source.set}/{source.subject}"
             if key in last:
                 pairs.append((last[key], i))
             last[key] = i

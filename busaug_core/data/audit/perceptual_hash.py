@@ -1,76 +1,77 @@
-"""Which images may show the same scan: candidates for the closer comparison of `similarity`.
+"""Perceptual hashes, which find the pairs of images that may show one scan, for `similarity` to compare closely.
 
-An image's *outline* is 195 low-frequency DCT coefficients of its locally normalised picture, at each of 15
-shifts. Two images are a candidate if an outline of one correlates with the unshifted one of the other and few
-others do so better. Up to some 2,000 images all are compared with all, 0.1 s for BUSI. Of more, the outlines are
-put into cells of about 128 alike ones, and each is compared with those in the cells nearest to it (an inverted
-file: Sivic and Zisserman 2003), so that time and memory grow with the images and not with their pairs.
+An image's hash is 195 low-frequency DCT coefficients of its locally normalised picture, at each of 15 shifts; they
+are kept as numbers, not reduced to bits, and compared by correlation. Two images are a candidate pair where a hash
+of one correlates with the unshifted hash of the other and few other images do better. Up to some 2,000 images all
+are compared with all, 0.1 s for BUSI. Larger sets are clustered into cells of about 128 similar hashes, and each
+image is compared with those in the cells nearest to it (an inverted file: Sivic and Zisserman 2003), so that time
+and memory grow with the number of images and not of pairs.
 """
 
 import numpy as np
 from scipy.fft import dctn
 from sklearn.cluster import KMeans
 
-from busaug_core.data.audit.similarity import SIDE, detail
+from busaug_core.data.audit.similarity import SIDE, locally_normalised
 
 LOW = 14
-"""Frequencies a side that an outline keeps, of 32."""
+"""Frequencies a side that a hash keeps, of 32."""
 SHIFTS = [(down, right) for down in (-2, 0, 2) for right in (-6, -3, 0, 3, 6)]
 """In pixels of 32."""
-AT_REST = SHIFTS.index((0, 0))
+UNSHIFTED = SHIFTS.index((0, 0))
 PROMISING = 0.55
 """Correlation from which a pair may be a candidate; in BUSI no pair of one scan lies below 0.58."""
 PARTNERS = 8
-"""So many of an image's promising pairs are candidates; in BUSI each pair of one scan is among the best six."""
+"""Candidates that an image has at most; in BUSI each pair of one scan is among the best six."""
 STRIKING, MANY_PARTNERS = 0.75, 64
-"""Of pairs that correlate so well, so many are: a set may hold many copies of one image."""
+"""Correlation from which an image has more candidates, and how many: a set may hold many copies of one image."""
 CELL = 128
-"""Outlines in a cell, on average."""
+"""Images in a cell, on average."""
 CELLS_TRIED = 16
 
 
-def outline(gray: np.ndarray) -> np.ndarray:
-    """The outline at each of the 15 `SHIFTS`, float32 15×195, of a gray 64×64 picture."""
+def perceptual_hash(gray: np.ndarray) -> np.ndarray:
+    """The hash of a gray 64×64 picture at each of the 15 `SHIFTS`, float32 15×195."""
     small = gray.astype(np.float32).reshape(SIDE // 2, 2, SIDE // 2, 2).mean((1, 3))
-    flat = detail(small)
+    flat = locally_normalised(small)
     shifted = np.stack([np.roll(flat, shift, (0, 1)) for shift in SHIFTS])
     return dctn(shifted, axes=(1, 2), norm="ortho")[:, :LOW, :LOW].reshape(len(SHIFTS), -1)[:, 1:]
 
 
-class Index:
-    """The outlines of a set of images, ready to be searched.
+class HashIndex:
+    """The perceptual hashes of a set of images, ready to be searched.
 
     Args:
-        outlines: float32 N×15×195, as `outline` gives them
+        hashes: float32 N×15×195, as `perceptual_hash` gives them
     """
 
-    def __init__(self, outlines: np.ndarray) -> None:
-        self.outlines = outlines
-        self.at_rest = unit(outlines[:, AT_REST])
-        self.centres, self.members = self.at_rest[:1], [np.arange(len(outlines))]
-        cells = round(len(outlines) / CELL)
+    def __init__(self, hashes: np.ndarray) -> None:
+        self.hashes = hashes
+        self.unshifted = unit(hashes[:, UNSHIFTED])
+        self.centres, self.members = self.unshifted[:1], [np.arange(len(hashes))]
+        cells = round(len(hashes) / CELL)
         if cells > CELLS_TRIED:
-            means = KMeans(cells, init="random", n_init=1, max_iter=5, random_state=0).fit(self.at_rest)
+            means = KMeans(cells, init="random", n_init=1, max_iter=5, random_state=0).fit(self.unshifted)
             self.centres = unit(means.cluster_centers_)
             self.members = [np.flatnonzero(means.labels_ == cell) for cell in range(cells)]
 
     def candidates(self, block: slice) -> np.ndarray:
-        """The block's images with their likeliest partners of all; int M×2, the smaller index first.
+        """The candidate pairs with an image of the block, int M×2, the smaller index first.
 
-        A pair of two images of the block may come twice.
+        A pair within the block may come twice.
         """
-        first, last, _ = block.indices(len(self.outlines))
-        shifted = unit(self.outlines[first:last]).reshape(-1, self.outlines.shape[-1])
+        first, last, _ = block.indices(len(self.hashes))
+        shifted = unit(self.hashes[first:last]).reshape(-1, self.hashes.shape[-1])
         tried = min(CELLS_TRIED, len(self.centres))
         nearest = np.argpartition(shifted @ self.centres.T, -tried, axis=1)[:, -tried:]
         visits = np.argsort(nearest, axis=None)
         ends = np.searchsorted(nearest.ravel()[visits], np.arange(1, len(self.members)))
         found = []
         for members, visitors in zip(self.members, np.split(visits // tried, ends), strict=True):
-            values = shifted[visitors] @ self.at_rest[members].T
+            values = shifted[visitors] @ self.unshifted[members].T
             rows, columns = np.nonzero(values >= PROMISING)
             found.append((first + visitors[rows] // len(SHIFTS), members[columns], values[rows, columns]))
-        return _best(*(np.concatenate(part) for part in zip(*found, strict=True)), len(self.outlines))
+        return _best(*(np.concatenate(part) for part in zip(*found, strict=True)), len(self.hashes))
 
 
 def _best(one: np.ndarray, other: np.ndarray, values: np.ndarray, n: int) -> np.ndarray:

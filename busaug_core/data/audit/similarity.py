@@ -1,8 +1,8 @@
 """Which images show the same picture, or another frame of the same scan.
 
-An image is reduced to a small *detail*: 64×64, each pixel relative to its surroundings, so that depth
-darkening and gain, which all scans share, do not count as likeness. Two details are compared at the
-best shift, about 0.1 ms a pair; which pairs are worth it, `outlines` finds.
+An image is shrunk to 64×64 and locally normalised (each pixel relative to its surroundings), so that gain and
+the darkening with depth, which all scans share, do not count as likeness. Two images are compared at the best
+shift, about 0.1 ms a pair; `perceptual_hash` finds the pairs that are worth comparing.
 """
 
 import numpy as np
@@ -12,11 +12,11 @@ from scipy.ndimage import gaussian_filter
 SIDE = 64
 MAX_SHIFT = 12
 PADDED = 80
-"""Side to which details are padded, so that what is shifted out does not come in at the other side."""
+"""Side to which pictures are padded, so that what is shifted out does not come in at the other side."""
 PAIRS_AT_A_TIME = 512
 
 
-def detail(gray: np.ndarray) -> np.ndarray:
+def locally_normalised(gray: np.ndarray) -> np.ndarray:
     """A gray picture relative to its surroundings, float32 of the same size, of mean 0 and norm 1."""
     gray = gray.astype(np.float32)
     difference = gray - gaussian_filter(gray, 4)
@@ -26,13 +26,21 @@ def detail(gray: np.ndarray) -> np.ndarray:
     return flat / max(float(np.linalg.norm(flat)), 1e-6)
 
 
-def likeness(details: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    """The highest normalised correlation of each pair over shifts of up to 12 of 64 pixels; float M in −1…1."""
+def likeness(normalised: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    """The highest normalised cross-correlation of each pair over shifts of up to 12 pixels.
+
+    Args:
+        normalised: float32 N×64×64, as `locally_normalised` gives them
+        pairs: int M×2, which of them are compared
+
+    Returns:
+        float32 M in −1…1
+    """
     best = np.empty(len(pairs), np.float32)
     near = np.r_[0 : MAX_SHIFT + 1, -MAX_SHIFT:0]
     for i in range(0, len(pairs), PAIRS_AT_A_TIME):
         members, places = np.unique(pairs[i : i + PAIRS_AT_A_TIME], return_inverse=True)
-        spectra = rfft2(details[members], s=(PADDED, PADDED))
+        spectra = rfft2(normalised[members], s=(PADDED, PADDED))
         one, other = places.reshape(-1, 2).T
         surface = irfft2(spectra[one].conj() * spectra[other], s=(PADDED, PADDED))
         best[i : i + PAIRS_AT_A_TIME] = surface[:, near][:, :, near].max((1, 2))

@@ -13,6 +13,7 @@ from busaug_core.data import external
 from busaug_core.data.config import LoadExternal
 from busaug_core.errors import UserError
 from busaug_core.jobs.events import Made, Notice
+from busaug_core.records import Source
 from busaug_core.registry import job
 from busaug_core.simulate import simulate
 
@@ -116,14 +117,9 @@ def test_bus_bra_has_classes_masks_and_patients(bus_bra, tmp_path):
     records = made(events)
     assert events[-1].result["counts"] == {"benign": 4, "malignant": 4}
     assert all(len(r.lesions) == 1 for r in records)
-    assert records[0].source == {
-        "set": "bus_bra",
-        "id": "bus_0001-r",
-        "patient": "1",
-        "birads": "4",
-        "device": "GE Logiq 7",
-        "subject": "1",
-    }
+    assert records[0].source == Source(
+        set="bus_bra", name="bus_0001-r", patient="1", birads="4", device="GE Logiq 7", subject="1"
+    )
     assert records[0].tags == ["real", "external", "bus_bra"]
     assert "CC BY 4.0" in events[-1].result["licence"]
 
@@ -132,7 +128,7 @@ def test_images_of_a_patient_share_a_split_but_are_no_duplicates(bus_bra, tmp_pa
     records = made(load(bus_bra, tmp_path / "home", layout="bus_bra", split="50-50"))
     groups = {}
     for r in records:
-        groups.setdefault(r.source["patient"], set()).add((r.split_group, r.tags[0]))
+        groups.setdefault(r.source.patient, set()).add((r.split_group, r.tags[0]))
     assert len(groups) == len({next(iter(g))[0] for g in groups.values()}) == 4
     assert all(len(g) == 1 for g in groups.values())
     assert not any({"duplicate", "label_conflict"} & set(r.tags) for r in records)
@@ -152,7 +148,7 @@ def test_breast_lesions_usg_has_a_detection_for_each_mask(tmp_path, kind):
     records = made(events)
     assert [len(r.lesions) for r in records] == [3, 1, 1, 1, 1, 1, 1, 1]
     assert records[0].size == [64, 64, 4]
-    assert records[0].source["birads"] == "4a"
+    assert records[0].source.birads == "4a"
     assert events[-1].result["counts"] == {"benign": 6, "malignant": 2}
 
 
@@ -164,7 +160,7 @@ def test_a_spreadsheet_without_its_reader_says_what_to_install(tmp_path, monkeyp
         raise ImportError("no openpyxl")
 
     monkeypatch.setattr(pd, "read_excel", missing)
-    with pytest.raises(UserError, match="pip install openpyxl"):
+    with pytest.raises(UserError, match="pip install pandas openpyxl"):
         load(tmp_path, tmp_path / "home", layout="breast_lesions_usg")
 
 
@@ -188,7 +184,7 @@ def events_counts(events):
 def test_udiat_takes_its_classes_from_the_table(udiat, tmp_path):
     events = load(udiat, tmp_path / "home", layout="udiat")
     assert events[-1].result["counts"] == {"benign": 6, "malignant": 2}
-    assert [r.source["id"] for r in made(events)] == [f"{n:06d}" for n in NUMBERS]
+    assert [r.source.name for r in made(events)] == [f"{n:06d}" for n in NUMBERS]
     assert all(r.lesions for r in made(events))
 
 
@@ -197,7 +193,7 @@ def test_any_folder_a_class_is_loaded_and_its_classes_may_be_renamed(tmp_path):
         write_scan(tmp_path / "set" / ("Benign", "Cancer")[n % 2] / f"{n}.jpg", None, n)
     events = load(tmp_path / "set", tmp_path / "home", layout="folder", rename=["Cancer=malignant"], split="50-50")
     assert events[-1].result["counts"] == {"benign": 4, "malignant": 4}
-    assert {r.source["set"] for r in made(events)} == {"set"}
+    assert {r.source.set for r in made(events)} == {"set"}
     with pytest.raises(UserError, match="not of the form"):
         LoadExternal.parse({"layout": "folder", "source": "x", "rename": ["Cancer"]})
 
@@ -221,7 +217,7 @@ def test_a_set_added_to_a_dataset_is_audited_with_it(records, tmp_path):
     assert set(new) == {"new", "copy"}
     assert new["copy"].split_group is not None
     assert new["new"].split_group is None
-    assert new["new"].source["set"] == "set" and "folder" in new["new"].tags
+    assert new["new"].source.set == "set" and "folder" in new["new"].tags
     assert "1 images of set show a scan that the dataset holds already" in notices(events)
     from busaug_core.jobs.run import Run
 

@@ -8,7 +8,8 @@ from PIL import Image
 from pytorch_fid.fid_score import calculate_fid_given_paths
 from torch_fidelity.interpolate_compat_tensorflow import interpolate_bilinear_2d_like_tensorflow1x
 
-from busaug_core.features.extractors import INCEPTION_FILE, make_extractor
+from busaug_core.features.extractors import make_extractor
+from busaug_core.features.inception import INCEPTION_FILE
 from busaug_core.jobs.run import Run
 from busaug_core.metrics.fid import frechet_distance
 from busaug_core.simulate import simulate

@@ -1,8 +1,7 @@
-"""Speckle figures against closed forms, scikit-image and known changes of an image."""
+"""Speckle statistics against closed forms, scikit-image and known changes of an image."""
 
 import numpy as np
 import pytest
-from PIL import Image
 from scipy.ndimage import gaussian_filter
 from skimage.feature import graycomatrix, graycoprops
 
@@ -11,7 +10,6 @@ from busaug_core.metrics.speckle import (
     autocorrelation_widths,
     compare,
     patch_snr,
-    plot_spectra,
     speckle_statistics,
     spectrum,
 )
@@ -89,22 +87,22 @@ def test_co_occurrence_equals_scikit_images(scans):
             assert ours[f"glcm_{name}"][i] == pytest.approx(graycoprops(matrix, name).mean())
 
 
-def test_first_order_figures_have_their_closed_forms():
+def test_first_order_statistics_have_their_closed_forms():
     ramp = np.arange(256, dtype=np.uint8).repeat(16).reshape(64, 64)
-    figures = {name: values[0] for name, values in speckle_statistics(ramp[None]).items()}
-    assert figures["mean"] == 127.5 and figures["entropy"] == pytest.approx(8)
-    assert figures["std"] == pytest.approx(np.sqrt((256**2 - 1) / 12))
-    assert figures["skewness"] == pytest.approx(0, abs=1e-9) and figures["kurtosis"] == pytest.approx(-1.2, abs=1e-3)
+    found = {name: values[0] for name, values in speckle_statistics(ramp[None]).items()}
+    assert found["mean"] == 127.5 and found["entropy"] == pytest.approx(8)
+    assert found["std"] == pytest.approx(np.sqrt((256**2 - 1) / 12))
+    assert found["skewness"] == pytest.approx(0, abs=1e-9) and found["kurtosis"] == pytest.approx(-1.2, abs=1e-3)
 
 
 def test_a_blank_image_has_no_texture_and_raises_no_warning():
     with np.errstate(all="raise"):
-        figures = speckle_statistics(np.full((1, 64, 64), 90, np.uint8))
-    absent = {name for name, values in figures.items() if np.isnan(values[0])}
+        statistics = speckle_statistics(np.full((1, 64, 64), 90, np.uint8))
+    absent = {name for name, values in statistics.items() if np.isnan(values[0])}
     assert absent == {"skewness", "kurtosis", "snr", "axial_width", "lateral_width", "glcm_correlation"}
 
 
-def test_blur_and_noise_move_the_figures_their_own_way(scans, changed):
+def test_blur_and_noise_move_the_statistics_their_own_way(scans, changed):
     real, (blurred, noised) = speckle_statistics(scans), changed
     by_blur, by_noise = (compare(real, speckle_statistics(images)) for images in changed)
     for name, up in (("lateral_width", 1), ("glcm_homogeneity", 1), ("glcm_contrast", -1), ("snr", 1)):
@@ -123,22 +121,10 @@ def test_the_interval_of_a_difference_covers_the_truth():
     assert np.mean(inside) == pytest.approx(0.95, abs=0.03)
 
 
-def test_figures_that_images_lack_are_left_out_and_counted():
+def test_statistics_that_images_lack_are_left_out_and_counted():
     found = compare({"snr": np.array([1, np.nan, 3])}, {"snr": np.array([2.0, 4, 6])})["snr"]
     assert found.n == (2, 3) and found.d == pytest.approx(2 / np.sqrt((2 + 2 * 4) / 3))
     assert compare({"snr": np.array([1, np.nan])}, {"snr": np.ones(3)})["snr"].d is None
-
-
-def test_spectra_are_drawn_against_the_reference(scans, changed, tmp_path):
-    spectra = {"real": spectrum(scans), "blurred": spectrum(changed[0]), "noised": spectrum(changed[1])}
-    plot_spectra(spectra, tmp_path / "spectra.png")
-    with Image.open(tmp_path / "spectra.png") as image:
-        colours = {tuple(colour) for colour in np.asarray(image.convert("RGB")).reshape(-1, 3)}
-    assert {(0x00, 0x72, 0xB2), (0xD5, 0x5E, 0x00), (0, 0, 0)} <= colours
-    with pytest.raises(UserError, match="no spectrum of 'scan'"):
-        plot_spectra(spectra, tmp_path / "none.png", reference="scan")
-    with pytest.raises(UserError, match="bring all images to one size"):
-        plot_spectra({**spectra, "small": spectrum(scans[:, :64, :64])}, tmp_path / "none.png")
 
 
 @pytest.mark.parametrize(

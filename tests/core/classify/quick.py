@@ -1,0 +1,3 @@
+"""Settings of a short training."""
+
+QUICK = dict(epochs=3, resolution=32, batch_size=4)

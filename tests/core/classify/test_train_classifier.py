@@ -1,0 +1,83 @@
+"""Training a classifier: what it trains on, what it reports, and going on after a stop."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from quick import QUICK
+from safetensors.torch import load_file
+
+from busaug_core.classify.predictions import read_predictions
+from busaug_core.errors import UserError
+from busaug_core.jobs.events import Progress
+from busaug_core.jobs.roles import training_set
+from busaug_core.jobs.run import Run
+from busaug_core.records import Record
+from busaug_core.registry import job
+
+
+def test_a_resolution_that_an_architecture_cannot_take_is_named(run_job, records):
+    with pytest.raises(UserError, match="vit_b_16 takes no images of 40 px"):
+        run_job("train_classifier", records, **{**QUICK, "arch": "vit_b_16", "resolution": 40})
+
+
+def test_a_class_that_training_lacks_is_named_before_training(run_job, records):
+    odd = [*records, Record(records[0].path, "cyst", tags=["val"])]
+    with pytest.raises(UserError, match="class\\(es\\) cyst"):
+        run_job("train_classifier", odd, **QUICK)
+
+
+def test_an_unknown_architecture_is_named(run_job, records):
+    with pytest.raises(UserError, match="no classifier 'resnet19'"):
+        run_job("train_classifier", records, arch="resnet19", **QUICK)
+
+
+def test_rejected_and_evaluation_images_and_other_splits_never_train():
+    records = [
+        Record("t", "benign", tags=["train"]),
+        Record("v", "benign", tags=["val"]),
+        Record("s", "benign", "synthetic", "sd", ["synthetic", "sd"]),
+        Record("e", "benign", "synthetic", "sd", ["synthetic", "sd", "evaluation"]),
+        Record("r", "benign", "synthetic", "sd", ["synthetic", "sd", "rejected"]),
+        Record("o", "benign", "synthetic", "base", ["synthetic", "base"]),
+    ]
+    assert [r.path for r in training_set(records, [])] == ["t"]
+    assert [r.path for r in training_set(records, ["sd"])] == ["t", "s"]
+    with pytest.raises(UserError, match="variant 'sd_ti'"):
+        training_set(records, ["sd_ti"])
+
+
+def test_training_lowers_the_loss_and_reports_on_held_out_images(run_job, records, tmp_path):
+    values = {**QUICK, "epochs": 12, "learning_rate": 1e-3, "run_key": "clf"}
+    events = list(job("train_classifier").run(values, records, "trial", tmp_path))
+    losses = [e.values["loss"] for e in events if isinstance(e, Progress) and e.values]
+    assert losses[-1] < 0.8 * losses[0]
+    result = events[-1].result
+    assert result["metrics"]["n"] == 6
+    assert result["n_train"] == 9
+    assert result["pretrained"] is False
+
+
+def test_a_stopped_training_ends_in_the_same_weights_as_an_unbroken_one(run_job, records, tmp_path):
+    whole = run_job("train_classifier", records, run_key="whole", **QUICK)
+    events = job("train_classifier").run({**QUICK, "run_key": "broken"}, records, "trial", tmp_path)
+    next(e for e in events if isinstance(e, Progress) and e.done == 2)
+    events.close()
+    assert Run(tmp_path / "trial/runs/broken").state == "stopped"
+    resumed = run_job("train_classifier", records, run_key="broken", **QUICK)
+    one, other = load_file(whole["weights"]), load_file(resumed["weights"])
+    assert all(torch.equal(one[k], other[k]) for k in one)
+
+
+def test_a_classifier_keeps_the_logits_of_what_it_was_evaluated_on(run_job, records):
+    result = run_job("train_classifier", records, run_key="clf", epochs=1, resolution=32, batch_size=8)
+    rows = read_predictions(Path(result["folder"]))
+    held_out = [r for r in records if "val" in r.tags]
+    assert [row.path for row in rows] == [r.path for r in held_out]
+    assert [row.truth for row in rows] == [r.label for r in held_out]
+    predicted = [result["classes"][int(np.argmax(row.logits))] for row in rows]
+    assert predicted == [row.label for row in rows]
+    right = [p == r.label for p, r in zip(predicted, held_out, strict=True)]
+    assert np.mean(right) == result["metrics"]["accuracy"]
+    assert all(row.evaluated for row in rows)

@@ -1,0 +1,152 @@
+"""Features: blind to the batch, computed once, kept, and shared by processes."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from generators import run_to_end
+
+from busaug_core.classify.features import ClassifierFeatures
+from busaug_core.classify.model import Classifier
+from busaug_core.errors import UserError
+from busaug_core.features import cache as features_module
+from busaug_core.features.cache import FeatureCache, extract
+from busaug_core.features.extractors import make_extractor
+from busaug_core.jobs.events import Progress
+from busaug_core.records import write_records
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def extractor(run):
+    """A classifier with random weights, as a finished run would have left it."""
+    folder = run.sibling("clf").folder
+    folder.mkdir()
+    torch.manual_seed(0)
+    Classifier("resnet18", ["benign", "malignant"], 32).eval().save(folder)
+    write_records(folder / "inputs.jsonl", [])
+    return ClassifierFeatures(run.sibling("clf"), CPU)
+
+
+def test_features_are_blind_to_batch_size_and_order(records, extractor, run, transformers_folder):
+    tiny = make_extractor(f"dinov2:{transformers_folder}/dinov2-tiny", run, CPU)
+    for chosen in (extractor, tiny):
+        images = [chosen.load(r.path) for r in records]
+        one_by_one = np.concatenate([chosen([image]) for image in images])
+        assert np.allclose(chosen(images), one_by_one, atol=1e-4)
+        assert np.allclose(chosen(images[::-1]), one_by_one[::-1], atol=1e-4)
+
+
+def test_features_are_computed_once_and_come_in_the_records_order(records, extractor, run, monkeypatch):
+    found, events = run_to_end(extract([*records, records[0]], extractor, run, 4))
+    first, hashes = found.matrix, found.hashes
+    assert first.shape == (len(records) + 1, 512) and first.dtype == np.float32
+    assert events[-1] == Progress(len(records), len(records), "Computing features")
+    assert hashes[0] == hashes[-1] and np.array_equal(first[0], first[-1])
+    expected = extractor([extractor.load(r.path) for r in records])
+    assert np.allclose(first[:-1], expected, atol=1e-4)
+    monkeypatch.setattr(ClassifierFeatures, "load", lambda *_: pytest.fail("computed a second time"))
+    again, events = run_to_end(extract(records[::-1], extractor, run, 4))
+    assert np.array_equal(again.matrix, first[-2::-1]) and events == []
+    assert np.array_equal(again.of(records[3:5]), first[3:5])
+
+
+def test_mirrored_features_are_those_of_the_mirrored_image(records, extractor, run):
+    plain, _ = run_to_end(extract(records, extractor, run, 4))
+    mirrored, _ = run_to_end(extract(records, extractor, run, 4, mirrored=True))
+    expected = extractor([extractor.load(r.path)[:, ::-1] for r in records])
+    assert mirrored.hashes == plain.hashes and np.allclose(mirrored.matrix, expected, atol=1e-4)
+    assert np.abs(mirrored.matrix - plain.matrix).max() > 0.01
+
+
+def test_what_a_stopped_run_computed_is_kept(records, extractor, run):
+    work = extract(records, extractor, run, 2)
+    for _ in range(3):
+        next(work)
+    work.close()
+    _, events = run_to_end(extract(records, extractor, run, 2))
+    assert events[0].total == len(records) - 6
+
+
+def test_saving_adds_files_and_rewrites_none(records, extractor, run, monkeypatch):
+    monkeypatch.setattr(features_module, "FILE_ROWS", 5)
+    run_to_end(extract(records[:10], extractor, run, 1))
+    folder = FeatureCache(run, extractor).folder
+    before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+    assert len(before) == 2
+    run_to_end(extract(records, extractor, run, 1))
+    after = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+    assert len(after) == 3 and before.items() <= after.items()
+
+
+def test_each_preprocessing_and_each_weights_have_a_cache_of_their_own(run, extractor):
+    class Other(ClassifierFeatures):
+        preprocessing = "another"
+
+    other = Other(run.sibling("clf"), CPU)
+    assert other.weights == extractor.weights
+    assert FeatureCache(run, other).folder != FeatureCache(run, extractor).folder
+    extractor.weights = "0" * 64
+    assert FeatureCache(run, ClassifierFeatures(run.sibling("clf"), CPU)).folder != FeatureCache(run, extractor).folder
+
+
+def test_a_damaged_cache_file_is_named(records, extractor, run):
+    run_to_end(extract(records[:2], extractor, run, 2))
+    path = next(FeatureCache(run, extractor).folder.iterdir())
+    path.write_bytes(path.read_bytes()[:50])
+    with pytest.raises(UserError, match=f"{path.name} is damaged; delete it"):
+        FeatureCache(run, extractor)
+
+
+SHARED = """
+import json, sys
+from pathlib import Path
+import numpy as np
+from accelerate import PartialState
+from busaug_core.records import read_records
+from busaug_core.jobs.run import Run
+from busaug_core.classify.features import ClassifierFeatures
+from busaug_core.features.cache import extract
+
+processes, run = PartialState(cpu=True), Run(Path(sys.argv[1]))
+extractor, events = ClassifierFeatures(run.sibling("clf"), processes.device), []
+work = extract(read_records(sys.argv[2]), extractor, run, 2)
+while True:
+    try:
+        events.append(next(work))
+    except StopIteration as end:
+        features = end.value
+        break
+if run.is_main:
+    np.save(run.folder / "shared.npy", features.matrix)
+    (run.folder / "hashes.json").write_text(json.dumps(features.hashes))
+(run.folder / f"rows{processes.process_index}").write_text(f"{events[-1].total} {features is not None}")
+"""
+
+
+def test_two_processes_give_the_features_of_one(records, extractor, run, tmp_path):
+    script = tmp_path / "shared.py"
+    script.write_text(SHARED)
+    write_records(tmp_path / "inputs.jsonl", records)
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]  # as accelerate launch does
+    command = [sys.executable, *launch, str(script), str(run.folder), str(tmp_path / "inputs.jsonl")]
+    root = Path(features_module.__file__).parents[2]
+    environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    rows = [(run.folder / f"rows{i}").read_text() for i in range(2)]
+    assert rows == [f"{(len(records) + 1) // 2} True", f"{len(records) // 2} False"]
+    shared = np.load(run.folder / "shared.npy")
+    files = list(FeatureCache(run, extractor).folder.iterdir())
+    assert len(files) == 2
+    for path in files:
+        path.unlink()
+    alone, _ = run_to_end(extract(records, extractor, run, 2))
+    assert np.allclose(shared, alone.matrix, atol=1e-5)
+    assert json.loads((run.folder / "hashes.json").read_text()) == alone.hashes

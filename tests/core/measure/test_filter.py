@@ -1,0 +1,119 @@
+"""Filtering by scores."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from scoring import score
+
+from busaug_core.errors import UserError
+from busaug_core.jobs.roles import of_split
+from busaug_core.jobs.run import Run
+from busaug_core.measure.config import FilterSynthetic
+from busaug_core.measure.thresholds import count, misses
+from busaug_core.records import Record, Scores
+from busaug_core.registry import job
+from busaug_core.simulate import simulate
+
+
+def with_scores(label="benign", variant="sd", **scores):
+    return Record(f"{label}{scores}", label, "synthetic", variant, ["synthetic", variant], scores=Scores(**scores))
+
+
+@pytest.mark.parametrize(
+    ("limits", "missed"),
+    [
+        ({}, []),
+        ({"min_class_probability": 0.5}, [1]),
+        ({"class_consistent": True}, [1]),
+        ({"min_copy_ratio": 0.4}, [0]),
+        ({"max_likeness": 0.5}, [1]),
+        ({"min_realism": 1.0}, [0, 2]),
+        ({"max_influence": 0.0}, [1]),
+        ({"min_copy_ratio": 0.4, "max_influence": 0.0}, [0, 1]),
+    ],
+)
+def test_each_threshold_rejects_what_misses_it(limits, missed):
+    records = [
+        with_scores(
+            class_probability=0.9, class_consistent=True, copy_ratio=0.2, likeness=0.2, realism=0.8, influence=-1.0
+        ),
+        with_scores(
+            class_probability=0.2, class_consistent=False, copy_ratio=0.7, likeness=0.9, realism=1.2, influence=2.0
+        ),
+        with_scores(class_probability=0.8, class_consistent=True, copy_ratio=0.9, likeness=0.3, realism=0.9),
+    ]
+    config = FilterSynthetic.parse(limits)
+    assert [i for i, r in enumerate(records) if misses(r, config)] == missed
+    assert count(records, config) == [
+        {"variant": "sd", "class": "benign", "kept": 3 - len(missed), "rejected": len(missed)}
+    ]
+
+
+def test_filtering_tags_and_is_taken_back_without_thresholds(records, synthetic, scoring_home):
+    scores, _ = score(records + synthetic, scoring_home)
+    synthetic = [replace(r, tags=[*r.tags], scores=Scores.from_json(scores[Path(r.path).stem])) for r in synthetic]
+    limit = float(np.median([s["copy_ratio"] for s in scores.values()]))
+    values = dict(min_copy_ratio=limit, run_key="filter")
+    result = list(job("filter_synthetic").run(values, records + synthetic, "trial", scoring_home))[-1].result
+    products = Run(Path(result["folder"])).products
+    rejected = [r for r in products if "rejected" in r.tags]
+    assert len(products) == 8
+    assert len(rejected) == sum(row["rejected"] for row in result["counts"]) == 4
+    (row,) = result["rows"]
+    assert row["note"] == f"{row['n']} images are too few to compare"
+    back = list(job("filter_synthetic").run(dict(run_key="back"), records + products, "trial", scoring_home))[-1].result
+    assert sum(row["rejected"] for row in back["counts"]) == 0
+
+
+def test_the_distance_of_what_is_kept_stands_beside_that_of_all(
+    records, synthetic, scoring_home, tmp_path, monkeypatch
+):
+    from busaug_core.measure import filter as filtering
+
+    monkeypatch.setattr(filtering, "LEAST", 3)
+    made = []
+    score(records + synthetic, scoring_home)
+    for i, reference in enumerate(of_split(records, "val") * 2):
+        spoilt = i >= 6
+        picture = simulate(reference.label, 850 + i, 64).image
+        noise = np.random.default_rng(i).normal(0, 100 if spoilt else 2, picture.shape)
+        Image.fromarray(np.clip(picture + noise, 0, 255).astype(np.uint8)).save(tmp_path / f"{i}.png")
+        scores = Scores(realism=0.1 if spoilt else 1.1, run="scores", extractor="clf")
+        tags = ["synthetic", "sd", "evaluation"]
+        made.append(Record(str(tmp_path / f"{i}.png"), reference.label, "synthetic", "sd", tags, scores=scores))
+    values = dict(min_realism=1.0, run_key="filter_spoilt")
+    (row,) = list(job("filter_synthetic").run(values, records + made, "trial", scoring_home))[-1].result["rows"]
+    assert row["n"] == 6
+    assert row["kept"] < row["all"]
+
+
+def test_scores_and_what_they_filter_are_of_one_preprocessing(
+    records, synthetic, scoring_home, inception_home, monkeypatch
+):
+    from busaug_core.measure import filter as filtering
+
+    monkeypatch.setattr(filtering, "LEAST", 3)
+    monkeypatch.setenv("TORCH_HOME", str(inception_home))
+    distances = {}
+    for preprocessing in ("canonical", "legacy"):
+        key = f"scores_{preprocessing}"
+        values = dict(extractor="inception-64", preprocessing=preprocessing, run_key=key)
+        scores, result = score(records + synthetic, scoring_home, **values)
+        made = [replace(r, tags=[*r.tags], scores=Scores.from_json(scores[Path(r.path).stem])) for r in synthetic]
+        values = dict(run_key=f"filter_{preprocessing}")
+        filtered = list(job("filter_synthetic").run(values, records + made, "trial", scoring_home))[-1].result
+        distances[preprocessing] = filtered["rows"][0]["kept"]
+        assert result["extractor"] == {"canonical": "inception_64", "legacy": "inception_64_legacy"}[preprocessing]
+    assert distances["canonical"] != pytest.approx(distances["legacy"], rel=1e-3)
+
+
+def test_thresholds_without_scores_say_what_to_run(records, synthetic, scoring_home):
+    unscored = [replace(r, scores=None) for r in synthetic]
+    with pytest.raises(UserError, match="8 images lack scores.*score_synthetic"):
+        list(job("filter_synthetic").run(dict(min_realism=1.0), records + unscored, "trial", scoring_home))
+    earlier = [replace(r, scores=Scores(realism=1.1, run="scores")) for r in synthetic]
+    with pytest.raises(UserError, match="8 images lack scores"):
+        list(job("filter_synthetic").run(dict(max_likeness=0.5), records + earlier, "trial", scoring_home))
