@@ -1,23 +1,18 @@
-"""The command line: `python -m busaug_core JOB --field value …`, the fields being those of the job's config."""
+"""The command line: `busaug JOB --field value …`, the fields being those of the job's config."""
 
 import argparse
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
-
-from pydantic.fields import FieldInfo
+from typing import Any
 
 from busaug_core.errors import UserError
-from busaug_core.jobs.config import JobConfig
-from busaug_core.jobs.events import Event, Finished, Notice, Progress, Row
-from busaug_core.jobs.run import home, is_distributed, is_main_process, new_key, run_of, runs_folder
-from busaug_core.records import Record, read_records
+from busaug_core.jobs.config import JobConfig, field_type
+from busaug_core.jobs.events import Begun, Event, Notice, Progress, Row, drain
+from busaug_core.jobs.execute import Job, result_of
+from busaug_core.jobs.processes import StopRequested, is_distributed, is_main_process
+from busaug_core.jobs.runs import gather, home, new_key, runs_folder
 from busaug_core.registry import JOBS, job
-
-LOADS = ("load_busi", "load_external")
-"""The jobs that may make a dataset."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -32,7 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
             return 0 if all(c.ok for c in checks if c.needed) else 1
         result = _run(options)
     except UserError as error:
-        print(f"busaug_core: {error}", file=sys.stderr)
+        print(f"busaug: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as stop:
         if is_main_process():
@@ -48,78 +43,46 @@ def _run(options: dict[str, Any]) -> dict[str, Any]:
     chosen = job(options.pop("job"))
     data, dataset = options.pop("data", None), options.pop("dataset", None)
     config = chosen.config_class()
-    values = {name: _value(config.model_fields[name].annotation, given) for name, given in options.items()}
+    values = {name: _value(config, name, given) for name, given in options.items()}
     if data and dataset is None:
         raise UserError("--data names runs of a dataset; name that by --dataset.")
-    records = _gather(data or [], dataset)
-    if chosen.name in LOADS:
+    records = gather(data or [], dataset)
+    if chosen.makes_dataset:
         dataset = values.get("dataset_name", config.model_fields["dataset_name"].default) or dataset
         if dataset is None:
             raise UserError("Name the new dataset by --dataset_name, or the one to add to by --dataset and --data.")
+    elif not chosen.takes_samples:
+        dataset = chosen.name
     if not is_distributed():
         values.setdefault("run_key", new_key(chosen.name, runs_folder(dataset)))
-    events = chosen.run(values, records, dataset)
     try:
-        return _show(events)
-    except KeyboardInterrupt:
-        again = f"The same command with --run_key {values['run_key']} goes on from here."
-        raise KeyboardInterrupt(again) from None
+        result = drain(result_of(chosen.run(values, records, dataset)), _show)
+    except (KeyboardInterrupt, StopRequested):
+        raise KeyboardInterrupt(f"The same command with --run_key {values['run_key']} goes on from here.") from None
+    return result if is_main_process() else {}
 
 
-def _show(events: Iterator[Event]) -> dict[str, Any]:
-    """Print a job's events to the terminal; returns its result."""
-    for event in events:
-        if not is_main_process():
-            continue
-        match event:
-            case Progress(done, total, message, numbers):
-                loss = "".join(f"  {k} {v:.4f}" for k, v in numbers.items())
-                print(f"\r{message}: {done}/{total}{loss}   ", end="", file=sys.stderr)
-                if done == total:
-                    print(file=sys.stderr)
-            case Notice(message):
-                print(message, file=sys.stderr)
-            case Row(row):
-                print(json.dumps(row), file=sys.stderr)
-            case Finished(result):
-                return result
-    return {}
+def _show(event: Event) -> None:
+    """Print an event to the terminal; helper processes of a launcher keep silent."""
+    if not is_main_process():
+        return
+    match event:
+        case Progress(done, total, message, numbers):
+            loss = "".join(f"  {k} {v:.4f}" for k, v in numbers.items())
+            print(f"\r{message}: {done}/{total}{loss}   ", end="", file=sys.stderr)
+            if done == total:
+                print(file=sys.stderr)
+        case Begun(number, total, title, run_key):
+            print(f"[{number:2}/{total}] {title} ({run_key})", file=sys.stderr)
+        case Notice(message):
+            print(message, file=sys.stderr)
+        case Row(row):
+            print(json.dumps(row), file=sys.stderr)
 
 
-def _gather(places: list[str], dataset: str) -> list[Record]:
-    """The records of all places; where two know an image, such as an audit of it, the later one's.
-
-    Raises UserError where they have it in different splits.
-    """
-    records: dict[str, Record] = {}
-    for place in places:
-        for record in _records(place, dataset):
-            before = records.get(record.path, record)
-            if before.splits != record.splits:
-                raise UserError(f"--data: {record.path} is in another split in '{place}'; name the runs of one split.")
-            records[record.path] = record
-    return list(records.values())
-
-
-def _records(place: str, dataset: str) -> list[Record]:
-    """Records of a JSON-lines file, or those that a run of the dataset has made.
-
-    Raises UserError where the run is not done, or made no images.
-    """
-    if Path(place).is_file():
-        return read_records(place)
-    run = run_of(dataset, place)
-    if run.state != "done":
-        raise UserError(f"Run '{place}' is {run.state}; call it again with its settings to finish it first.")
-    products = run.products
-    if not products:
-        raise UserError(f"Run '{place}' made no images; --data takes runs such as those of load_busi and generate.")
-    return products
-
-
-def _value(annotation: Any, given: str | list[str]) -> Any:
+def _value(config: type[JobConfig], name: str, given: str | list[str]) -> Any:
     """A field's value from the command line: JSON for dictionaries, else the text, which the config converts."""
-    if not _is(annotation, dict):
+    if field_type(config, name).kind is not dict:
         return given
     try:
         return json.loads(given)
@@ -127,47 +90,50 @@ def _value(annotation: Any, given: str | list[str]) -> Any:
         raise UserError(f"{given!r} is not JSON ({error}); write a dictionary as '{{\"benign\": 5}}'.") from None
 
 
-def _is(annotation: Any, kind: type) -> bool:
-    """Whether a field's type is, or may be, a list or a dictionary."""
-    return kind in (annotation, get_origin(annotation)) or any(_is(a, kind) for a in get_args(annotation))
-
-
 def _parser() -> argparse.ArgumentParser:
+    called = Path(sys.argv[0]).name
     parser = argparse.ArgumentParser(
-        prog="python -m busaug_core", description=f"Runs lie in {home()}.", allow_abbrev=False
+        prog="python -m busaug_core" if called == "__main__.py" else called or "busaug",
+        description=f"Runs lie in {home()}.",
+        allow_abbrev=False,
     )
     jobs = parser.add_subparsers(dest="job", required=True)
-    jobs.add_parser("check_setup", help="What this machine can do, what is missing, and how to mend it.")
-    for name, entry in JOBS.items():
-        config: type[JobConfig] = entry.config_class()
-        sub = jobs.add_parser(
-            name,
-            help=config.__doc__.splitlines()[0],
-            description=config.__doc__,
-            argument_default=argparse.SUPPRESS,
-            allow_abbrev=False,
-        )
-        if name != "load_busi":
-            needed = name not in LOADS
-            sub.add_argument("--dataset", required=needed, help="The dataset's name, a folder of the home.")
-            sub.add_argument(
-                "--data",
-                required=needed,
-                nargs="+",
-                help="Where the images come from: runs of the dataset (load_busi, generate) or .jsonl files.",
-            )
-        for field, info in config.model_fields.items():
-            several = {"nargs": "+"} if _is(info.annotation, list) else {}
-            sub.add_argument(f"--{field}", help=_help(info).replace("%", "%%"), **several)
+    jobs.add_parser("check_setup", help="What this machine can do, what is missing, and how to fix it.")
+    for entry in JOBS.values():
+        _add_job(jobs, entry)
     return parser
 
 
-def _help(info: FieldInfo) -> str:
+def _add_job(jobs: Any, entry: Job) -> None:
+    config = entry.config_class()
+    sub = jobs.add_parser(
+        entry.name,
+        help=config.__doc__.splitlines()[0],
+        description=config.__doc__,
+        argument_default=argparse.SUPPRESS,
+        allow_abbrev=False,
+    )
+    if entry.takes_samples:
+        needed = not entry.makes_dataset
+        sub.add_argument("--dataset", required=needed, help="The dataset's name, a folder of the home.")
+        sub.add_argument(
+            "--data",
+            required=needed,
+            nargs="+",
+            help="Where the images come from: runs of the dataset (load_busi, generate) or .jsonl files.",
+        )
+    for name in config.model_fields:
+        several = {"nargs": "+"} if field_type(config, name).kind is list else {}
+        sub.add_argument(f"--{name}", help=_help(config, name).replace("%", "%%"), **several)
+
+
+def _help(config: type[JobConfig], name: str) -> str:
     """What a field means, what it may be, and what it is when left out."""
+    info, kind = config.model_fields[name], field_type(config, name)
     text = info.description or ""
-    if choices := _choices(info.annotation):
-        text += f" {'Any' if _is(info.annotation, list) else 'One'} of {', '.join(map(str, choices))}."
-    if _is(info.annotation, dict):
+    if kind.choices:
+        text += f" {'Any' if kind.kind is list else 'One'} of {', '.join(map(str, kind.choices))}."
+    if kind.kind is dict:
         text += " As JSON."
     if info.is_required() or info.default in (None, "", []):
         return text
@@ -179,13 +145,6 @@ def _help(info: FieldInfo) -> str:
         case value:
             default = str(value)
     return f"{text} Default: {default}."
-
-
-def _choices(annotation: Any) -> tuple:
-    """The values that a field is confined to; none where it is free."""
-    if get_origin(annotation) is Literal:
-        return get_args(annotation)
-    return next((found for part in get_args(annotation) if (found := _choices(part))), ())
 
 
 if __name__ == "__main__":

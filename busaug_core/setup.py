@@ -1,11 +1,11 @@
-"""What this machine can do, what is missing, and the command that mends it."""
+"""What this machine can do, what is missing, and the command that fixes it."""
 
 import shutil
 from dataclasses import dataclass
 from importlib import metadata
 
 from busaug_core.base.defaults import MINI_FOLDER
-from busaug_core.jobs.run import home
+from busaug_core.jobs.runs import home
 
 PACKAGES = (
     "torch",
@@ -17,18 +17,19 @@ PACKAGES = (
     "safetensors",
     "scikit-learn",
     "pytorch-fid",
-    "umap-learn",
 )
+APP_PACKAGES = ("fiftyone", "umap-learn")
+"""What the plugin needs beside them."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at; `mend` says what to do where it is missing."""
+    """One thing that was looked at; `fix` says what to do where it is missing."""
 
     name: str
     ok: bool
     found: str
-    mend: str | None = None
+    fix: str | None = None
     needed: bool = True
 
 
@@ -37,6 +38,7 @@ def check_setup() -> list[Check]:
     checks = [_package(name) for name in PACKAGES]
     if all(check.ok for check in checks):
         checks += [_device(), _inception()]
+    checks += [_package(name, needed=False) for name in APP_PACKAGES]
     checks += [_mini(), _disk()]
     return checks
 
@@ -48,16 +50,16 @@ def table(checks: list[Check]) -> str:
     lines = []
     for c in checks:
         lines.append(f"{marks[c.ok, c.needed]:<8} {c.name:<{width}}  {c.found}")
-        if c.mend and not c.ok:
-            lines.append(f"{'':<8} {'':<{width}}  → {c.mend}")
+        if c.fix and not c.ok:
+            lines.append(f"{'':<8} {'':<{width}}  → {c.fix}")
     return "\n".join(lines)
 
 
-def _package(name: str) -> Check:
+def _package(name: str, needed: bool = True) -> Check:
     try:
-        return Check(name, True, metadata.version(name))
+        return Check(name, True, metadata.version(name), needed=needed)
     except metadata.PackageNotFoundError:
-        return Check(name, False, "not installed", "pip install -r requirements.txt")
+        return Check(name, False, "not installed", f"pip install {name}", needed)
 
 
 def _device() -> Check:
@@ -69,20 +71,20 @@ def _device() -> Check:
 
 
 def _inception() -> Check:
-    from busaug_core.features.extractors import INCEPTION_FILE, inception_weights
+    from busaug_core.features.inception import INCEPTION_FILE, inception_weights
 
     path = inception_weights()
-    mend = f"the first use downloads pytorch-fid's {INCEPTION_FILE}; without a network, put it into the folder "
-    mend += "hub/checkpoints of TORCH_HOME or name it as 'inception:/path'; or name a classifier run as extractor and "
-    mend += "read 'FD (classifier)' in place of FID"
-    return Check("Inception weights for FID", path is not None, str(path or "not here"), mend, needed=False)
+    fix = f"the first use downloads pytorch-fid's {INCEPTION_FILE}; without a network, put it into the folder "
+    fix += "hub/checkpoints of TORCH_HOME or name it as 'inception:/path'; or name a classifier run as extractor and "
+    fix += "read 'FD (classifier)' in place of FID"
+    return Check("Inception weights for FID", path is not None, str(path or "not here"), fix, needed=False)
 
 
 def _mini() -> Check:
     files = list(MINI_FOLDER.rglob("*.safetensors"))
     size = sum(f.stat().st_size for f in files) / 1e6
     found = f"{len(files)} weight files, {size:.1f} MB" if files else "not here"
-    return Check("base model mini", len(files) == 3, found, "clone the repository again, or run make mini")
+    return Check("base model mini", len(files) == 3, found, "install busaug again, or run make mini")
 
 
 def _disk() -> Check:

@@ -1,19 +1,12 @@
-"""`python -m busaug_core`, and what the core may not import."""
+"""`python -m busaug_core`."""
 
-import ast
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-import busaug_core
 from busaug_core import setup
 from busaug_core.__main__ import main
 from busaug_core.registry import JOBS
-
-CORE = Path(busaug_core.__file__).parent
 
 
 @pytest.fixture(autouse=True)
@@ -101,7 +94,7 @@ def help_of(job, capsys):
 def test_help_tells_choices_and_defaults(capsys):
     text = help_of("compute_fid", capsys)
     assert "One of refuse, leave_out. Default: refuse." in text
-    assert "Any of fid, fid_infinity, kid, prdc, detector, speckle. Default: fid fid_infinity kid" in text
+    assert "Any of fid, fid_infinity, kid, prdc, two_sample, speckle. Default: fid kid" in text
     assert "floor. Default: 10." in text
     text = help_of("generate", capsys)
     assert 'As JSON. Default: {"benign": "ultrasound image' in text
@@ -126,17 +119,3 @@ def test_check_setup_names_a_package_that_is_missing(monkeypatch):
     assert not checks["no-such-package"].ok
     assert "pip install" in setup.table(list(checks.values()))
     assert "device" not in checks
-
-
-def test_configs_load_without_torch():
-    code = "import sys; from busaug_core.registry import JOBS; [j.config_class() for j in JOBS.values()]; "
-    code += "sys.exit('torch' in sys.modules or 'diffusers' in sys.modules)"
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=CORE.parent)
-
-
-def test_the_core_imports_no_fiftyone():
-    for path in CORE.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
-            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-            assert not [n for n in names if n.split(".")[0] == "fiftyone"], path

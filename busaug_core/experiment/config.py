@@ -1,0 +1,111 @@
+"""Settings of an experiment."""
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field, field_validator
+
+from busaug_core.base.defaults import BASE, MINI
+from busaug_core.data.config import SIMULATED
+from busaug_core.generate.recipes import RECIPES
+from busaug_core.jobs.config import Choices, JobConfig
+from busaug_core.jobs.execute import Job
+from busaug_core.train.config import TRAIN_LORA, TRAIN_TEXTUAL_INVERSION
+
+TRAININGS = {"lora": TRAIN_LORA, "token": TRAIN_TEXTUAL_INVERSION}
+"""The components that an experiment trains, each with those before it."""
+CHAINED: dict[str, tuple[str, ...]] = {
+    "load_busi": ("source", "dataset_name"),
+    "train_lora": ("base_model",),
+    "train_textual_inversion": ("base_model", "lora"),
+    "train_classifier": ("include",),
+    "generate": ("base_model", "lora", "token", "variants", "mode", "balance_to", "ratio", "counts"),
+    "apply_classifier": ("classifier",),
+    "compute_embeddings": ("extractor",),
+    "compute_fid": ("extractor",),
+    "score_synthetic": ("extractor", "classifier"),
+}
+"""The jobs of the chain, and the fields of each that the experiment sets."""
+
+
+class RunExperiment(JobConfig):
+    """The whole way: load, train, generate, classify, measure, score, for an arm without and one with each variant."""
+
+    presets: ClassVar = {
+        # Under 15 minutes on two cores with the mini base.
+        "demo": dict(
+            settings={
+                "load_busi": dict(images=240, image_size=128),
+                "train_lora": dict(preset="demo"),
+                "train_textual_inversion": dict(preset="demo"),
+                "train_classifier": dict(preset="demo"),
+                "generate": dict(preset="demo"),
+            }
+        ),
+        # The same stages at sizes that show that they work, and nothing else.
+        "minute": dict(
+            settings={
+                "load_busi": dict(images=30, image_size=64),
+                "train_lora": dict(steps=4, batch_size=4, resolution=64),
+                "train_textual_inversion": dict(steps=4, batch_size=4, resolution=64),
+                "train_classifier": dict(arch="resnet18", epochs=1, batch_size=8, resolution=32),
+                "generate": dict(steps=4, batch_size=16, resolution=64),
+            }
+        ),
+    }
+    preset: Literal["demo", "minute"] = Field("demo", description="Sizes of all stages.")
+    source: str = Field(SIMULATED, min_length=1, description="What is loaded first, as in load_busi.")
+    dataset_name: str = Field("busaug-demo", min_length=1, description="Name of the dataset that is made.")
+    base_model: Annotated[str, BASE] = Field(
+        MINI, min_length=1, description="'mini', a Hub id, a diffusers folder or a .safetensors file."
+    )
+    variants: Annotated[list[str], Choices(lambda: RECIPES)] = Field(
+        ["sd", "sd_img2img", "sd_ti", "sd_ti_img2img"], min_length=1, description="The variants, an arm for each."
+    )
+    settings: dict[str, dict[str, Any]] = Field(
+        {}, description="Fields of the jobs, by job, where they are not to be the preset's or the jobs' defaults."
+    )
+
+    @classmethod
+    def preset_values(cls, given: dict[str, Any]) -> dict[str, Any]:
+        """The preset, of whose settings those that are given take the place field by field."""
+        preset = super().preset_values({"preset": "demo", **given})
+        asked = given.get("settings", {})
+        if not isinstance(asked, dict) or not all(isinstance(values, dict) for values in asked.values()):
+            return preset
+        jobs = preset.get("settings", {}).keys() | asked.keys()
+        given["settings"] = {job: {**preset["settings"].get(job, {}), **asked.get(job, {})} for job in sorted(jobs)}
+        return preset
+
+    @field_validator("settings")
+    @classmethod
+    def _of_known_jobs(cls, settings: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        for name, values in settings.items():
+            if name not in CHAINED:
+                raise ValueError(f"there is no job '{name}' in the chain; there are {', '.join(CHAINED)}")
+            if taken := sorted(values.keys() & {"run_key", *CHAINED[name]}):
+                raise ValueError(f"{', '.join(taken)} of {name} are set by the experiment itself")
+        return settings
+
+    @field_validator("variants")
+    @classmethod
+    def _trainable(cls, variants: list[str]) -> list[str]:
+        for slug in variants:
+            if unknown := sorted(RECIPES[slug].components - set(TRAININGS)):
+                raise ValueError(f"variant '{slug}' needs {', '.join(unknown)}, which no experiment trains yet")
+        return variants
+
+    @property
+    def trained(self) -> list[str]:
+        """The components that the variants need, in the order in which they are trained."""
+        needed = {name for slug in self.variants for name in RECIPES[slug].components}
+        return [name for name in TRAININGS if name in needed]
+
+
+RUN_EXPERIMENT = Job(
+    "run_experiment",
+    RunExperiment,
+    "busaug_core.experiment.experiment:run_experiment",
+    makes_dataset=True,
+    takes_samples=False,
+    chain=True,
+)

@@ -1,0 +1,94 @@
+"""The job `run_experiment`: an arm of real images alone and one with each variant, from loading to the table."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from busaug_core.classify.config import APPLY_CLASSIFIER, TRAIN_CLASSIFIER
+from busaug_core.data.config import LOAD_BUSI, SIMULATED
+from busaug_core.experiment.chain import Chain
+from busaug_core.experiment.config import TRAININGS, RunExperiment
+from busaug_core.experiment.table import write_table
+from busaug_core.features.extractors import INCEPTION
+from busaug_core.features.inception import inception_weights
+from busaug_core.generate.config import GENERATE
+from busaug_core.jobs.events import Notice, Steps
+from busaug_core.jobs.roles import of_split, training_images
+from busaug_core.jobs.run import Run
+from busaug_core.measure.config import COMPUTE_EMBEDDINGS, COMPUTE_FID, SCORE_SYNTHETIC
+from busaug_core.measure.grids import variant_grid
+from busaug_core.records import count_labels
+
+
+@dataclass(frozen=True)
+class Arm:
+    """What a classifier is trained with besides the real images."""
+
+    name: str
+    include: list[str] = field(default_factory=list)
+
+    @property
+    def run_key(self) -> str:
+        return f"clf_{self.name}"
+
+
+ORIGINAL = Arm("original")
+TITLES = {"lora": "Fine-tune the base: LoRA", "token": "Learn a token of the modality: textual inversion"}
+OTHER_RUNS = 7
+"""Runs of the chain besides the trainings and the arms' classifiers."""
+
+
+def run_experiment(config: RunExperiment, run: Run) -> Steps[dict[str, Any]]:
+    """Run the chain; each link is a run of its own, so that one that was stopped goes on where it was.
+
+    Returns the keys of the `runs`, the lines of the `table` and the folder of `results`; writes `results.md`,
+    `results.csv` and a grid of the variants, `variants.png`.
+    """
+    arms = [ORIGINAL, *(Arm(variant, [variant]) for variant in config.variants)]
+    chain = Chain(run, config, OTHER_RUNS + len(config.trained) + len(arms))
+    text = f"Load {'simulated' if config.source == SIMULATED else 'BUSI'} scans"
+    values = dict(source=config.source, dataset_name=config.dataset_name)
+    loaded = yield from chain.make(text, LOAD_BUSI, "load", **values)
+    # The next ten above the largest class: on BUSI 350, as in the hybrid-diffusion paper.
+    largest = max(count_labels(training_images(loaded)).values()) // 10 * 10 + 10
+    parts: dict[str, Any] = dict(base_model=config.base_model)
+    for name in config.trained:
+        yield from chain.call(TITLES[name], TRAININGS[name], name, **parts)
+        parts[name] = name
+    results = {ORIGINAL.name: (yield from _classifier(chain, ORIGINAL))}
+    parts["variants"] = config.variants
+    text = f"Generate {len(config.variants)} variants that fill each class up to {largest}"
+    yield from chain.make(text, GENERATE, "balancing", balance_to=largest, **parts)
+    text = "Generate sets to measure, in the validation split's class counts"
+    evaluation = yield from chain.make(text, GENERATE, "evaluation", mode="evaluation", **parts)
+    for arm in arms[1:]:
+        results[arm.name] = yield from _classifier(chain, arm)
+    text = "Classify every image with the classifier of the loaded scans alone"
+    applied = yield from chain.call(text, APPLY_CLASSIFIER, "predictions", classifier=ORIGINAL.run_key)
+    extractor = yield from _choose_extractor()
+    text = "Compute features and their UMAP"
+    yield from chain.call(text, COMPUTE_EMBEDDINGS, f"embeddings_{extractor}", extractor=extractor)
+    text = "Measure the variants: Fréchet distance, its companions and the floor"
+    distances = yield from chain.call(text, COMPUTE_FID, f"fid_{extractor}", extractor=extractor, on_copies="leave_out")
+    values = dict(extractor=extractor, classifier=ORIGINAL.run_key)
+    scores = yield from chain.call("Score every synthetic image", SCORE_SYNTHETIC, f"scores_{extractor}", **values)
+    folder = run.folder
+    variant_grid(of_split(loaded, "val") + evaluation, folder / "variants.png")
+    table = write_table(folder, results, distances, applied, scores)
+    return {"dataset": config.dataset_name, "runs": chain.keys, "table": table, "results": str(folder)}
+
+
+def _classifier(chain: Chain, arm: Arm) -> Steps[dict[str, Any]]:
+    """Train the classifier of an arm."""
+    text = f"Train a classifier on the loaded scans {f'and {arm.name}' if arm.include else 'alone'}"
+    return (yield from chain.call(text, TRAIN_CLASSIFIER, arm.run_key, include=arm.include))
+
+
+def _choose_extractor() -> Steps[str]:
+    """Inception where its weights are, else the classifier of real scans, and says so."""
+    if inception_weights() is not None:
+        return INCEPTION
+    yield Notice(
+        "There are no Inception weights here, so no FID: the distance is FD (classifier), taken in the features of "
+        f"{ORIGINAL.run_key}. `check_setup` says where to put the weights."
+    )
+    return ORIGINAL.run_key

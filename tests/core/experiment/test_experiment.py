@@ -1,0 +1,138 @@
+"""The demo's chain as a job of the core: every link a run of its own, reused, resumed, ending in one table."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from busaug_core.errors import UserError
+from busaug_core.experiment.config import RUN_EXPERIMENT, RunExperiment
+from busaug_core.jobs.events import Begun, Ended, Finished, Notice, Stopped
+from busaug_core.jobs.run import Run
+
+ROOT = Path(__file__).resolve().parents[3]
+SIZES = {
+    "load_busi": dict(images=12, image_size=64),
+    "train_lora": dict(steps=1, batch_size=2, resolution=64),
+    "train_textual_inversion": dict(steps=1, batch_size=2, resolution=64),
+    "train_classifier": dict(arch="squeezenet1_1", epochs=1, batch_size=8, resolution=32),
+    "generate": dict(steps=4, batch_size=8, resolution=64),
+}
+
+
+@pytest.fixture(scope="module")
+def values(base):
+    return dict(base_model=base, settings=SIZES, variants=["base", "sd_img2img"], dataset_name="tiny", run_key="demo")
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def events(values, home):
+    return list(RUN_EXPERIMENT.run(values, [], "tiny", home))
+
+
+def test_presets_of_the_demo_are_presets_of_the_experiment():
+    assert RunExperiment.presets.keys() >= {"demo", "minute"}
+
+
+def test_every_link_is_told_and_is_a_run_of_its_own(events, home):
+    begun = [e for e in events if isinstance(e, Begun)]
+    assert [e.number for e in begun] == list(range(1, begun[0].total + 1))
+    assert [e.run_key for e in begun] == [e.run_key for e in events if isinstance(e, Ended)]
+    result = events[-1].result
+    assert result["runs"] == [e.run_key for e in begun]
+    assert all(Run(home / "tiny/runs" / key).state == "done" for key in result["runs"])
+
+
+def test_the_table_has_an_arm_for_the_real_images_and_one_for_each_variant(events, home):
+    table = events[-1].result["table"]
+    arms = [line.split("|")[1].strip() for line in table if line.startswith("| ")]
+    assert arms == ["arm", "original", "+ base", "+ sd_img2img"]
+    assert (home / "tiny/runs/demo/results.md").read_text().splitlines() == table
+    assert (home / "tiny/runs/demo/variants.png").exists()
+
+
+def test_a_done_experiment_yields_its_result_at_once(events, values, home):
+    notice, finished = RUN_EXPERIMENT.run(values, [], "tiny", home)
+    assert isinstance(notice, Notice)
+    assert finished == events[-1]
+
+
+def test_done_links_are_reused_by_another_experiment(events, values, home):
+    begun = time.time()
+    again = list(RUN_EXPERIMENT.run({**values, "run_key": "other"}, [], "tiny", home))
+    assert again[-1].result["table"] == events[-1].result["table"]
+    files = [home / "tiny/runs" / key / "result.json" for key in events[-1].result["runs"]]
+    assert all(path.stat().st_mtime < begun for path in files)
+
+
+def test_a_stop_reaches_the_link_that_is_worked_on_and_the_next_call_goes_on(values, tmp_path):
+    events = RUN_EXPERIMENT.run(values, [], "tiny", tmp_path)
+    for event in events:
+        if isinstance(event, Begun) and event.run_key == "clf_original":
+            Run(tmp_path / "tiny/runs/demo").ask_to_stop()
+        last = event
+    assert last == Stopped("demo")
+    assert Run(tmp_path / "tiny/runs/demo").state == "stopped"
+    assert not (tmp_path / "tiny/runs/balancing").exists()
+    *_, last = RUN_EXPERIMENT.run(values, [], "tiny", tmp_path)
+    assert isinstance(last, Finished)
+
+
+def test_a_link_that_is_stopped_by_itself_stops_the_experiment(values, tmp_path):
+    events = RUN_EXPERIMENT.run(values, [], "tiny", tmp_path)
+    for event in events:
+        if isinstance(event, Begun) and event.run_key == "lora":
+            folder = tmp_path / "tiny/runs/lora"
+            folder.mkdir(parents=True)
+            Run(folder).ask_to_stop()
+        last = event
+    assert last == Stopped("demo")
+    assert {Run(tmp_path / "tiny/runs" / key).state for key in ("demo", "lora")} == {"stopped"}
+
+
+def test_settings_are_checked_and_take_the_presets_place_field_by_field():
+    config = RunExperiment.parse(dict(preset="minute", settings={"generate": dict(steps=9)}))
+    assert config.settings["generate"] == dict(steps=9, batch_size=16, resolution=64)
+    assert config.settings["train_lora"]["steps"] == 4
+    with pytest.raises(UserError, match="no job 'train_lroa' in the chain"):
+        RunExperiment.parse(dict(settings={"train_lroa": {}}))
+    with pytest.raises(UserError, match="include of train_classifier are set by the experiment"):
+        RunExperiment.parse(dict(settings={"train_classifier": dict(include=["sd"])}))
+
+
+def test_only_what_the_variants_need_is_trained():
+    assert RunExperiment.parse(dict(variants=["base"])).trained == []
+    assert RunExperiment.parse(dict(variants=["sd_ti", "base"])).trained == ["lora", "token"]
+
+
+@pytest.mark.slow
+def test_killed_at_any_instant_it_ends_in_the_same_table(events, values, tmp_path):
+    code = f"""
+import sys
+sys.path.insert(0, {str(ROOT)!r})
+from pathlib import Path
+from busaug_core.experiment.config import RUN_EXPERIMENT
+import busaug_core.registry
+list(RUN_EXPERIMENT.run({values!r}, [], "tiny", Path({str(tmp_path)!r})))
+"""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    for attempt in range(40):
+        worker = subprocess.Popen([sys.executable, "-c", code], env=environment, stderr=subprocess.DEVNULL)
+        try:
+            worker.wait(timeout=15 + 3.7 * attempt % 17)
+            break
+        except subprocess.TimeoutExpired:
+            worker.send_signal(signal.SIGKILL)
+            worker.wait()
+    assert worker.returncode == 0
+    assert attempt > 0
+    assert Run(tmp_path / "tiny/runs/demo").result["table"] == events[-1].result["table"]
