@@ -2,8 +2,10 @@
 
 from .audit import Audit
 from .classify import ApplyClassifier, TrainClassifier
+from .experiment import RunExperiment
 from .generate import Generate
 from .load import LoadBusi, LoadExternal
+from .manage_runs import ManageRuns
 from .measure import ComputeEmbeddings, ComputeFid
 from .scores import FilterSynthetic, ScoreSynthetic
 from .setup import CheckSetup
@@ -22,5 +24,7 @@ OPERATORS = (
     FilterSynthetic,
     TrainClassifier,
     ApplyClassifier,
+    RunExperiment,
+    ManageRuns,
     CheckSetup,
 )

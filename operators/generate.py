@@ -1,21 +1,19 @@
 """The operator that generates synthetic samples."""
 
-import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from typing import Any
 
 import fiftyone as fo
 from fiftyone.operators import types
 from fiftyone.operators.executor import ExecutionContext
 
-from busaug_core.jobs.events import Made, Progress
-from busaug_core.jobs.run import Run, runs_folder
-from busaug_core.records import Record
+from busaug_core.base.components import COMPONENTS
+from busaug_core.jobs.roles import TRAIN
+from busaug_core.jobs.run import Run
+from busaug_core.jobs.runs import list_runs, next_seed
 
-from .host import runs
 from .host.form import Suggestions
 from .host.operator import JobOperator
-from .host.samples import insert_missing
 from .host.suggestions import BASES, prompts_for
 
 AMOUNTS = {
@@ -23,7 +21,6 @@ AMOUNTS = {
     "ratio": "A share of the training samples",
     "counts": "A number for each class",
 }
-INTERVAL = 2.0
 
 
 class Generate(JobOperator):
@@ -32,8 +29,11 @@ class Generate(JobOperator):
     job_name = "generate"
     label = "generate"
     icon = "auto_awesome"
-    main_fields = ("base_model", "lora", "token", "variants", "mode", "amount", *AMOUNTS, "reference", "seed")
-    writes_fields = True
+    starts_with_newest = True
+
+    @property
+    def main_fields(self) -> tuple[str, ...]:
+        return ("base_model", *COMPONENTS, "variants", "mode", "amount", *AMOUNTS, "reference", "seed")
 
     def hidden_fields(self, params: dict[str, Any]) -> Collection[str]:
         if params.get("mode") == "evaluation":
@@ -41,19 +41,17 @@ class Generate(JobOperator):
         return ("reference", *(name for name in AMOUNTS if name != _amount(params)))
 
     def suggest(self, dataset: fo.Dataset) -> Suggestions:
-        loras = runs.finished_runs(dataset.name, "train_lora")
-        tokens = runs.finished_runs(dataset.name, "train_textual_inversion")
         counts = _training_counts(dataset)
-        defaults: dict[str, Any] = {"balance_to": max(counts.values(), default=None), "ratio": 1.0}
-        defaults["counts"] = dict.fromkeys(counts, 10)
         # The same seed would make the same images again.
-        defaults["seed"] = runs.next_seed(
-            dataset.name, self.job_name, first=self.config_class.model_fields["seed"].default
-        )
-        defaults |= {name: keys[0] for name, keys in (("lora", loras), ("token", tokens)) if keys}
-        learned = Run(runs_folder(dataset.name) / loras[0]).config["prompts"] if loras else {}
-        defaults["prompts"] = {**prompts_for(dataset), **learned}
-        return Suggestions(choices={"base_model": BASES, "lora": loras, "token": tokens}, defaults=defaults)
+        seed = next_seed(dataset.name, self.job_name, first=self.config_class.model_fields["seed"].default)
+        defaults = {
+            "balance_to": max(counts.values(), default=None),
+            "ratio": 1.0,
+            "counts": dict.fromkeys(counts, 10),
+            "seed": seed,
+            "prompts": {**prompts_for(dataset), **_learned_prompts(dataset.name)},
+        }
+        return Suggestions(choices={"base_model": BASES}, defaults=defaults)
 
     def add_control(self, ctx: ExecutionContext, inputs: types.Object, name: str) -> None:
         if ctx.params.get("mode") != "evaluation":
@@ -62,34 +60,8 @@ class Generate(JobOperator):
                 choice.add_choice(amount, label=label)
             inputs.enum(name, list(AMOUNTS), default=_amount({}), label="How many", view=choice)
 
-    def watch(self, ctx: ExecutionContext, dataset: fo.Dataset) -> "LiveInsertion":
-        return LiveInsertion(ctx, dataset)
-
-    def store(self, ctx: ExecutionContext, dataset: fo.Dataset, run: Run) -> fo.Dataset:
-        insert_missing(dataset, run.products)
-        return dataset
-
     def summarise(self, result: dict[str, Any]) -> str:
         return f"{result['images']} images, run {result['run_key']}"
-
-
-class LiveInsertion:
-    """Inserts the images of a running job every few seconds and has the App show them."""
-
-    def __init__(self, ctx: ExecutionContext, dataset: fo.Dataset):
-        self.ctx, self.dataset = ctx, dataset
-        self.waiting: list[Record] = []
-        self.inserted_at = 0.0
-
-    def receive(self, event: Made | Progress) -> Iterator[Any]:
-        """Take in an event; yields what the App is to be sent."""
-        if isinstance(event, Made):
-            self.waiting.append(event.record)
-        elif self.waiting and time.monotonic() - self.inserted_at > INTERVAL:
-            insert_missing(self.dataset, self.waiting)
-            self.waiting = []
-            yield self.ctx.ops.reload_samples() if self.inserted_at else self.ctx.ops.reload_dataset()
-            self.inserted_at = time.monotonic()
 
 
 def _amount(params: dict[str, Any]) -> str:
@@ -100,5 +72,14 @@ def _amount(params: dict[str, Any]) -> str:
 def _training_counts(dataset: fo.Dataset) -> dict[str, int]:
     if dataset.get_field("ground_truth.label") is None:
         return {}
-    counts = dataset.match_tags("train").count_values("ground_truth.label")
+    training = dataset.match_tags(TRAIN)
+    if dataset.get_field("origin") is not None:
+        training = training.match({"origin": {"$ne": "synthetic"}})
+    counts = training.count_values("ground_truth.label")
     return {label: counts[label] for label in sorted(counts.keys() - {None})}
+
+
+def _learned_prompts(dataset: str) -> dict[str, str]:
+    """The prompts that the newest LoRA was trained with."""
+    loras: list[Run] = list_runs(dataset, "train_lora", done=True)
+    return loras[0].config["prompts"] if loras else {}

@@ -9,14 +9,14 @@ from fiftyone.operators.executor import ExecutionContext
 
 
 class CheckSetup(foo.Operator):
-    """Checks devices, weights and packages, with the command that mends what is missing."""
+    """Checks devices, weights and packages, with the command that fixes what is missing."""
 
     @property
     def config(self) -> foo.OperatorConfig:
         return foo.OperatorConfig(
             name="check_setup",
             label="BUSAug: check setup",
-            description="What this machine can do, what is missing, and the command that mends it.",
+            description="What this machine can do, what is missing, and the command that fixes it.",
             icon="build_circle",
         )
 
@@ -26,15 +26,15 @@ class CheckSetup(foo.Operator):
         return {"state": "done", "checks": [asdict(check) for check in check_setup()]}
 
     def __call__(self) -> dict[str, Any]:
-        """The checks as plain JSON, each with `name`, `ok`, `found` and `mend`."""
+        """The checks as plain JSON, each with `name`, `ok`, `found` and `fix`."""
         return self.execute(None)
 
     def resolve_output(self, ctx: ExecutionContext) -> types.Property:
         outputs = types.Object()
-        lines = ["| | what | found | to mend it |", "|---|---|---|---|"]
+        lines = ["| | what | found | to fix it |", "|---|---|---|---|"]
         for check in ctx.results.get("checks", []):
             mark = "✅" if check["ok"] else "⚠️"
-            mend = f"`{check['mend']}`" if check["mend"] and not check["ok"] else ""
-            lines.append(f"| {mark} | {check['name']} | {check['found']} | {mend} |")
+            fix = f"`{check['fix']}`" if check["fix"] and not check["ok"] else ""
+            lines.append(f"| {mark} | {check['name']} | {check['found']} | {fix} |")
         outputs.str("table", default="\n".join(lines), view=types.MarkdownView(read_only=True))
         return types.Property(outputs, view=types.View(label="BUSAug: check setup"))

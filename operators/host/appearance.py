@@ -3,30 +3,25 @@
 import fiftyone as fo
 from fiftyone import ViewField as F
 
-CLASS_COLORS = {"benign": "#35c46b", "malignant": "#ff5a5f", "normal": "#4da3ff"}
-VARIANT_COLORS = {
-    "real": "#e8e8e8",
-    "simulated": "#b8a07e",
-    "base": "#8a8f98",
-    "sd": "#f2b134",
-    "sd_img2img": "#f07f2f",
-    "sd_ti": "#b07cf0",
-    "sd_ti_img2img": "#7c5cf0",
-}
+from busaug_core.generate.recipes import RECIPES
 
-SCORES = ("class_probability", "class_consistent", "copy_ratio", "likeness", "realism", "fid_influence")
+CLASS_COLORS = {"benign": "#35c46b", "malignant": "#ff5a5f", "normal": "#4da3ff"}
+ORIGIN_COLORS = {"real": "#e8e8e8", "simulated": "#b8a07e"}
+
+SCORES = ("class_probability", "class_consistent", "copy_ratio", "likeness", "realism", "influence")
 """The scores that the sidebar shows for filtering."""
 
 
 def tidy(dataset: fo.Dataset) -> None:
     """Set colours, the fields that are shown, the sidebar's groups and the saved views."""
+    variant_colors = {slug: recipe.color for slug, recipe in RECIPES.items()}
     dataset.app_config.color_scheme = fo.ColorScheme(
         color_by="value",
         opacity=0.35,
         fields=[
             {"path": "ground_truth", "colorByAttribute": "label", "valueColors": _values(CLASS_COLORS)},
             {"path": "lesions", "colorByAttribute": "label", "valueColors": _values(CLASS_COLORS)},
-            {"path": "variant", "valueColors": _values(VARIANT_COLORS)},
+            {"path": "variant", "valueColors": _values(ORIGIN_COLORS | variant_colors)},
         ],
     )
     dataset.app_config.active_fields = fo.ActiveFields(paths=["ground_truth", "lesions"])
@@ -35,14 +30,14 @@ def tidy(dataset: fo.Dataset) -> None:
         fo.SidebarGroupDocument(name="labels", paths=["ground_truth", "lesions"]),
         fo.SidebarGroupDocument(name="origin", paths=["variant", "origin", "pair"]),
         fo.SidebarGroupDocument(name="audit", paths=["duplicate_group", "split_group", "annotation_score"]),
-        fo.SidebarGroupDocument(name="scores", paths=["fid.value", *(f"scores.{name}" for name in SCORES)]),
+        fo.SidebarGroupDocument(name="scores", paths=["distance.value", *(f"scores.{name}" for name in SCORES)]),
         fo.SidebarGroupDocument(name="source", paths=_inner(dataset, "source"), expanded=False),
         fo.SidebarGroupDocument(name="synthesis", paths=_inner(dataset, "synthesis"), expanded=False),
         fo.SidebarGroupDocument(name="metadata", paths=_inner(dataset, "metadata"), expanded=False),
         fo.SidebarGroupDocument(
             name="other",
             paths=[
-                *[path for path in _inner(dataset, "fid") if path != "fid.value"],
+                *[path for path in _inner(dataset, "distance") if path != "distance.value"],
                 *[path for path in _inner(dataset, "scores") if path.removeprefix("scores.") not in SCORES],
                 *["id", "filepath", "created_at", "last_modified_at"],
             ],

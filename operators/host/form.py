@@ -1,23 +1,26 @@
 """The App's form of a job, made from the fields of its config."""
 
-import types as python_types
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any
 
 from fiftyone.operators import types
-from pydantic import ValidationError
-from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from busaug_core.jobs.config import JobConfig
+from busaug_core.base.components import COMPONENTS
+from busaug_core.jobs.config import FieldType, JobConfig, field_type
 
+MARK = "form"
+"""Says that a form sends the parameters; calls have none."""
 ALL_SETTINGS = "all_settings"
 BACKGROUND = "background"
-OWN = frozenset({ALL_SETTINGS, BACKGROUND, "amount", "view_target", "custom_view_target", "problem"})
-"""Parameters that belong to the form, not to the job."""
+PROBLEM = "problem"
+TARGET = ("view_target", "custom_view_target")
+"""Which samples to use, as FiftyOne names the choice."""
+OWN = frozenset({MARK, ALL_SETTINGS, BACKGROUND, PROBLEM, *TARGET})
+"""Parameters of every form that are no fields of the job's config."""
 
-LABELS = {"lora": "LoRA", "flip": "Mirror", "run_key": "Run key", "arch": "Architecture"}
+LABELS = {"flip": "Mirror", "arch": "Architecture"}
 
 
 @dataclass
@@ -29,16 +32,15 @@ class Suggestions:
     hidden: Collection[str] = ()
 
 
-def read_form(config: type[JobConfig], params: dict[str, Any], hidden: Collection[str] = ()) -> dict[str, Any]:
-    """The job's values in a form's parameters: empty entries left out."""
+def read_form(config: type[JobConfig], params: dict[str, Any], ignored: Collection[str] = ()) -> dict[str, Any]:
+    """The job's values in a form's parameters: empty entries, the form's own and `ignored` ones left out."""
     values = {}
     for name, value in params.items():
-        if name in OWN or name in hidden or value is None:
+        if name in OWN or name in ignored or value is None:
             continue
-        info = config.model_fields.get(name)
-        if info is not None:
-            _, optional = _kind(info.annotation)
-            if value in ("", []) and (optional or value != info.default):
+        if name in config.model_fields:
+            optional = field_type(config, name).optional
+            if value in ("", []) and (optional or value != config.model_fields[name].default):
                 continue
             if isinstance(value, dict):
                 value = {k: v for k, v in value.items() if v is not None}
@@ -46,108 +48,94 @@ def read_form(config: type[JobConfig], params: dict[str, Any], hidden: Collectio
     return values
 
 
-def find_problems(config: type[JobConfig], values: dict[str, Any]) -> dict[str, str]:
-    """What is wrong with the values: a sentence by field, that of the whole under the empty name.
-
-    Fields that are missing are not listed; the App asks for them itself.
-    """
-    try:
-        config(**values)
-    except ValidationError as error:
-        problems = {}
-        for problem in error.errors():
-            name = str(problem["loc"][0]) if problem["loc"] else ""
-            if problem["type"] != "missing":
-                problems[name] = problem["msg"].removeprefix("Value error, ")
-        return problems
-    return {}
+def is_form(params: dict[str, Any]) -> bool:
+    """Whether a form sent the parameters, rather than a call."""
+    return MARK in params
 
 
 class Form:
-    """Inputs for a config's fields; a field whose value in `params` is wrong is marked invalid."""
+    """Inputs for a config's fields; a field whose value in `values` is wrong is marked invalid."""
 
-    def __init__(self, inputs: types.Object, config: type[JobConfig], params: dict[str, Any], suggestions: Suggestions):
+    def __init__(self, inputs: types.Object, config: type[JobConfig], values: dict[str, Any], suggestions: Suggestions):
         self.inputs, self.config, self.suggestions = inputs, config, suggestions
-        self.problems = find_problems(config, read_form(config, params, suggestions.hidden))
+        self.problems: dict[str, list[str]] = {}
+        for name, text in config.find_problems(values).items():
+            self.problems.setdefault(name.partition(".")[0], []).append(text)
+        # The App sends no value of what it hides by itself.
+        unseen = types.SwitchView(componentsProps={"container": {"sx": {"display": "none"}}})
+        inputs.bool(MARK, default=True, view=unseen)
 
     def add(self, names: Collection[str]) -> None:
         """Add an input for each named field that is not hidden."""
         for name in names:
             if name in self.suggestions.hidden:
                 continue
-            prop = _add_field(self.inputs, name, self.config.model_fields[name], self.suggestions)
+            prop = self._add_field(name)
             if name in self.problems:
-                prop.invalid, prop.error_message = True, self.problems.pop(name)
+                prop.invalid, prop.error_message = True, " ".join(self.problems.pop(name))
 
     def close(self) -> None:
         """Say what is wrong with the fields that the form does not show, or with the whole."""
-        messages = [f"{name}: {text}" if name else text for name, text in self.problems.items()]
+        messages = [f"{name}: {text}" if name else text for name, texts in self.problems.items() for text in texts]
         if messages:
             text = "; ".join(messages)
-            prop = self.inputs.view("problem", types.Error(label=text[:1].upper() + text[1:]))
+            prop = self.inputs.view(PROBLEM, types.Error(label=text[:1].upper() + text[1:]))
             prop.invalid, prop.error_message = True, text
 
-
-def _add_field(inputs: types.Object, name: str, info: FieldInfo, suggestions: Suggestions) -> types.Property:
-    kind, optional = _kind(info.annotation)
-    default = suggestions.defaults.get(name, None if info.default is PydanticUndefined else info.default)
-    choices = suggestions.choices.get(name, [])
-    options: dict[str, Any] = dict(
-        label=LABELS.get(name, name.replace("_", " ").capitalize()),
-        description=info.description,
-        required=info.is_required(),
-    )
-    if default is not None:
-        options["default"] = default
-    if kind is bool:
-        return inputs.bool(name, **options)
-    if kind is int:
-        return inputs.int(name, **_bounds(info), **options)
-    if kind is float:
-        return inputs.float(name, **_bounds(info), **options)
-    if get_origin(kind) is dict:
-        prop = inputs.obj(name, **options)
-        for key in default or {}:
-            number = get_args(kind)[1] is int
-            add = prop.type.int if number else prop.type.str
-            add(key, label=key, default=default[key], **({"min": 0} if number else {}))
-        return prop
-    if get_origin(kind) is Literal:
-        values = [*get_args(kind), *([""] if optional else [])]
-        view = types.DropdownView()
-        for value in values:
-            view.add_choice(value, label=value or "none")
-        return inputs.enum(name, values, view=view, **options)
-    if get_origin(kind) is list:
-        element = get_args(kind)[0]
-        fixed = get_origin(element) is Literal
-        view = types.AutocompleteView(allow_user_input=not fixed, allow_duplicates=False)
-        for choice in get_args(element) if fixed else choices:
-            view.add_choice(choice, label=choice)
-        return inputs.list(name, types.String(), view=view, **options)
-    if choices:
-        view = types.AutocompleteView(allow_user_input=True)
-        for choice in choices:
-            view.add_choice(choice, label=choice)
-        return inputs.str(name, allow_empty=not info.is_required(), view=view, **options)
-    return inputs.str(name, allow_empty=not info.is_required(), **options)
+    def _add_field(self, name: str) -> types.Property:
+        info, kind = self.config.model_fields[name], field_type(self.config, name)
+        default = self.suggestions.defaults.get(name, None if info.default is PydanticUndefined else info.default)
+        options: dict[str, Any] = dict(
+            label=_label(name),
+            description=info.description,
+            required=info.is_required(),
+        )
+        if default is not None:
+            options["default"] = default
+        choices = kind.choices or self.suggestions.choices.get(name, [])
+        if kind.kind is bool:
+            return self.inputs.bool(name, **options)
+        if kind.kind in (int, float) and not kind.choices:
+            add = self.inputs.int if kind.kind is int else self.inputs.float
+            return add(name, **kind.bounds, **options)
+        if kind.kind is dict:
+            return _add_entries(self.inputs, name, kind, default or {}, options)
+        if kind.kind is list:
+            view = _autocomplete(
+                choices, types.AutocompleteView(allow_user_input=not kind.choices, allow_duplicates=False)
+            )
+            return self.inputs.list(name, types.String(), view=view, **options)
+        if kind.choices:
+            values = [*kind.choices, *([""] if kind.optional else [])]
+            view = types.DropdownView()
+            for value in values:
+                view.add_choice(value, label=str(value) or "none")
+            return self.inputs.enum(name, values, view=view, **options)
+        if choices:
+            options["view"] = _autocomplete(choices, types.AutocompleteView(allow_user_input=True))
+        return self.inputs.str(name, allow_empty=not info.is_required(), **options)
 
 
-def _kind(annotation: Any) -> tuple[Any, bool]:
-    """The type of a field without None, and whether None is allowed."""
-    optional = False
-    if get_origin(annotation) in (Union, python_types.UnionType):
-        members = [a for a in get_args(annotation) if a is not type(None)]
-        optional = len(members) < len(get_args(annotation))
-        annotation = members[0]
-    return annotation, optional
+def _add_entries(
+    inputs: types.Object, name: str, kind: FieldType, entries: dict[str, Any], options: dict[str, Any]
+) -> types.Property:
+    """An input for each entry of a dictionary."""
+    prop = inputs.obj(name, **options)
+    for key, value in entries.items():
+        if kind.element is int:
+            prop.type.int(key, label=key, default=value, min=0)
+        else:
+            prop.type.str(key, label=key, default=value)
+    return prop
 
 
-def _bounds(info: FieldInfo) -> dict[str, float]:
-    bounds = {}
-    for rule in info.metadata:
-        if getattr(rule, "ge", None) is not None:
-            bounds["min"] = rule.ge
-        if getattr(rule, "le", None) is not None:
-            bounds["max"] = rule.le
-    return bounds
+def _autocomplete(choices: Collection[str], view: types.AutocompleteView) -> types.AutocompleteView:
+    for choice in choices:
+        view.add_choice(choice, label=choice)
+    return view
+
+
+def _label(name: str) -> str:
+    if name in COMPONENTS:
+        return COMPONENTS[name].title
+    return LABELS.get(name, name.replace("_", " ").capitalize())

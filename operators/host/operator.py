@@ -1,47 +1,41 @@
-"""What all job operators share: form, execution, progress, runs and the call from Python."""
+"""What all job operators share; a subclass names the job, its form and what is shown of its results."""
 
 from collections import deque
 from collections.abc import Collection, Iterator
-from contextlib import closing
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import fiftyone as fo
 import fiftyone.operators as foo
-from fiftyone.core.collections import SampleCollection
 from fiftyone.operators import types
 from fiftyone.operators.executor import ExecutionContext, Executor
 
 from busaug_core.errors import UserError
 from busaug_core.jobs.config import JobConfig
-from busaug_core.jobs.events import Finished, Made, Notice, Progress
-from busaug_core.jobs.run import Run, runs_folder
+from busaug_core.jobs.run import Run
+from busaug_core.jobs.runs import free_unused_key, reserve_key, runs_folder
 from busaug_core.records import Record
 from busaug_core.registry import Job, job
 
-from . import runs
-from .form import ALL_SETTINGS, BACKGROUND, Form, Suggestions, read_form
-from .progress import Reporter
-from .samples import declare_fields, read_samples
-
-
-class Watcher(Protocol):
-    """Takes the images and the progress of a running job; yields what the App is to be sent."""
-
-    def receive(self, event: Made | Progress) -> Iterator[Any]: ...
+from .. import results
+from .call import make_request, outcome, queue
+from .execution import Execution, tell_errors
+from .form import ALL_SETTINGS, BACKGROUND, TARGET, Form, Suggestions, is_form, read_form
+from .samples import read_samples
+from .suggestions import product_choices
 
 
 class JobOperator(foo.Operator):
-    """A job of the core as an operator; a subclass names the job and says what becomes of its products."""
+    """A job of the core as an operator."""
 
     job_name: ClassVar[str]
     label: ClassVar[str]
     icon: ClassVar[str]
     main_fields: ClassVar[tuple[str, ...]]
-    """The fields that the form shows before the user asks for all settings."""
+    """What the form shows before the user asks for all settings: fields of the config, and controls of its own."""
     whole_dataset: ClassVar[bool] = False
     """Whether the job is given all samples of the dataset, whatever the view."""
-    writes_fields: ClassVar[bool] = False
-    """Whether the dataset must take the fields of `samples.FIELDS`."""
+    starts_with_newest: ClassVar[bool] = False
+    """Whether the form starts with the newest run also in fields of products that may be left open."""
 
     @property
     def config(self) -> foo.OperatorConfig:
@@ -71,34 +65,15 @@ class JobOperator(foo.Operator):
         return ()
 
     def suggest(self, dataset: fo.Dataset) -> Suggestions:
-        """What the dataset lends to the form."""
+        """What the dataset lends to the form, beside the runs for fields that name a product."""
         return Suggestions()
+
+    def offers(self, field: str, run: Run) -> bool:
+        """Whether a field that names a product is to offer a finished run."""
+        return True
 
     def add_control(self, ctx: ExecutionContext, inputs: types.Object, name: str) -> None:
         """An input of the form's own, named in `main_fields` among those of the config."""
-
-    def dataset_name(self, ctx: ExecutionContext, values: dict[str, Any]) -> str:
-        """The dataset whose folder holds the run."""
-        if ctx.dataset_name is None:
-            raise UserError(f"{self.job_name} works on a dataset; open or pass one (or name a new one to load).")
-        return ctx.dataset.name
-
-    def open_dataset(self, ctx: ExecutionContext, values: dict[str, Any]) -> fo.Dataset | None:
-        """The dataset to work on, None where the job makes it; raises UserError where it will not do."""
-        if self.writes_fields:
-            declare_fields(ctx.dataset)
-        return ctx.dataset
-
-    def watch(self, ctx: ExecutionContext, dataset: fo.Dataset) -> "Watcher | None":
-        """Who is told of images while the job still runs."""
-        return None
-
-    def store(self, ctx: ExecutionContext, dataset: fo.Dataset | None, run: Run) -> fo.Dataset:
-        """Insert what a finished run has made and the dataset lacks; called whenever the run is asked for."""
-        return dataset
-
-    def write(self, ctx: ExecutionContext, dataset: fo.Dataset, run: Run) -> None:
-        """Write a finished run's figures to the dataset; called once for each run."""
 
     def show(self, ctx: ExecutionContext, dataset: fo.Dataset, result: dict[str, Any]) -> Iterator[Any]:
         """What the App shows of a result."""
@@ -112,17 +87,26 @@ class JobOperator(foo.Operator):
     # What FiftyOne calls
 
     def resolve_input(self, ctx: ExecutionContext) -> types.Property:
-        known = self.suggest(ctx.dataset) if ctx.dataset_name is not None else Suggestions()
+        known = self.all_suggestions(ctx.dataset) if ctx.dataset_name is not None else Suggestions()
         return self.make_form(ctx, known)
+
+    def all_suggestions(self, dataset: fo.Dataset) -> Suggestions:
+        """What the dataset lends to the form; of fields that name a product, names that are no run come first."""
+        known = self.suggest(dataset)
+        for name, keys in product_choices(self.config_class, dataset.name, self.offers).items():
+            known.choices[name] = [*known.choices.get(name, []), *keys]
+            info = self.config_class.model_fields[name]
+            if keys and (info.is_required() or (self.starts_with_newest and info.default is None)):
+                known.defaults.setdefault(name, keys[0])
+        return known
 
     def make_form(self, ctx: ExecutionContext, suggestions: Suggestions) -> types.Property:
         """The controls of the operator, the main fields, and on demand all others."""
         inputs = types.Object()
         suggestions.hidden = self.hidden_fields(ctx.params)
         if ctx.dataset_name is not None and not self.whole_dataset:
-            # Jobs choose by tags and variants; a view that is open for another reason would only starve them.
             inputs.view_target(ctx, action_description="Use", default_target="DATASET")
-        form = Form(inputs, self.config_class, ctx.params, suggestions)
+        form = Form(inputs, self.config_class, self.read_form(ctx.params), suggestions)
         fields = self.config_class.model_fields
         # What a form does not show the job does not get.
         suggested = [n for n, value in suggestions.defaults.items() if value != fields[n].default]
@@ -145,18 +129,8 @@ class JobOperator(foo.Operator):
         return types.Property(inputs, view=types.View(label=f"BUSAug: {self.label}"))
 
     def execute(self, ctx: ExecutionContext) -> Iterator[Any]:
-        try:
-            if ctx.params.get(BACKGROUND) and not ctx.delegated:
-                yield from self._queue_from_form(ctx)
-            else:
-                yield from self._run(ctx)
-        except Exception as error:
-            message = str(error)
-            if not isinstance(error, UserError):
-                message = f"{type(error).__name__}: {error} (the server's log has the traceback)"
-            yield ctx.ops.set_progress(progress=0, label=f"{self.label}: failed")
-            yield ctx.ops.notify(message, variant="error")
-            raise
+        in_background = ctx.params.get(BACKGROUND) and not ctx.delegated
+        yield from tell_errors(ctx, self.label, self._queue_from_form(ctx) if in_background else self._start(ctx))
 
     def __call__(
         self,
@@ -167,108 +141,103 @@ class JobOperator(foo.Operator):
         """Run the job on a dataset or view and return its result.
 
         Args:
-            sample_collection: the dataset or view to work on; none for `load_busi`
+            sample_collection: the dataset or view to work on; none where the job makes the dataset
             delegate: queue the job for `fiftyone delegated launch` instead, and return its run key at once
             **config: the fields of the job's config
 
         Returns:
-            the run's result, plain JSON
+            the run's result, plain JSON; of a run that was stopped or queued its `run_key`, `state` and `folder`
 
         Raises:
-            UserError: a wrong field, or what else the user can mend
+            UserError: a wrong field, or what else the user can put right
         """
         delegate = config.pop(BACKGROUND, delegate)  # what the form calls it
-        request = _request(sample_collection, config)
+        request = make_request(sample_collection, config)
         ctx = ExecutionContext(request, executor=Executor(), operator_uri=self.uri)
-        key, name = self._name_run(ctx, self._values(config))
-        request["params"]["run_key"] = key
+        run, _ = self._name_run(ctx, config)
+        request["params"]["run_key"] = run.key
         if delegate:
-            return self._queue(ctx, request, name)
+            return self._queue(request, run)
         deque(self.execute(ctx), maxlen=0)
-        return Run(runs_folder(name) / key).result
+        return outcome(run)
 
     # How a run goes
 
-    def _values(self, params: dict[str, Any]) -> dict[str, Any]:
-        """The job's values in the parameters of a form (which has the switch of all settings) or a call."""
-        hidden = self.hidden_fields(params) if ALL_SETTINGS in params else ()
-        return read_form(self.config_class, params, hidden)
+    @property
+    def controls(self) -> set[str]:
+        """The names in `main_fields` that are inputs of the form's own."""
+        return {name for name in self.main_fields if name not in self.config_class.model_fields}
 
-    def _name_run(self, ctx: ExecutionContext, values: dict[str, Any]) -> tuple[str, str]:
-        """The run's key and the name of its dataset; raises UserError for wrong values."""
-        self.config_class.parse(values)
-        name = self.dataset_name(ctx, values)
-        return values.get("run_key") or runs.reserve_key(self.job_name, name), name
+    def read_form(self, params: dict[str, Any]) -> dict[str, Any]:
+        """The job's values in the parameters of the form."""
+        return read_form(self.config_class, params, {*self.controls, *self.hidden_fields(params)})
 
-    def _run(self, ctx: ExecutionContext) -> Iterator[Any]:
-        values = self._values(ctx.params)
-        key, name = self._name_run(ctx, values)
-        values["run_key"] = key
+    def read_values(self, ctx: ExecutionContext) -> dict[str, Any]:
+        """The job's values in the parameters of the form, or of a call."""
+        if is_form(ctx.params):
+            return self.read_form(ctx.params)
+        return {name: value for name, value in ctx.params.items() if name not in (BACKGROUND, *TARGET)}
+
+    def resume(self, ctx: ExecutionContext, run: Run) -> Iterator[Any]:
+        """Go on with a run of the dataset at hand, with the settings that it was begun with."""
+        values = {name: value for name, value in run.config.items() if name != "job"}
+        dataset = ctx.dataset
+        results.prepare(dataset, self.job_name)
+        yield from self._work(ctx, run, {**values, "run_key": run.key}, dataset, read_samples(dataset))
+
+    def _start(self, ctx: ExecutionContext) -> Iterator[Any]:
+        """Begin or go on with the run that the context asks for."""
+        values = self.read_values(ctx)
+        run, dataset = self._name_run(ctx, values)
         if not ctx.delegated:
-            yield ctx.ops.set_progress(progress=0, label=f"{self.label}: preparing run {key}")
-        run = Run(runs_folder(name) / key)
+            yield ctx.ops.set_progress(progress=0, label=f"{self.label}: preparing run {run.key}")
         try:
-            yield from self._work(ctx, run, values, name)
+            records: list[Record] = []
+            if dataset is not None:
+                results.prepare(dataset, self.job_name)
+                records = read_samples(dataset if self.whole_dataset else ctx.target_view())
+            yield from self._work(ctx, run, {**values, "run_key": run.key}, dataset, records)
         finally:
-            runs.free_unused_key(run.folder)
+            free_unused_key(run.folder)
 
-    def _work(self, ctx: ExecutionContext, run: Run, values: dict[str, Any], name: str) -> Iterator[Any]:
-        """Run the job, store what it makes, and mirror the run."""
-        dataset = self.open_dataset(ctx, values)
-        was_done = run.state == "done"
-        records: list[Record] = []
-        if dataset is not None:
-            records = read_samples(dataset if self.whole_dataset else ctx.target_view())
-        reporter = Reporter(ctx, self.label)
-        watcher = self.watch(ctx, dataset) if dataset is not None else None
-        registered = was_done
-        with closing(reporter), closing(self.job.run(values, records, name)) as events:
-            for event in events:
-                if not registered and dataset is not None:
-                    runs.register_run(dataset, run.key, self.job_name, run.config)
-                    registered = True
-                match event:
-                    case Made() | Progress():
-                        if isinstance(event, Progress):
-                            yield from reporter.report(event)
-                        if watcher is not None:
-                            yield from watcher.receive(event)
-                    case Notice(message):
-                        reporter.say(message)
-                        yield ctx.ops.notify(message, variant="warning")
-                    case Finished():
-                        break
-        dataset = self.store(ctx, dataset, run)
-        if not was_done or not runs.is_mirrored(dataset, run.key):
-            self.write(ctx, dataset, run)
-            runs.register_run(dataset, run.key, self.job_name, run.config)
-            runs.save_results(dataset, run.key, run.result)
-        yield ctx.ops.set_progress(progress=1, label=f"{self.label}: {self.summarise(run.result)}")
-        yield from self.show(ctx, dataset, run.result)
+    def _work(
+        self,
+        ctx: ExecutionContext,
+        run: Run,
+        values: dict[str, Any],
+        dataset: fo.Dataset | None,
+        records: list[Record],
+    ) -> Iterator[Any]:
+        execution = Execution(ctx, self.label, run, dataset)
+        yield from execution.work(self.job, values, records, run.folder.parent.parent.name)
+        if execution.is_done:
+            yield ctx.ops.set_progress(progress=1, label=f"{self.label}: {self.summarise(run.result)}")
+            yield from self.show(ctx, execution.dataset, run.result)
+
+    def _name_run(self, ctx: ExecutionContext, values: dict[str, Any]) -> tuple[Run, fo.Dataset | None]:
+        """The run and the dataset to work on, None where the job makes it; raises UserError for wrong values."""
+        config = self.config_class.parse(values)
+        new = config.dataset_name if self.job.makes_dataset else None
+        if new is None and ctx.dataset_name is None:
+            named = " (or name a new one by dataset_name)" if self.job.makes_dataset else ""
+            raise UserError(f"{self.job_name} works on a dataset; open or pass one{named}.")
+        name = new or ctx.dataset.name
+        if new is not None:
+            # A chain's dataset is made by a run of its own.
+            maker = runs_folder(new) if self.job.chain else config.run_key and runs_folder(new) / config.run_key
+            results.refuse_taken_name(new, maker)
+        run = Run(runs_folder(name) / (config.run_key or reserve_key(self.job_name, name)))
+        return run, ctx.dataset if new is None else None
 
     def _queue_from_form(self, ctx: ExecutionContext) -> Iterator[Any]:
-        values = self._values(ctx.params)
-        key, name = self._name_run(ctx, values)
+        values = self.read_values(ctx)
+        run, _ = self._name_run(ctx, values)
         kept = {k: v for k, v in ctx.request_params.items() if k not in ("params", "prompt_id")}
-        request = {**kept, "params": {**ctx.params, BACKGROUND: False, "run_key": key}}
-        self._queue(ctx, request, name)
-        message = f"{self.label}: queued as run {key}; `fiftyone delegated launch` works the queue off."
+        target = {name: ctx.params[name] for name in TARGET if name in ctx.params}
+        self._queue({**kept, "params": {**target, **values, "run_key": run.key}}, run)
+        message = f"{self.label}: queued as run {run.key}; `fiftyone delegated launch` works the queue off."
         yield ctx.ops.notify(message, variant="info")
 
-    def _queue(self, ctx: ExecutionContext, request: dict[str, Any], name: str) -> dict[str, Any]:
-        key = request["params"]["run_key"]
-        runs.queue(self.uri, request, label=f"{self.label} ({key})")
-        return {"run_key": key, "state": "queued", "folder": str(runs_folder(name) / key)}
-
-
-def _request(samples: fo.Dataset | fo.DatasetView | None, config: dict[str, Any]) -> dict[str, Any]:
-    if samples is None:
-        return {"dataset_name": None, "view": None, "params": dict(config)}
-    if not isinstance(samples, SampleCollection):
-        raise UserError(f"{samples!r} is neither a dataset nor a view; open it by fo.load_dataset first.")
-    view = samples.view() if isinstance(samples, fo.Dataset) else samples
-    return {
-        "dataset_name": view._root_dataset.name,
-        "view": view._serialize(),
-        "params": dict(config),
-    }
+    def _queue(self, request: dict[str, Any], run: Run) -> dict[str, Any]:
+        queue(self.uri, request, label=f"{self.label} ({run.key})")
+        return outcome(run, "queued")

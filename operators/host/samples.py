@@ -3,163 +3,54 @@
 import mimetypes
 import os
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import fiftyone as fo
+import numpy as np
 from fiftyone import ViewField as F
 from PIL import Image
 
+from busaug_core.data.scans import read_mask
 from busaug_core.errors import UserError
-from busaug_core.measure.config import NEAR_COPY
-from busaug_core.records import Lesion, Record
+from busaug_core.files import make_folder
+from busaug_core.jobs.processes import locked
+from busaug_core.jobs.runs import runs_folder
+from busaug_core.records import DOCUMENTS, Lesion, Record
 
 BATCH = 100
-
-FIELDS: dict[str, tuple[type, dict[str, Any], str]] = {
-    "ground_truth": (
-        fo.EmbeddedDocumentField,
-        dict(embedded_doc_type=fo.Classification),
-        "Class of the scan: normal, benign or malignant",
-    ),
-    "lesions": (
-        fo.EmbeddedDocumentField,
-        dict(embedded_doc_type=fo.Detections),
-        "Box and mask of each lesion, one for each mask file",
-    ),
-    "lesions.detections.mask_file": (fo.StringField, {}, "The mask file that the lesion was read from"),
-    "origin": (fo.StringField, {}, "Where the image comes from: real, simulated or synthetic"),
-    "variant": (fo.StringField, {}, "The recipe of a synthetic image; the origin of any other"),
-    "pair": (fo.StringField, {}, "Joins the variants that grew from one text2img image"),
-    "duplicate_group": (fo.StringField, {}, "Joins images of the same picture"),
-    "split_group": (fo.StringField, {}, "Joins images that must lie in one split: same picture or same scan"),
-    "annotation_score": (
-        fo.FloatField,
-        {},
-        "How surely the scan bears burnt-in marks; from 1 on it is tagged",
-    ),
-    "source": (
-        fo.EmbeddedDocumentField,
-        dict(embedded_doc_type=fo.DynamicEmbeddedDocument),
-        "What an external set tells of the image",
-    ),
-    "source.set": (fo.StringField, {}, "The external set"),
-    "source.id": (fo.StringField, {}, "The image's name in its set"),
-    "source.subject": (fo.StringField, {}, "What ties images that share a split: a patient, or the original picture"),
-    "source.patient": (fo.StringField, {}, "The patient's number in the set"),
-    "source.birads": (fo.StringField, {}, "BI-RADS category"),
-    "source.device": (fo.StringField, {}, "The scanner"),
-    "source.split": (fo.StringField, {}, "The split that the set was published with"),
-    "fid": (
-        fo.EmbeddedDocumentField,
-        dict(embedded_doc_type=fo.DynamicEmbeddedDocument),
-        "Fréchet distance of the sample's variant",
-    ),
-    "fid.value": (fo.FloatField, {}, "The distance; less is nearer to the reference"),
-    "fid.n": (fo.IntField, {}, "Images on each side of the comparison"),
-    "fid.extractor": (fo.StringField, {}, "The network whose features are compared"),
-    "fid.reference": (fo.StringField, {}, "The split of real images that is compared with"),
-    "fid.run": (fo.StringField, {}, "The run that measured it"),
-    "scores": (
-        fo.EmbeddedDocumentField,
-        dict(embedded_doc_type=fo.DynamicEmbeddedDocument),
-        "What a synthetic image is worth by itself",
-    ),
-    "scores.class_probability": (fo.FloatField, {}, "Probability of the intended class by a classifier of real images"),
-    "scores.class_consistent": (fo.BooleanField, {}, "Whether that classifier takes it for the intended class"),
-    "scores.nearest_real_distance": (fo.FloatField, {}, "Distance of features to the nearest training image"),
-    "scores.nearest_real_id": (fo.StringField, {}, "The nearest training image"),
-    "scores.copy_ratio": (fo.FloatField, {}, "That distance over the usual one between real images; 0 is a copy"),
-    "scores.likeness": (fo.FloatField, {}, f"Likeness to a training image's picture; from {NEAR_COPY} on a near-copy"),
-    "scores.likest_real_id": (fo.StringField, {}, "That training image"),
-    "scores.realism": (fo.FloatField, {}, "Realism; from 1 on it lies among real images"),
-    "scores.fid_influence": (fo.FloatField, {}, "By how much it raises the Fréchet distance of its variant"),
-    "scores.run": (fo.StringField, {}, "The run that scored it"),
-    "scores.extractor": (fo.StringField, {}, "The network whose features were compared"),
-    "synthesis": (
-        fo.EmbeddedDocumentField,
-        dict(embedded_doc_type=fo.DynamicEmbeddedDocument),
-        "How a synthetic image was made",
-    ),
-    "synthesis.run": (fo.StringField, {}, "The run that made it"),
-    "synthesis.index": (fo.IntField, {}, "Its number within its class and run"),
-    "synthesis.prompt": (fo.StringField, {}, "The prompt"),
-    "synthesis.negative_prompt": (fo.StringField, {}, "The negative prompt"),
-    "synthesis.seed": (fo.IntField, {}, "The seed of its noise"),
-    "synthesis.scheduler": (fo.StringField, {}, "The sampling scheduler"),
-    "synthesis.steps": (fo.IntField, {}, "Sampling steps"),
-    "synthesis.guidance_scale": (fo.FloatField, {}, "Classifier-free guidance"),
-    "synthesis.strength": (fo.FloatField, {}, "Denoising strength of img2img"),
-    "synthesis.width": (fo.IntField, {}, "Width in pixels"),
-    "synthesis.height": (fo.IntField, {}, "Height in pixels"),
-    "synthesis.batch_size": (fo.IntField, {}, "Images sampled at a time"),
-    "synthesis.base_model": (fo.StringField, {}, "The base model"),
-    "synthesis.lora": (fo.StringField, {}, "The LoRA"),
-    "synthesis.token": (fo.StringField, {}, "The learned token"),
-    "synthesis.controlnet": (fo.StringField, {}, "The ControlNet"),
-    "synthesis.mask_sample_id": (fo.StringField, {}, "The sample whose mask conditioned it"),
-    "synthesis.init_sample_id": (fo.StringField, {}, "The sample that img2img started from"),
-    "synthesis.handoff": (fo.StringField, {}, "How text2img handed its image to img2img"),
-}
-
-
-def declare_fields(dataset: fo.Dataset) -> None:
-    """Add the fields that this plugin writes, with their descriptions; existing ones are left alone.
-
-    Raises UserError where the dataset has one of another type under such a name.
-    """
-    present = {name: dataset.get_field(name) for name in FIELDS}
-    for name, (field, options, _) in FIELDS.items():
-        document = options.get("embedded_doc_type")
-        own, root = present[name], name.split(".")[0]
-        if own is not None and not (isinstance(own, field) and (document is None or own.document_type == document)):
-            raise UserError(
-                f"The dataset's own field '{root}' holds something else than BUSAug would write there; rename it "
-                f"first: dataset.rename_sample_field('{root}', 'my_{root}')."
-            )
-    for name, (field, options, description) in FIELDS.items():
-        if present[name] is None:
-            dataset.add_sample_field(name, field, description=description, **options)
+VALUES = ("pair", "duplicate_group", "split_group", "annotation_score")
+"""The fields that a sample and its record have alike."""
+LESIONS = "lesions.detections"
 
 
 def read_samples(view: fo.DatasetView | fo.Dataset) -> list[Record]:
-    """The records of a view's samples."""
-    schema = view.get_field_schema()
-    names = [
-        "filepath",
-        "tags",
-        "origin",
-        "variant",
-        "pair",
-        "duplicate_group",
-        "split_group",
-        "annotation_score",
-        "source",
-        "synthesis",
-        "scores",
-    ]
-    columns = {n: view.values(n) if n in schema else [None] * len(view) for n in names}
-    labels = view.values("ground_truth.label") if "ground_truth" in schema else [None] * len(view)
-    masks = [None] * len(labels)
-    if view.get_field("lesions.detections.mask_file") is not None:
-        masks = view.values("lesions.detections.mask_file")
+    """The records of a view's samples, with their lesions' masks as far as these can be read.
+
+    A document of an earlier version is read by its present names.
+    """
+    names = ("id", "filepath", "tags", "origin", "variant", *VALUES, *DOCUMENTS)
+    sizes = [f"metadata.{name}" for name in ("width", "height", "num_channels")]
+    found = _columns(view, (*names, "ground_truth.label", *sizes))
+    labels = found.pop("ground_truth.label")
+    sizes = list(zip(*(found.pop(name) for name in sizes), strict=True))
+    lesions = _read_lesions(view, found["filepath"], sizes)
     records = []
     for i, label in enumerate(labels):
-        values = {name: column[i] for name, column in columns.items()}
-        origin = values["origin"] or "real"
-        documents = {n: _plain(values[n]) for n in ("source", "synthesis", "scores")}
+        values = {name: column[i] for name, column in found.items()}
+        origin = values.pop("origin") or "real"
+        documents = {name: _document(name, values.pop(name)) for name in DOCUMENTS}
         records.append(
             Record(
-                values["filepath"],
+                values.pop("filepath"),
                 label or "",
                 origin=origin,
-                variant=values["variant"] or origin,
-                tags=list(values["tags"]),
-                lesions=[Lesion(m) for m in masks[i] or () if m],
-                pair=values["pair"],
-                duplicate_group=values["duplicate_group"],
-                split_group=values["split_group"],
-                annotation_score=values["annotation_score"],
+                variant=values.pop("variant") or origin,
+                tags=list(values.pop("tags")),
+                lesions=lesions[i],
+                size=list(sizes[i]) if all(sizes[i]) else None,
                 **documents,
+                **values,
             )
         )
     return records
@@ -169,51 +60,119 @@ def insert_missing(dataset: fo.Dataset, records: Iterable[Record]) -> int:
     """Add a sample for each record whose file the dataset lacks; returns how many were added."""
     waiting = list({r.path: r for r in records}.values())
     added = 0
+    folder = runs_folder(dataset.name)
+    make_folder(folder)
     for i in range(0, len(waiting), BATCH):
         batch = waiting[i : i + BATCH]
-        present = set(dataset.match(F("filepath").is_in([r.path for r in batch])).values("filepath"))
-        missing = [make_sample(r) for r in batch if r.path not in present]
-        dataset.add_samples(missing, progress=False)
+        with locked(folder / "insert.lock"):  # two workers of a run tell of the same images
+            present = set(dataset.match(F("filepath").is_in([r.path for r in batch])).values("filepath"))
+            missing = [make_sample(r) for r in batch if r.path not in present]
+            dataset.add_samples(missing, progress=False)
         added += len(missing)
     return added
 
 
 def make_sample(record: Record) -> fo.Sample:
     """The sample of a record; a file is opened, for its header, only where the record does not hold its size."""
+    width, height, channels = record.size or _read_size(record.path)
     sample = fo.Sample(
         filepath=record.path,
         tags=list(record.tags),
-        metadata=_metadata(record),
+        metadata=fo.ImageMetadata(
+            size_bytes=os.path.getsize(record.path),
+            mime_type=mimetypes.guess_type(record.path)[0] or "image/png",
+            width=width,
+            height=height,
+            num_channels=channels,
+        ),
         ground_truth=fo.Classification(label=record.label),
         origin=record.origin,
         variant=record.variant,
     )
     if record.lesions:
-        width, height = record.size[:2]
         sample["lesions"] = fo.Detections(
             detections=[_detection(lesion, record.label, width, height) for lesion in record.lesions]
         )
-    for name in ("pair", "duplicate_group", "split_group", "annotation_score"):
+    for name in VALUES:
         if getattr(record, name) is not None:
             sample[name] = getattr(record, name)
-    for name in ("source", "synthesis"):
+    for name in DOCUMENTS:
         if getattr(record, name) is not None:
-            sample[name] = fo.DynamicEmbeddedDocument(**_known(getattr(record, name)))
+            sample[name] = fo.DynamicEmbeddedDocument(**getattr(record, name).to_json())
     return sample
 
 
-def _metadata(record: Record) -> fo.ImageMetadata:
-    size = record.size
-    if size is None:
-        with Image.open(record.path) as image:
-            size = [*image.size, len(image.getbands())]
-    return fo.ImageMetadata(
-        size_bytes=os.path.getsize(record.path),
-        mime_type=mimetypes.guess_type(record.path)[0] or "image/png",
-        width=size[0],
-        height=size[1],
-        num_channels=size[2],
-    )
+def _columns(view: fo.DatasetView | fo.Dataset, names: Iterable[str]) -> dict[str, list[Any]]:
+    """The values of each field, read at once; None where the dataset has no such field."""
+    names = list(names)
+    known = [name for name in names if name == "id" or view.get_field(name) is not None]
+    found = dict(zip(known, view.values(known), strict=True)) if known else {}
+    length = len(next(iter(found.values()))) if found else len(view)
+    return {name: found.get(name) or [None] * length for name in names}
+
+
+def _document(name: str, value: Any) -> Any:
+    """The document of a sample's field; None for a field of that name that is no document of ours."""
+    if not isinstance(value, fo.DynamicEmbeddedDocument):
+        return None
+    return DOCUMENTS[name].from_json({k: v for k, v in value.to_dict().items() if not k.startswith("_")})
+
+
+def _read_lesions(
+    view: fo.DatasetView | fo.Dataset, paths: list[str], sizes: list[tuple[int | None, ...]]
+) -> list[list[Lesion]]:
+    """The lesions of each sample; a detection without a mask is none."""
+    names = ("bounding_box", "mask", "mask_path", "mask_file")
+    boxes, *others = _columns(view, [f"{LESIONS}.{name}" for name in names]).values()
+    lesions = []
+    for i, path in enumerate(paths):
+        of_sample = []
+        if boxes[i]:
+            own = [column[i] or [None] * len(boxes[i]) for column in others]
+            of_sample = [_read_lesion(path, sizes[i][:2], *parts) for parts in zip(boxes[i], *own, strict=True)]
+        lesions.append([lesion for lesion in of_sample if lesion is not None])
+    return lesions
+
+
+def _read_lesion(
+    path: str,
+    size: tuple[int | None, ...],
+    box: list[float],
+    mask: np.ndarray | None,
+    mask_path: str | None,
+    mask_file: str | None,
+) -> Lesion | None:
+    """The lesion of a detection: a mask in the database or at `mask_path` fills its box, a `mask_file` the image."""
+    if mask is None:
+        mask = _read_mask(mask_path)
+    if mask is None:
+        whole = _read_mask(mask_file)
+        return Lesion.of(mask_file, whole) if whole is not None and whole.any() else None
+    image_width, image_height = size if all(size) else _read_size(path)[:2]
+    left, top = round(box[0] * image_width), round(box[1] * image_height)
+    width, height = max(1, round(box[2] * image_width)), max(1, round(box[3] * image_height))
+    mask = np.asarray(mask) > 0
+    if mask.shape != (height, width):
+        mask = np.asarray(Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST))
+    # What a box drawn by hand has outside of the image is no part of it.
+    mask = mask[max(0, -top) : image_height - top, max(0, -left) : image_width - left]
+    return Lesion.of(mask_file, mask, (max(0, left), max(0, top))) if mask.any() else None
+
+
+def _read_mask(file: str | None) -> np.ndarray | None:
+    """A mask file's pixels; None where it is missing, so that what only looks at images goes on."""
+    if file is None or not Path(file).exists():
+        return None
+    return read_mask(file)
+
+
+def _read_size(path: str) -> tuple[int, int, int]:
+    """Width, height and channels, from the file's header; raises UserError where it is no readable image."""
+    try:
+        with Image.open(path) as image:
+            return (*image.size, len(image.getbands()))
+    except OSError as error:
+        raise UserError(f"{path} cannot be read as an image ({error}); put it back, or remove its sample.") from None
 
 
 def _detection(lesion: Lesion, label: str, width: int, height: int) -> fo.Detection:
@@ -224,12 +183,3 @@ def _detection(lesion: Lesion, label: str, width: int, height: int) -> fo.Detect
         mask=lesion.mask,
         mask_file=lesion.path,
     )
-
-
-def _plain(value: Any) -> dict[str, Any] | None:
-    """A document as plain values; None for a field of that name that is no document of ours."""
-    return _known(value.to_dict()) if isinstance(value, fo.DynamicEmbeddedDocument) else None
-
-
-def _known(document: dict[str, Any]) -> dict[str, Any]:
-    return {k: v for k, v in document.items() if v is not None}

@@ -1,14 +1,31 @@
-"""What forms propose: base models, and the variants a dataset holds."""
+"""What forms propose: base models, finished runs, prompts, and the variants a dataset holds."""
+
+from collections.abc import Callable
 
 import fiftyone as fo
 
 from busaug_core.base.defaults import MINI, STABLE_DIFFUSION
-from busaug_core.jobs.run import Run, runs_folder
+from busaug_core.jobs.config import JobConfig
+from busaug_core.jobs.lineage import product_fields
+from busaug_core.jobs.run import Run
+from busaug_core.jobs.runs import list_runs
 from busaug_core.prompts import BUSI_PROMPTS
 
-from . import runs
-
 BASES = [MINI, STABLE_DIFFUSION]
+
+
+def product_choices(
+    config: type[JobConfig], dataset: str, offers: Callable[[str, Run], bool] = lambda field, run: True
+) -> dict[str, list[str]]:
+    """For each field of a config that names a product: the finished runs that made one, newest first.
+
+    `offers` says whether a field is to offer a run.
+    """
+    found: dict[str, list[str]] = {}
+    for field, product in product_fields(config).items():
+        runs = list_runs(dataset, product.job, done=True)
+        found[field] = [run.key for run in runs if offers(field, run)]
+    return found
 
 
 def prompts_for(dataset: fo.Dataset) -> dict[str, str]:
@@ -22,9 +39,3 @@ def variants_of(dataset: fo.Dataset) -> list[str]:
     if dataset.get_field("variant") is None or dataset.get_field("origin") is None:
         return []
     return dataset.match({"origin": "synthetic"}).distinct("variant")
-
-
-def real_classifiers(dataset: fo.Dataset) -> list[str]:
-    """The keys of the dataset's finished classifiers that were trained on real images alone, newest first."""
-    keys = runs.finished_runs(dataset.name, "train_classifier")
-    return [key for key in keys if not Run(runs_folder(dataset.name) / key).config.get("include")]

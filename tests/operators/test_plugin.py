@@ -22,6 +22,8 @@ NAMES = {
     "filter_synthetic",
     "train_classifier",
     "apply_classifier",
+    "run_experiment",
+    "manage_runs",
     "check_setup",
 }
 
@@ -56,5 +58,5 @@ def test_loading_the_plugin_imports_nothing_heavy():
 def test_check_setup_needs_no_dataset(call):
     result = call("check_setup")
     assert result["state"] == "done"
-    assert {"name", "ok", "found", "mend"} <= set(result["checks"][0])
+    assert {"name", "ok", "found", "fix"} <= set(result["checks"][0])
     assert all(c["ok"] for c in result["checks"] if c["name"] in ("torch", "diffusers"))

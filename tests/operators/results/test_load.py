@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from busaug_core.errors import UserError
-from busaug_core.jobs.run import runs_folder
+from busaug_core.jobs.runs import runs_folder
 
 SIZES = dict(images=12, image_size=64)
 
@@ -52,7 +52,7 @@ def test_lesions_cover_their_masks(fresh):
 
 
 def test_every_field_is_declared_with_a_description(fresh):
-    for name in ("ground_truth", "lesions", "origin", "variant", "pair", "synthesis.seed", "fid.value"):
+    for name in ("ground_truth", "lesions", "origin", "variant", "pair", "synthesis.seed", "distance.value"):
         assert fresh.get_field(name).description
 
 

@@ -4,7 +4,7 @@ import fiftyone as fo
 import pytest
 from fiftyone.operators.executor import ValidationContext
 
-from busaug_core.jobs.run import runs_folder
+from busaug_core.jobs.runs import runs_folder
 
 
 def properties(operator, ctx):
@@ -34,7 +34,9 @@ def test_further_fields_show_only_on_demand(context, loaded):
     assert "learning_rate" in properties(operator, ctx)
 
 
-@pytest.mark.parametrize("name", ["train_textual_inversion", "generate", "compute_fid", "train_classifier"])
+@pytest.mark.parametrize(
+    "name", ["train_textual_inversion", "generate", "compute_fid", "train_classifier", "run_experiment"]
+)
 def test_every_field_of_a_config_is_in_its_form(context, loaded, name):
     operator, ctx = context(name, loaded, all_settings=True)
     hidden = set(operator.hidden_fields(ctx.params))
@@ -74,9 +76,36 @@ def test_generate_shows_the_one_amount_that_is_chosen(context, loaded):
 
 
 def test_generate_ignores_the_amounts_of_the_form_that_are_hidden(context, loaded):
-    operator, _ = context("generate", loaded)
     params = dict(amount="ratio", ratio=0.5, balance_to=9, counts={"benign": 1}, variants=["base"], all_settings=False)
-    assert operator._values(params) == {"ratio": 0.5, "variants": ["base"]}
+    operator, ctx = context("generate", loaded, form=True, **params)
+    assert operator.read_values(ctx) == {"ratio": 0.5, "variants": ["base"]}
+
+
+def test_a_call_gets_what_it_names_whatever_a_form_would_hide(context, loaded):
+    values = dict(mode="evaluation", counts={"benign": 1}, variants=["base"])
+    operator, ctx = context("generate", loaded, **values)
+    assert operator.read_values(ctx) == values
+    operator, ctx = context("generate", loaded, form=True, **values)
+    assert operator.read_values(ctx) == {"mode": "evaluation", "variants": ["base"]}
+
+
+def test_every_form_says_that_it_is_one(context, loaded):
+    for name in ("load_busi", "audit", "generate"):
+        operator, ctx = context(name, loaded)
+        assert properties(operator, ctx)["form"].default is True
+
+
+def test_runs_are_offered_by_what_a_field_says_it_names(context, loaded, classifier, lora):
+    operator, ctx = context("compute_fid", loaded, all_settings=True)
+    offered = [choice.value for choice in properties(operator, ctx)["extractor"].view.choices]
+    assert offered[0] == "inception"
+    assert "clf" in offered
+    operator, ctx = context("train_textual_inversion", loaded, all_settings=True)
+    field = properties(operator, ctx)["lora"]
+    assert [choice.value for choice in field.view.choices] == ["lora"]
+    assert field.default is None
+    operator, ctx = context("apply_classifier", loaded)
+    assert properties(operator, ctx)["classifier"].default is not None
 
 
 def test_run_keys_are_suggested_and_free_text_is_allowed(context, loaded, lora):

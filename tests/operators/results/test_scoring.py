@@ -16,7 +16,7 @@ def test_every_synthetic_sample_carries_its_scores_and_its_nearest_scan(scored):
     samples = scored.match(F("origin") == "synthetic")
     assert samples.count("scores.copy_ratio") == len(samples)
     measured = samples.match(F("variant").is_in(samples.match_tags("evaluation").distinct("variant")))
-    assert measured.count("scores.fid_influence") == len(measured) > 0
+    assert measured.count("scores.influence") == len(measured) > 0
     assert scored.match(F("origin") != "synthetic").count("scores.copy_ratio") == 0
     sample = samples.first()
     nearest = scored[sample.scores.nearest_real_id]

@@ -1,0 +1,36 @@
+"""The operator that runs an experiment end to end."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import fiftyone as fo
+from fiftyone.operators import types
+from fiftyone.operators.executor import ExecutionContext
+
+from busaug_core.data.config import SIMULATED
+
+from .host.form import Suggestions
+from .host.operator import JobOperator
+from .host.suggestions import BASES
+
+
+class RunExperiment(JobOperator):
+    """Loads, trains, generates, classifies and measures, for an arm of real images alone and one with each variant."""
+
+    job_name = "run_experiment"
+    label = "run experiment"
+    icon = "science"
+    main_fields = ("preset", "source", "dataset_name", "base_model", "variants")
+
+    def resolve_input(self, ctx: ExecutionContext) -> types.Property:
+        return self.make_form(ctx, Suggestions(choices={"source": [SIMULATED], "base_model": BASES}))
+
+    def show(self, ctx: ExecutionContext, dataset: fo.Dataset, result: dict[str, Any]) -> Iterator[Any]:
+        yield ctx.ops.open_dataset(dataset.name)
+        yield ctx.ops.notify(f"{self.label}: {self.summarise(result)}", variant="success")
+        outputs = types.Object()
+        outputs.str("table", label="Results", view=types.MarkdownView(read_only=True))
+        yield ctx.ops.show_output(types.Property(outputs).to_json(), {"table": "\n".join(result["table"])})
+
+    def summarise(self, result: dict[str, Any]) -> str:
+        return f"{len(result['runs'])} runs; table and pictures in {result['results']}"

@@ -1,0 +1,117 @@
+"""How a job runs for an operator: its events reach the App, its images and results the dataset."""
+
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+
+import fiftyone as fo
+from fiftyone.operators.executor import ExecutionContext
+
+from busaug_core.errors import UserError
+from busaug_core.jobs.events import Begun, Ended, Finished, Made, Notice, Progress, Stopped
+from busaug_core.jobs.execute import Job
+from busaug_core.jobs.run import Run
+from busaug_core.records import Record
+
+from .. import results
+from ..results import mirror
+from .progress import Reporter
+from .samples import insert_missing
+
+INTERVAL = 2.0
+"""Seconds between insertions of what a running job has made."""
+
+
+class Execution:
+    """A run of a job at work; `work` yields what the App is to be sent.
+
+    Attributes:
+        run: the run
+        dataset: the dataset that it works on, or has made
+        is_done: whether the run was carried to its end, rather than stopped on request
+    """
+
+    def __init__(self, ctx: ExecutionContext, title: str, run: Run, dataset: fo.Dataset | None):
+        self.ctx, self.title, self.run, self.dataset = ctx, title, run, dataset
+        self.is_done = False
+        self._member: Run | None = None
+        self._waiting: list[Record] = []
+        self._inserted_at = 0.0
+
+    def work(self, job: Job, values: dict[str, Any], records: list[Record], name: str) -> Iterator[Any]:
+        """Run the job on records of the dataset of that name, and write the results of a run that is done.
+
+        The runs of a chain are written one by one, each when it is done.
+        """
+        reporter = Reporter(self.ctx, self.title)
+        is_registered = self.run.state == "done"
+        with closing(reporter), closing(job.run(values, records, name)) as events:
+            for event in events:
+                if not is_registered and self.dataset is not None:
+                    mirror.register(self.dataset, self.run)
+                    is_registered = True
+                match event:
+                    case Progress():
+                        yield from reporter.report(event)
+                        if time.monotonic() - self._inserted_at > INTERVAL:
+                            yield from self._insert()
+                    case Made(record):
+                        self._receive(record)
+                    case Begun(run_key=key):
+                        self._member = self.run.sibling(key)
+                        yield from reporter.begin(event)
+                    case Ended(run_key=key):
+                        yield from self._finish_member(self.run.sibling(key))
+                    case Notice(message):
+                        reporter.say(message)
+                        yield self.ctx.ops.notify(message, variant="warning")
+                    case Stopped():
+                        yield from self._insert()
+                        yield self.ctx.ops.notify(how_to_go_on(self.title, self.run), variant="info")
+                        return
+                    case Finished():
+                        self.is_done = True
+        if self.is_done:
+            self.dataset = results.write(self.dataset, self.run)
+
+    def _receive(self, record: Record) -> None:
+        maker = self._member or self.run
+        if self.dataset is not None and results.results_of(maker.job).inserts_live:
+            self._waiting.append(record)
+
+    def _insert(self) -> Iterator[Any]:
+        """Insert the images that were made since the last time and have the App show them."""
+        if self._waiting:
+            results.prepare(self.dataset, (self._member or self.run).job)
+            insert_missing(self.dataset, self._waiting)
+            self._waiting = []
+            yield self.ctx.ops.reload_samples() if self._inserted_at else self.ctx.ops.reload_dataset()
+            self._inserted_at = time.monotonic()
+
+    def _finish_member(self, member: Run) -> Iterator[Any]:
+        """Write the results of a run of a chain that has come to its end."""
+        self.dataset = results.write(self.dataset, member)
+        self._member, self._waiting = None, []
+        yield self.ctx.ops.reload_dataset()
+
+
+def tell_errors(ctx: ExecutionContext, title: str, steps: Iterator[Any]) -> Iterator[Any]:
+    """The steps; where they fail the App is told so in a sentence, and the error goes on."""
+    try:
+        yield from steps
+    except Exception as error:
+        message = str(error)
+        if not isinstance(error, UserError):
+            message = f"{type(error).__name__}: {error} (the server's log has the traceback)"
+        yield ctx.ops.set_progress(progress=0, label=f"{title}: failed")
+        yield ctx.ops.notify(message, variant="error")
+        raise
+
+
+def how_to_go_on(title: str, run: Run) -> str:
+    """What to do about a run that was stopped."""
+    return (
+        f"{title}: run {run.key} was stopped. The same settings and run key go on from there, as does manage_runs "
+        "with the action 'resume'."
+    )
