@@ -114,23 +114,27 @@ def ancestors(run: Run) -> Iterator[Run]:
 
 def training_files(run: Run) -> frozenset[str]:
     """The files of the real images that a run and those that it grew from were given to learn from."""
-    return frozenset(
-        record.path
-        for member in ancestors(run)
-        for record in member.records
-        if SPLITS[0] in record.tags and not record.synthetic
-    )
+    return frozenset().union(*map(_own_training_files, ancestors(run)))
 
 
 def seen_by(run: Run, records: Iterable[Record]) -> list[Record]:
     """Those of the records that a run learned from: a file of that path, or of the same bytes."""
-    files = training_files(run)
+    members = list(ancestors(run))
+    files = frozenset().union(*map(_own_training_files, members))
     if not files:
         return []
-    hashes = {content_hash(path) for path in files if Path(path).is_file()}
-    # Files may have moved since, or be on another machine.
-    hashes |= {hash_ for member in ancestors(run) for hash_ in member.environment.get(TRAINED_ON, ())}
+    hashes = {hash_ for member in members for hash_ in _training_hashes(member)}
     return [r for r in records if r.path in files or (Path(r.path).is_file() and content_hash(r.path) in hashes)]
+
+
+def _own_training_files(run: Run) -> frozenset[str]:
+    return frozenset(r.path for r in run.records if SPLITS[0] in r.tags and not r.synthetic)
+
+
+def _training_hashes(run: Run) -> Iterable[str]:
+    """The hashes that the run kept, so that moved files are known too; of one that kept none, those of its files."""
+    kept = run.environment.get(TRAINED_ON)
+    return kept if kept is not None else [content_hash(p) for p in _own_training_files(run) if Path(p).is_file()]
 
 
 def _product_at(place: Path, product: Product) -> Path | None:
