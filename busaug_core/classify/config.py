@@ -23,14 +23,16 @@ class TrainClassifier(JobConfig):
     preset: Literal["hybrid", "demo"] | None = Field(
         None, description="Settings of a paper; what you set yourself goes before them."
     )
-    arch: str | None = Field(None, description="A classifier of torchvision (empty: resnet18).")
+    arch: str | None = Field(None, description="efficientnet_lite0, or a classifier of torchvision (empty: resnet18).")
     include: list[str] = Field([], description="Variants of synthetic images to train with, besides the real ones.")
     epochs: int | None = Field(None, ge=1, le=10_000, description="Passes over the training images (empty: 30).")
     batch_size: int | None = Field(None, ge=2, le=4096, description="Images a step (empty: 16).")
     learning_rate: float | None = Field(None, gt=0, le=1, description="Adam's learning rate (empty: 1e-4).")
     resolution: int | None = Field(None, ge=32, le=1024, description="Side of the images in pixels (empty: 224).")
     pretrained: bool = Field(
-        False, description="Start from ImageNet weights of the torch cache, rather than from random ones."
+        False,
+        description="Start from ImageNet weights rather than from random ones: those that set-up installed of "
+        "efficientnet_lite0, of others those of the torch cache.",
     )
     flip: bool = Field(True, description="Mirror half of the training images.")
     evaluate_on: Literal["val", "test"] = Field("val", description="The split whose metrics are reported.")

@@ -13,12 +13,14 @@ from torch import Tensor, nn
 
 from busaug_core.classify.config import WEIGHTS
 from busaug_core.errors import MissingWeights, UserError
+from busaug_core.features.efficientnet_lite import MEAN, STD, EfficientNetLite0, lite0
 from busaug_core.features.extractor import IMAGENET_MEAN, IMAGENET_STD
+from busaug_core.features.extractors import LITE0
 from busaug_core.files import write_whole
 
 
 class Classifier(nn.Module):
-    """A torchvision network with one output for each class; takes uint8 N×S×S gray images.
+    """A torchvision network, or EfficientNet-Lite0, with one output for each class; takes uint8 N×S×S gray images.
 
     Attributes:
         arch: torchvision's name
@@ -29,12 +31,15 @@ class Classifier(nn.Module):
     def __init__(self, arch: str, classes: list[str], resolution: int, pretrained: bool = False):
         super().__init__()
         self.arch, self.classes, self.resolution = arch, classes, resolution
-        if arch not in torchvision.models.list_models(module=torchvision.models):
-            raise UserError(f"torchvision has no classifier '{arch}'; resnet18, resnet50 and densenet121 are some.")
+        if arch != LITE0 and arch not in torchvision.models.list_models(module=torchvision.models):
+            raise UserError(
+                f"torchvision has no classifier '{arch}'; resnet18 and densenet121 are some, and there is {LITE0}."
+            )
         self.network = _build(arch, resolution, pretrained)
         self.head_name = _replace_head(self.network, len(classes))
-        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
+        mean, std = (MEAN, STD) if arch == LITE0 else (IMAGENET_MEAN, IMAGENET_STD)
+        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits, N × classes, of uint8 images N×S×S."""
@@ -82,6 +87,8 @@ def predict(model: Classifier, images: np.ndarray, batch_size: int, device: torc
 
 def _build(arch: str, resolution: int, pretrained: bool) -> nn.Module:
     """The network with ImageNet's head; of the same layers and the same input with its weights and without."""
+    if arch == LITE0:
+        return lite0() if pretrained else EfficientNetLite0()
     options: dict[str, Any] = {}
     if arch in ("googlenet", "inception_v3"):
         options = dict(aux_logits=True, transform_input=True)

@@ -8,8 +8,7 @@ from busaug_core.data.config import LOAD_BUSI, SIMULATED
 from busaug_core.experiment.chain import Chain
 from busaug_core.experiment.config import TRAININGS, RunExperiment
 from busaug_core.experiment.table import write_table
-from busaug_core.features.extractors import INCEPTION
-from busaug_core.features.inception import inception_weights
+from busaug_core.features.extractors import LITE0, default_extractor
 from busaug_core.generate.config import GENERATE
 from busaug_core.jobs.events import Notice, Steps
 from busaug_core.jobs.roles import of_split, training_images
@@ -84,11 +83,11 @@ def _classifier(chain: Chain, arm: Arm) -> Steps[dict[str, Any]]:
 
 
 def _choose_extractor() -> Steps[str]:
-    """Inception where its weights are, else the classifier of real scans, and says so."""
-    if inception_weights() is not None:
-        return INCEPTION
-    yield Notice(
-        "There are no Inception weights here, so no FID: the distance is FD (classifier), taken in the features of "
-        f"{ORIGINAL.run_key}. `check_setup` says where to put the weights."
-    )
-    return ORIGINAL.run_key
+    """The default extractor; says so where it is not FID's."""
+    extractor = default_extractor()
+    if extractor == LITE0:
+        yield Notice(
+            "There are no Inception weights here, so no FID: the distance is FD (EfficientNet-Lite0). `check_setup` "
+            "says where to put the weights."
+        )
+    return extractor

@@ -16,15 +16,17 @@ if TYPE_CHECKING:
 CANONICAL, LEGACY = "canonical", "legacy"
 PREPROCESSINGS = (CANONICAL, LEGACY)
 INCEPTION = "inception"
+LITE0 = "efficientnet_lite0"
 WIDTHS = {INCEPTION: 2048, "inception-64": 64, "inception-192": 192, "inception-768": 768}
 OF_A_RUN = "run"
 EXTRACTORS = {
+    LITE0: "busaug_core.features.efficientnet_lite:Lite0",
     "dinov2": "busaug_core.features.transformer:Dinov2",
     "clip": "busaug_core.features.transformer:Clip",
     "torchvision": "busaug_core.features.imagenet:ImageNetClassifier",
 }
 """Where each kind's class lies; it is called with the device and what the name has behind a colon."""
-NAMES = (*WIDTHS, "dinov2", "clip", "torchvision:resnet50")
+NAMES = (LITE0, *WIDTHS, "dinov2", "clip", "torchvision:resnet50")
 """What can be asked for without a run; any torchvision classifier may stand for resnet50."""
 
 
@@ -33,12 +35,18 @@ def register(kind: str, place: str) -> None:
     EXTRACTORS[kind] = place
 
 
+def default_extractor() -> str:
+    """Inception where its weights are, so that distances compare with published FIDs; else EfficientNet-Lite0."""
+    weights = imported("busaug_core.features.inception:inception_weights")()
+    return LITE0 if weights is None else INCEPTION
+
+
 def make_extractor(name: str, run: Run, device: "torch.device", preprocessing: str = CANONICAL) -> "Extractor":
     """The extractor of that name.
 
     Args:
-        name: `inception` (2048 features), `inception-64`, `inception-192`, `inception-768`, `dinov2` or `clip`,
-            each perhaps with other weights behind a colon (a file, or for the latter two a folder or Hub id);
+        name: `efficientnet_lite0`; or `inception` (2048 features), `inception-64`, `inception-192`, `inception-768`,
+            `dinov2` or `clip`, these each perhaps with other weights behind a colon (a file, or a folder or Hub id);
             `torchvision:` and a classifier's name; the key of a classifier run beside `run`, or the folder of any
         preprocessing: `canonical`, or for the Inceptions `legacy`, which is pytorch-fid's own
 

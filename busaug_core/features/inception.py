@@ -15,7 +15,7 @@ from torch.nn.functional import adaptive_avg_pool2d, interpolate
 
 from busaug_core.errors import MissingWeights, UserError
 from busaug_core.features.extractor import Extractor
-from busaug_core.features.extractors import INCEPTION
+from busaug_core.features.extractors import INCEPTION, LITE0
 from busaug_core.files import content_hash
 from busaug_core.images import open_image
 
@@ -96,7 +96,7 @@ def _download() -> Path:
     raise MissingWeights(
         f"The Inception weights of FID are not here and cannot be downloaded ({reason}). Put pytorch-fid's "
         f"{INCEPTION_FILE} into {_hub_folder()}, name the file as 'inception:/path/to/{INCEPTION_FILE}', "
-        "or name a classifier's run as the extractor."
+        f"or name another extractor, such as {LITE0}."
     )
 
 

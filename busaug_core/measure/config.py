@@ -1,11 +1,12 @@
 """Settings of the jobs that measure."""
 
 from dataclasses import replace
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field
 
 from busaug_core.classify.config import CLASSIFIER
+from busaug_core.features.extractors import default_extractor
 from busaug_core.jobs.config import JobConfig
 from busaug_core.jobs.execute import Job
 
@@ -20,11 +21,12 @@ EXTRACTOR = replace(CLASSIFIER, only=False)
 class Measurement(JobConfig):
     """What all measurements share."""
 
-    extractor: Annotated[str, EXTRACTOR] = Field(
-        "inception",
+    extractor: Annotated[str | None, EXTRACTOR] = Field(
+        None,
         min_length=1,
-        description="'inception' (the network of published FIDs), 'dinov2', 'clip', 'torchvision:resnet50' or another "
-        "classifier of torchvision, the run key of a classifier trained here, or the folder of any other's run.",
+        description="'efficientnet_lite0', 'inception' (the network of published FIDs), 'dinov2', 'clip', "
+        "'torchvision:resnet50' or another classifier of torchvision, the run key of a classifier trained here, or the "
+        "folder of any other's run (empty: inception where its weights are, else efficientnet_lite0).",
     )
     preprocessing: Literal["canonical", "legacy"] = Field(
         "canonical", description="How images reach the network; legacy is pytorch-fid's way (inception only)."
@@ -35,6 +37,9 @@ class Measurement(JobConfig):
     )
     batch_size: int = Field(32, ge=1, le=1024, description="Images at a time.")
     seed: int = Field(51, ge=0, lt=2**31, description="Seed of subsets and projections.")
+
+    def resolve(self) -> Self:
+        return self if self.extractor else self.fill({"extractor": default_extractor()})
 
 
 class ComputeEmbeddings(Measurement):

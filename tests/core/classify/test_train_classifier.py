@@ -8,8 +8,11 @@ import torch
 from quick import QUICK
 from safetensors.torch import load_file
 
+from busaug_core.classify.config import WEIGHTS
+from busaug_core.classify.model import load_classifier, predict
 from busaug_core.classify.predictions import read_predictions
 from busaug_core.errors import UserError
+from busaug_core.features.efficientnet_lite import lite0
 from busaug_core.jobs.events import Progress
 from busaug_core.jobs.roles import training_set
 from busaug_core.jobs.run import Run
@@ -81,3 +84,13 @@ def test_a_classifier_keeps_the_logits_of_what_it_was_evaluated_on(run_job, reco
     right = [p == r.label for p, r in zip(predicted, held_out, strict=True)]
     assert np.mean(right) == result["metrics"]["accuracy"]
     assert all(row.evaluated for row in rows)
+
+
+def test_efficientnet_lite0_starts_from_imagenet_without_a_network(run_job, records):
+    options = {**QUICK, "epochs": 1, "arch": "efficientnet_lite0", "resolution": 64}
+    known = lite0().stem[0].weight
+    for pretrained, is_near in ((True, True), (False, False)):
+        result = run_job("train_classifier", records, **options, pretrained=pretrained)
+        model = load_classifier(Path(result["folder"]) / WEIGHTS)
+        assert ((model.network.stem[0].weight - known).abs().max() < 0.02) == is_near
+        assert predict(model, np.zeros((1, 64, 64), np.uint8), 1, torch.device("cpu")).shape == (1, 3)

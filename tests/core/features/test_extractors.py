@@ -12,7 +12,10 @@ CPU = torch.device("cpu")
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("dino", "no extractor 'dino'; there are inception, .*clip, torchvision:resnet50 .*runs of this dataset: none"),
+        (
+            "dino",
+            "no extractor 'dino'; there are efficientnet_lite0, inception, .*clip, .*runs of this dataset: none",
+        ),
         ("torchvision:resnet99", "torchvision has no classifier 'resnet99'"),
         ("inception:/nowhere.pth", "no file /nowhere.pth"),
     ],
