@@ -14,11 +14,11 @@ export TRANSFORMERS_VERBOSITY ?= error
 export DIFFUSERS_VERBOSITY ?= error
 export PYTHONWARNINGS ?= ignore::FutureWarning,ignore::DeprecationWarning
 
-.PHONY: help setup link demo lint test test-app test-busi test-slow bench mini
+.PHONY: help setup link demo lint test test-app test-busi test-busbra test-slow bench mini
 
 help:
 	@echo "make demo        the main job end to end, then the App   [BUSI=/path] [BASE=model] [OPEN=0] [PRESET=minute]"
-	@echo "make test        the tests                                test-app, test-slow, BUSI=/path test-busi: the others"
+	@echo "make test        the tests        test-app, test-slow, BUSI=/path test-busi, BUSBRA=/path test-busbra: the others"
 	@echo "make lint        ruff, import order    make bench  speed and memory    make mini  train the mini base again [RUN_KEY=name]"
 
 setup: $(STAMP) link
@@ -62,6 +62,10 @@ test-app: setup
 test-busi: setup
 	@test -n "$(BUSI)" || { echo "make test-busi BUSI=/path/to/Dataset_BUSI_with_GT" >&2; exit 1; }
 	BUSI="$(BUSI)" $(BIN)/python -m pytest -q -m busi
+
+test-busbra: setup
+	@test -n "$(BUSBRA)" || { echo "make test-busbra BUSBRA=/path/to/BUSBRA" >&2; exit 1; }
+	BUSBRA="$(BUSBRA)" $(BIN)/python -m pytest -q -m busbra
 
 test-slow: setup
 	$(BIN)/python -m pytest -q -m slow

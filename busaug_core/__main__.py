@@ -122,7 +122,7 @@ def _add_job(jobs: Any, entry: Job) -> None:
             nargs="+",
             help="Where the images come from: runs of the dataset (load_busi, generate) or .jsonl files.",
         )
-    for name in config.model_fields:
+    for name in (n for n in config.model_fields if n not in config.of_dataset):
         several = {"nargs": "+"} if field_type(config, name).kind is list else {}
         sub.add_argument(f"--{name}", help=_help(config, name).replace("%", "%%"), **several)
 

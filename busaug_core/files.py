@@ -22,6 +22,16 @@ def content_hash(path: str | Path) -> str:
         raise UserError(f"{path} cannot be read ({error}); put it back, or remove its sample.") from None
 
 
+def refuse_missing(paths: Iterable[str]) -> None:
+    """Raises UserError where image files are missing, before any work is done on the others."""
+    paths = list(paths)
+    if missing := [path for path in paths if not Path(path).is_file()]:
+        raise UserError(
+            f"{len(missing)} of {len(paths)} image files are missing, the first {missing[0]}; put them back, or remove "
+            "their samples."
+        )
+
+
 def folder_hash(folder: Path, pattern: str = "**/*.safetensors") -> dict[str, str]:
     """`content_hash` of each weight file of a folder, by its path within it."""
     return {str(f.relative_to(folder)): content_hash(f) for f in sorted(folder.glob(pattern))}

@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from busaug_core.errors import UserError
 
@@ -64,11 +65,20 @@ def kind_of(path: str | Path) -> str:
             return kind
     if head.startswith(b"PK"):
         return _kind_of_zip(path)
-    if (kind := _kind_of_safetensors(head, size)) is not None:
+    if (kind := _kind_of_safetensors(path, head, size)) is not None:
         return kind
     if head[:1] == b"\x80" and head[1:2] <= b"\x05":
         return "a pickle, which can run code when it is loaded"
     return _kind_of_text(head)
+
+
+def read_document(path: str | Path, wanted: str) -> dict[str, Any]:
+    """The object that a foreign JSON file holds; raises UserError as `reading` does, or where it is no object."""
+    with reading(path, wanted):
+        document = json.loads(Path(path).read_text(encoding="utf-8"))
+        if not isinstance(document, dict):
+            raise ValueError("it holds no object of named values")
+    return document
 
 
 @contextmanager
@@ -107,7 +117,7 @@ def _kind_of_zip(path: Path) -> str:
     return "a zip archive"
 
 
-def _kind_of_safetensors(head: bytes, size: int) -> str | None:
+def _kind_of_safetensors(path: Path, head: bytes, size: int) -> str | None:
     """A safetensors file: eight bytes with the length of a JSON header, the header, and the tensors."""
     if len(head) < 9 or head[8:9] != b"{":
         return None
@@ -116,14 +126,14 @@ def _kind_of_safetensors(head: bytes, size: int) -> str | None:
         return None
     if length + 8 > size:
         return "a safetensors file that is cut short; fetch it again"
-    if length + 8 <= len(head):
-        try:
-            header = json.loads(head[8 : 8 + length])
-        except ValueError:
-            return None
+    try:
+        with path.open("rb") as file:
+            header = json.loads(file.read(8 + length)[8:])
         end = max((v["data_offsets"][1] for k, v in header.items() if k != "__metadata__"), default=0)
-        if 8 + length + end > size:
-            return "a safetensors file that is cut short; fetch it again"
+    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError):
+        return None
+    if 8 + length + end > size:
+        return "a safetensors file that is cut short; fetch it again"
     return "a safetensors file"
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from busaug_core.errors import UserError
 from busaug_core.files import read_rows, write_rows
+from busaug_core.foreign import reading
 from busaug_core.images import open_image
 
 SPLITS = ("train", "val", "test")
@@ -55,8 +56,14 @@ class Source(Document):
     subject: str | None = _known("What ties images that share a split: a patient, or the original picture")
     patient: str | None = _known("The patient's number in the set")
     birads: str | None = _known("BI-RADS category")
+    histology: str | None = _known("What the tissue was found to be")
+    side: str | None = _known("The breast, left or right")
+    bbox: str | None = _known("The lesion's box as published, in pixels of the original: [left, top, width, height]")
     device: str | None = _known("The scanner")
     split: str | None = _known("The split that the set was published with")
+    fold: int | None = _known("The fold that the set was published with")
+    file: str | None = _known("The file that this image was written from, as PNG")
+    also_in: str | None = _known("Datasets that show the same scan")
 
 
 @dataclass
@@ -166,7 +173,7 @@ class Record:
 
     `path` is absolute and identifies the record, `id` is that of its sample, where it has one; `label` is empty
     where no class is known; `size` is the image's width, height and number of channels; `tags` hold the split
-    (`train`, `val`, `test`), the origin and the variant.
+    (`train`, `val`, `test`), the origin and the variant; `burnt_in_text` is None where it was never read.
     """
 
     path: str
@@ -181,6 +188,7 @@ class Record:
     duplicate_group: str | None = None
     split_group: str | None = None
     annotation_score: float | None = None
+    burnt_in_text: str | None = None
     synthesis: Synthesis | None = None
     scores: Scores | None = None
     id: str | None = None
@@ -214,8 +222,13 @@ class Record:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "Record":
-        """The record of plain values; raises UserError where a later version wrote fields that this one lacks."""
+        """The record of plain values; raises UserError where a later version wrote fields that this one lacks.
+
+        Raises ValueError where they are no record's.
+        """
         known = {f.name for f in fields(cls)}
+        if not {"path", "label"} <= set(values):
+            raise ValueError("its lines name no path and label")
         if unknown := sorted(set(values) - known):
             raise UserError(
                 f"A record has unknown fields {unknown}: another version of BUSAug wrote it. Delete that run's folder "
@@ -233,8 +246,9 @@ def write_records(path: str | Path, records: Iterable[Record]) -> None:
 
 
 def read_records(path: str | Path) -> list[Record]:
-    """Read records written by `write_records`."""
-    return [Record.from_json(values) for values in read_rows(Path(path))]
+    """Read records written by `write_records`; raises UserError for a file that is another tool's."""
+    with reading(path, "a list of images that BUSAug wrote"):
+        return [Record.from_json(values) for values in read_rows(Path(path))]
 
 
 def count_labels(records: Iterable[Record]) -> dict[str, int]:

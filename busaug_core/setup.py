@@ -80,7 +80,7 @@ def _lite0() -> Check:
 
 
 def _inception() -> Check:
-    from busaug_core.features.inception import INCEPTION_FILE, inception_weights
+    from busaug_core.features.extractors import INCEPTION_FILE, inception_weights
 
     path = inception_weights()
     fix = f"the first use downloads pytorch-fid's {INCEPTION_FILE}; without a network, put it into the folder "

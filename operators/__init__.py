@@ -10,6 +10,7 @@ from .measure import ComputeEmbeddings, ComputeFid
 from .scores import FilterSynthetic, ScoreSynthetic
 from .setup import CheckSetup
 from .train import TrainLora, TrainTextualInversion
+from .watch_queue import WatchQueue
 
 OPERATORS = (
     LoadBusi,
@@ -27,4 +28,5 @@ OPERATORS = (
     RunExperiment,
     ManageRuns,
     CheckSetup,
+    WatchQueue,
 )

@@ -11,7 +11,7 @@ class Audit(JobOperator):
     job_name = "audit"
     label = "audit"
     icon = "policy"
-    main_fields = ("copy_likeness", "scan_likeness", "annotation_threshold")
+    main_fields = ("copy_likeness", "scan_likeness", "annotation_threshold", "read_text")
     whole_dataset = True  # an image may share its scan with any other
 
     def summarise(self, result: dict[str, Any]) -> str:

@@ -1,14 +1,19 @@
 """Operators that train a classifier and apply it."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import fiftyone as fo
+from fiftyone.operators import types
+from fiftyone.operators.executor import ExecutionContext
+
+from busaug_core.jobs.config import JobConfig
 
 from .host.form import Suggestions
 from .host.operator import JobOperator
-from .host.suggestions import variants_of
+from .host.suggestions import remark_on_few, variants_of
 
-ARCHITECTURES = ["resnet18", "resnet50", "efficientnet_b0", "convnext_tiny", "vit_b_16"]
+ARCHITECTURES = ["efficientnet_lite0", "resnet18", "resnet50", "efficientnet_b0", "convnext_tiny", "vit_b_16"]
 
 
 class TrainClassifier(JobOperator):
@@ -19,8 +24,11 @@ class TrainClassifier(JobOperator):
     icon = "school"
     main_fields = ("include", "preset", "arch", "epochs", "evaluate_on")
 
-    def suggest(self, dataset: fo.Dataset) -> Suggestions:
+    def suggest(self, dataset: fo.Dataset, label_field: str) -> Suggestions:
         return Suggestions(choices={"include": variants_of(dataset), "arch": ARCHITECTURES})
+
+    def remarks(self, ctx: ExecutionContext, config: JobConfig) -> Iterator[types.View]:
+        yield from remark_on_few(ctx.target_view(), config.label_field)
 
     def summarise(self, result: dict[str, Any]) -> str:
         return f"{in_words(result['metrics'])}, run {result['run_key']}"

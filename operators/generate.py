@@ -1,6 +1,6 @@
 """The operator that generates synthetic samples."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import fiftyone as fo
@@ -8,13 +8,18 @@ from fiftyone.operators import types
 from fiftyone.operators.executor import ExecutionContext
 
 from busaug_core.base.components import COMPONENTS
+from busaug_core.errors import UserError
+from busaug_core.generate.config import Generation
+from busaug_core.generate.pace import expected_seconds
+from busaug_core.generate.plan import class_counts
 from busaug_core.jobs.roles import TRAIN
 from busaug_core.jobs.run import Run
 from busaug_core.jobs.runs import list_runs, next_seed
 
 from .host.form import Suggestions
+from .host.names import home_of
 from .host.operator import JobOperator
-from .host.suggestions import BASES, prompts_for
+from .host.suggestions import BASES, prompts_for, split_counts
 
 AMOUNTS = {
     "balance_to": "Fill each class up to a number",
@@ -40,16 +45,16 @@ class Generate(JobOperator):
             return tuple(AMOUNTS)
         return ("reference", *(name for name in AMOUNTS if name != _amount(params)))
 
-    def suggest(self, dataset: fo.Dataset) -> Suggestions:
-        counts = _training_counts(dataset)
+    def suggest(self, dataset: fo.Dataset, label_field: str) -> Suggestions:
+        counts = split_counts(dataset, TRAIN, label_field)
         # The same seed would make the same images again.
-        seed = next_seed(dataset.name, self.job_name, first=self.config_class.model_fields["seed"].default)
+        seed = next_seed(home_of(dataset), self.job_name, first=self.config_class.model_fields["seed"].default)
         defaults = {
             "balance_to": max(counts.values(), default=None),
             "ratio": 1.0,
             "counts": dict.fromkeys(counts, 10),
             "seed": seed,
-            "prompts": {**prompts_for(dataset), **_learned_prompts(dataset.name)},
+            "prompts": prompts_for(dataset, label_field, _learned_prompts(home_of(dataset))),
         }
         return Suggestions(choices={"base_model": BASES}, defaults=defaults)
 
@@ -60,6 +65,29 @@ class Generate(JobOperator):
                 choice.add_choice(amount, label=label)
             inputs.enum(name, list(AMOUNTS), default=_amount({}), label="How many", view=choice)
 
+    def remarks(self, ctx: ExecutionContext, config: Generation) -> Iterator[types.View]:
+        """How many images the run will make, and how long it may take."""
+        view = ctx.target_view()
+        try:
+            counts = class_counts(config, lambda split: split_counts(view, split, config.label_field))
+        except UserError as problem:
+            yield types.Warning(label=str(problem))
+            return
+        each, variants = sum(counts.values()), len(config.variants)
+        told = ", ".join(f"{n} {label}" for label, n in counts.items())
+        told += f", of each of {variants} variants" if variants > 1 else ""
+        seconds = expected_seconds(config, each, home_of(ctx.dataset))
+        yield types.Notice(
+            label=f"Will make {each * variants} images: {told}",
+            description=f"About {_in_words(seconds)}, by the runs before."
+            if seconds
+            else "No run on this base tells yet how long that takes.",
+        )
+
+    def show(self, ctx: ExecutionContext, dataset: fo.Dataset, result: dict[str, Any]) -> Iterator[Any]:
+        yield from super().show(ctx, dataset, result)
+        yield ctx.ops.set_view(view=dataset.match({"synthesis.run": result["run_key"]}))
+
     def summarise(self, result: dict[str, Any]) -> str:
         return f"{result['images']} images, run {result['run_key']}"
 
@@ -69,14 +97,8 @@ def _amount(params: dict[str, Any]) -> str:
     return params.get("amount") or next((n for n in AMOUNTS if params.get(n) is not None), "balance_to")
 
 
-def _training_counts(dataset: fo.Dataset) -> dict[str, int]:
-    if dataset.get_field("ground_truth.label") is None:
-        return {}
-    training = dataset.match_tags(TRAIN)
-    if dataset.get_field("origin") is not None:
-        training = training.match({"origin": {"$ne": "synthetic"}})
-    counts = training.count_values("ground_truth.label")
-    return {label: counts[label] for label in sorted(counts.keys() - {None})}
+def _in_words(seconds: float) -> str:
+    return f"{seconds:.0f} seconds" if seconds < 90 else f"{seconds / 60:.0f} minutes"
 
 
 def _learned_prompts(dataset: str) -> dict[str, str]:

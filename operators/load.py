@@ -7,7 +7,8 @@ import fiftyone as fo
 from fiftyone.operators import types
 from fiftyone.operators.executor import ExecutionContext
 
-from busaug_core.data.config import FOLDERS, SIMULATED
+from busaug_core.data.config import FOLDERS, LOADS, OFFICIAL, SIMULATED
+from busaug_core.jobs.runs import datasets_with
 
 from .host.form import Suggestions
 from .host.operator import JobOperator
@@ -24,7 +25,7 @@ class Load(JobOperator):
         yield ctx.ops.notify(f"{self.label}: {self.summarise(result)}", variant="success")
 
     def summarise(self, result: dict[str, Any]) -> str:
-        counts = ", ".join(f"{n} {label}" for label, n in result["counts"].items())
+        counts = ", ".join(f"{n} {label or 'without a class'}" for label, n in result["counts"].items())
         return f"{sum(result['counts'].values())} images ({counts})"
 
 
@@ -40,11 +41,13 @@ class LoadBusi(Load):
 
 
 class LoadExternal(Load):
-    """Another published set, or a folder a class."""
+    """Another published set, a folder a class, or images without classes."""
 
     job_name = "load_external"
     label = "load external set"
     main_fields = ("layout", "source", "dataset_name", "split")
 
     def resolve_input(self, ctx: ExecutionContext) -> types.Property:
-        return self.make_form(ctx, Suggestions(choices={"split": ["80-20", FOLDERS]}))
+        return self.make_form(
+            ctx, Suggestions(choices={"split": ["80-20", FOLDERS, OFFICIAL], "compare_with": datasets_with(LOADS)})
+        )

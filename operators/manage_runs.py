@@ -9,7 +9,6 @@ from typing import Any
 
 import fiftyone as fo
 import fiftyone.operators as foo
-from fiftyone import ViewField as F
 from fiftyone.operators import types
 from fiftyone.operators.executor import ExecutionContext, Executor
 
@@ -22,7 +21,10 @@ from busaug_core.jobs.runs import home, list_runs, run_of, runs_in
 from . import results
 from .host.call import make_request, outcome
 from .host.execution import tell_errors
+from .host.form import begin
+from .host.images import every_image
 from .host.import_run import import_run
+from .host.names import home_of
 from .host.operator import JobOperator
 
 TITLE = "manage runs"
@@ -56,7 +58,7 @@ class ManageRuns(foo.Operator):
         )
 
     def resolve_input(self, ctx: ExecutionContext) -> types.Property:
-        inputs = types.Object()
+        inputs = begin(ctx.params)
         action = ctx.params.get("action", "list")
         choice = types.RadioGroup()
         for name, text in ACTIONS.items():
@@ -67,7 +69,7 @@ class ManageRuns(foo.Operator):
             inputs.str("run_key", label="Run key", description="Its name here (empty: its folder's).")
         elif action != "list" and ctx.dataset_name is not None:
             view = types.AutocompleteView(allow_user_input=True)
-            for run in list_runs(ctx.dataset.name):
+            for run in list_runs(home_of(ctx.dataset)):
                 view.add_choice(run.key, label=run.key, description=f"{run.job}, {standing(run)}")
             inputs.str("run_key", required=True, label="Run", view=view)
         if action == "delete":
@@ -85,6 +87,7 @@ class ManageRuns(foo.Operator):
         run_key: str | None = None,
         source: str | None = None,
         force: bool = False,
+        **unknown: Any,
     ) -> dict[str, Any]:
         """Do something with a dataset's runs.
 
@@ -101,6 +104,9 @@ class ManageRuns(foo.Operator):
         Raises:
             UserError: no such run, or it cannot be done with it
         """
+        if unknown:
+            known = "action, run_key, source and force"
+            raise UserError(f"{', '.join(unknown)} is nothing that manage_runs takes; it takes {known}.")
         params = dict(action=action, run_key=run_key, source=source, force=force)
         request = make_request(sample_collection, params)
         ctx = ExecutionContext(request, executor=Executor(), operator_uri=self.uri)
@@ -123,10 +129,10 @@ class ManageRuns(foo.Operator):
             key = ctx.params.get("run_key")
             if not key:
                 raise UserError(f"Which run? Give its run_key to {action} it; the action 'list' tells all.")
-            yield from getattr(self, f"_{action}")(ctx, run_of(ctx.dataset.name, key), answer)
+            yield from getattr(self, f"_{action}")(ctx, run_of(home_of(ctx.dataset), key), answer)
 
     def _list(self, ctx: ExecutionContext, answer: dict[str, Any]) -> Iterator[Any]:
-        answer["runs"] = [row_of(run) for run in list_runs(ctx.dataset.name)]
+        answer["runs"] = [row_of(run) for run in list_runs(home_of(ctx.dataset))]
         table = types.TableView()
         for column in COLUMNS:
             table.add_column(column, label=column)
@@ -147,8 +153,9 @@ class ManageRuns(foo.Operator):
         yield ctx.ops.show_output(types.Property(outputs).to_json(), answer)
 
     def _resume(self, ctx: ExecutionContext, run: Run, answer: dict[str, Any]) -> Iterator[Any]:
-        if (state := standing(run)) not in ("stopped", "failed", KILLED):
-            raise UserError(f"Run '{run.key}' is {state}; only what was stopped, failed or killed can be resumed.")
+        state = standing(run)
+        if state not in ("stopped", "failed", "done", KILLED):
+            raise UserError(f"Run '{run.key}' is {state}; there is nothing to resume.")
         yield from operator_of(run.job).resume(ctx, run)
         answer |= outcome(run)
 
@@ -175,7 +182,7 @@ class ManageRuns(foo.Operator):
     def _import(self, ctx: ExecutionContext, answer: dict[str, Any]) -> Iterator[Any]:
         if not ctx.params.get("source"):
             raise UserError("Which folder? Give it as source.")
-        run = import_run(ctx.params["source"], ctx.dataset.name, ctx.params.get("run_key") or None)
+        run = import_run(ctx.params["source"], home_of(ctx.dataset), ctx.params.get("run_key") or None)
         try:
             if run.state == "done":
                 results.write(ctx.dataset, run)
@@ -215,7 +222,8 @@ def operator_of(job: str) -> JobOperator:
 
 def samples_of(dataset: fo.Dataset, run: Run) -> fo.DatasetView:
     """The samples that a run made or looked at, or else those that it was given."""
-    return dataset.match(F("filepath").is_in([record.path for record in run.products or run.records]))
+    ids = results.SampleIds(dataset, run)
+    return every_image(dataset).select([id_ for record in run.products or run.records for id_ in ids.of(record)])
 
 
 def descendants(run: Run) -> list[str]:

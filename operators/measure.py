@@ -1,6 +1,6 @@
 """Operators that measure: embeddings and Fréchet distances."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,14 +8,27 @@ import fiftyone as fo
 from fiftyone.operators import types
 from fiftyone.operators.executor import ExecutionContext
 
-from busaug_core.features.extractors import NAMES
+from busaug_core.errors import UserError
+from busaug_core.features.extractors import (
+    LITE0,
+    NAMES,
+    WIDTHS,
+    default_extractor,
+    inception_weights,
+    refuse_unknown,
+)
+from busaug_core.jobs.config import JobConfig
 from busaug_core.jobs.roles import synthetic_in_training
 from busaug_core.jobs.run import Run
+from busaug_core.jobs.runs import runs_folder
 from busaug_core.measure.rows import COLUMNS, REAL, overall, overall_distances
 
 from .host.form import Suggestions
+from .host.names import home_of
 from .host.operator import JobOperator
 from .host.suggestions import variants_of
+
+OVERLAP = ("variant", "reference", "n", "coverage", "two_sample_accuracy", "note")
 
 
 class Measurement(JobOperator):
@@ -23,8 +36,33 @@ class Measurement(JobOperator):
 
     main_fields = ("extractor", "variants", "reference")
 
-    def suggest(self, dataset: fo.Dataset) -> Suggestions:
-        return Suggestions(choices={"extractor": list(NAMES), "variants": variants_of(dataset)})
+    def suggest(self, dataset: fo.Dataset, label_field: str) -> Suggestions:
+        choices = {"extractor": list(NAMES), "variants": variants_of(dataset)}
+        return Suggestions(choices=choices, defaults={"extractor": default_extractor()})
+
+    def remarks(self, ctx: ExecutionContext, config: JobConfig) -> Iterator[types.View]:
+        """Whether there is such an extractor, and what takes the place of Inception where its weights are not here."""
+        extractor = config.extractor or default_extractor()
+        try:
+            refuse_unknown(extractor, Run(runs_folder(home_of(ctx.dataset)) / self.job_name))
+        except UserError as problem:
+            yield types.Warning(label=str(problem))
+            return
+        kind, _, place = extractor.partition(":")
+        if inception_weights() is not None or (kind in WIDTHS and place):
+            return
+        if kind in WIDTHS:
+            yield types.Warning(
+                label="The Inception weights are not here",
+                description="They are downloaded at the first use, or put where `check_setup` says. Without them name "
+                f"another extractor, such as {LITE0}.",
+            )
+        else:
+            yield types.Notice(
+                label=f"Measured in the features of {extractor}",
+                description="There are no Inception weights here, so no distance is an FID. `check_setup` says where "
+                "they go.",
+            )
 
     def offers(self, field: str, run: Run) -> bool:
         """Only classifiers that were trained on real images alone may score synthetic ones."""
@@ -37,6 +75,14 @@ class ComputeEmbeddings(Measurement):
     job_name = "compute_embeddings"
     label = "compute embeddings"
     icon = "scatter_plot"
+
+    def show(self, ctx: ExecutionContext, dataset: fo.Dataset, result: dict[str, Any]) -> Iterator[Any]:
+        yield from super().show(ctx, dataset, result)
+        if result["overlap"]:
+            outputs = types.Object()
+            title = f"How the variants overlap with real images, in the features of {result['extractor']}"
+            outputs.list("overlap", types.Object(), view=_table(OVERLAP), label=title)
+            yield ctx.ops.show_output(types.Property(outputs).to_json(), {"overlap": _rows(result["overlap"])})
 
     def summarise(self, result: dict[str, Any]) -> str:
         return f"{result['field']}, and its UMAP in the Embeddings panel"
@@ -60,20 +106,28 @@ class ComputeFid(Measurement):
 
     def show(self, ctx: ExecutionContext, dataset: fo.Dataset, result: dict[str, Any]) -> Iterator[Any]:
         yield from super().show(ctx, dataset, result)
-        table = types.TableView()
-        for key in COLUMNS:
-            table.add_column(key, label=key)
         outputs = types.Object()
         plots = _plots(result)
         for name, plot in plots.items():
             outputs.plot(name, layout=plot["layout"], config={"displaylogo": False})
-        outputs.list("rows", types.Object(), view=table, label=f"Measured in the features of {result['extractor']}")
-        rows = [{k: _short(v) for k, v in r.items()} for r in result["rows"]]
+        title = f"Measured in the features of {result['extractor']}"
+        outputs.list("rows", types.Object(), view=_table(COLUMNS), label=title)
         data = {name: plot["data"] for name, plot in plots.items()}
-        yield ctx.ops.show_output(types.Property(outputs).to_json(), {**data, "rows": rows})
+        yield ctx.ops.show_output(types.Property(outputs).to_json(), {**data, "rows": _rows(result["rows"])})
 
     def summarise(self, result: dict[str, Any]) -> str:
         return ", ".join(f"{row['variant']} {row['value']:.1f}" for row in overall_distances(result))
+
+
+def _table(columns: Iterable[str]) -> types.TableView:
+    table = types.TableView()
+    for key in columns:
+        table.add_column(key, label=key.replace("_", " "))
+    return table
+
+
+def _rows(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{k: _short(v) for k, v in row.items()} for row in rows]
 
 
 def _plots(result: dict[str, Any]) -> dict[str, dict[str, Any]]:

@@ -9,9 +9,11 @@ from fiftyone.operators import types
 from fiftyone.operators.executor import ExecutionContext
 
 from busaug_core.errors import UserError
+from busaug_core.measure.config import FilterSynthetic as FilterConfig
 from busaug_core.measure.thresholds import chosen, count
 
 from .host.form import Suggestions
+from .host.images import images_of
 from .host.operator import JobOperator
 from .host.samples import read_samples
 from .host.suggestions import variants_of
@@ -46,29 +48,28 @@ class FilterSynthetic(JobOperator):
         "max_likeness",
         "min_realism",
         "max_influence",
-        "count",
     )
 
-    def suggest(self, dataset: fo.Dataset) -> Suggestions:
+    def suggest(self, dataset: fo.Dataset, label_field: str) -> Suggestions:
         return Suggestions(choices={"variants": variants_of(dataset)})
 
-    def add_control(self, ctx: ExecutionContext, inputs: types.Object, name: str) -> None:
+    def remarks(self, ctx: ExecutionContext, config: FilterConfig) -> Iterator[types.View]:
         """A line for each variant of what would be kept at the thresholds so far."""
         try:
-            config = self.config_class.parse(self.read_form(ctx.params))
-            synthetic = ctx.target_view().match(F("origin") == "synthetic")
-            rows = count(chosen(read_samples(synthetic), config), config)
+            synthetic = images_of(ctx.target_view()).match(F("origin") == "synthetic")
+            rows = count(chosen(read_samples(synthetic, config.label_field), config), config)
         except UserError as problem:
-            inputs.view(name, types.Notice(label=str(problem)))
+            yield types.Notice(label=str(problem))
             return
         for variant in dict.fromkeys(r["variant"] for r in rows):
             of_variant = [r for r in rows if r["variant"] == variant]
             counts = ", ".join(f"{r['class']} {r['kept']} of {r['kept'] + r['rejected']}" for r in of_variant)
-            inputs.view(f"{name}_{variant}", types.Notice(label=f"{variant} keeps {counts}"))
+            yield types.Notice(label=f"{variant} keeps {counts}")
 
     def show(self, ctx: ExecutionContext, dataset: fo.Dataset, result: dict[str, Any]) -> Iterator[Any]:
         yield from super().show(ctx, dataset, result)
-        yield ctx.ops.set_view(view=dataset.load_saved_view(KEPT))
+        if dataset.has_saved_view(KEPT):  # or the user has one that goes by that name
+            yield ctx.ops.set_view(view=dataset.load_saved_view(KEPT))
 
     def summarise(self, result: dict[str, Any]) -> str:
         kept, rejected = (sum(r[name] for r in result["counts"]) for name in ("kept", "rejected"))

@@ -1,17 +1,26 @@
 """Operators that train diffusion models: LoRA and textual inversion."""
 
+from collections.abc import Iterator
+
 import fiftyone as fo
+from fiftyone.operators import types
+from fiftyone.operators.executor import ExecutionContext
+
+from busaug_core.jobs.config import JobConfig
 
 from .host.form import Suggestions
 from .host.operator import JobOperator
-from .host.suggestions import BASES, prompts_for
+from .host.suggestions import BASES, prompts_for, remark_on_few
 
 
 class DiffusionTraining(JobOperator):
     """What the operators that train on a base model share."""
 
-    def suggest(self, dataset: fo.Dataset) -> Suggestions:
-        return Suggestions(choices={"base_model": BASES}, defaults={"prompts": prompts_for(dataset)})
+    def suggest(self, dataset: fo.Dataset, label_field: str) -> Suggestions:
+        return Suggestions(choices={"base_model": BASES}, defaults={"prompts": prompts_for(dataset, label_field)})
+
+    def remarks(self, ctx: ExecutionContext, config: JobConfig) -> Iterator[types.View]:
+        yield from remark_on_few(ctx.target_view(), config.label_field)
 
 
 class TrainLora(DiffusionTraining):

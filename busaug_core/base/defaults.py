@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from busaug_core.files import read_json
+from busaug_core.foreign import read_document
 from busaug_core.jobs.lineage import Product
 
 MINI = "mini"
@@ -61,12 +61,17 @@ DEFAULTS = {
     ),
 }
 
+DEFAULT_WIDTH = 320
+"""Channels of Stable Diffusion's first block; a base with fewer is a small one."""
+
 
 def defaults_of(base_model: str) -> BaseDefaults:
     """The defaults of a base: `mini`, a diffusers folder (by its size), a file or a Hub id."""
     if base_model == MINI:
         return DEFAULTS["mini"]
     unet = Path(base_model).expanduser() / "unet" / "config.json"
-    if unet.exists() and read_json(unet)["block_out_channels"][0] < 320:
-        return DEFAULTS["mini"]
+    if unet.exists():
+        widths = read_document(unet, "the configuration of a UNet").get("block_out_channels")
+        if widths and widths[0] < DEFAULT_WIDTH:
+            return DEFAULTS["mini"]
     return DEFAULTS["stable-diffusion"]

@@ -9,7 +9,8 @@ import torch
 from busaug_core.classify.config import ApplyClassifier
 from busaug_core.classify.model import Classifier, load_classifier, predict
 from busaug_core.classify.predictions import write_predictions
-from busaug_core.errors import UserError
+from busaug_core.classify.remarks import remarks_on_evaluation
+from busaug_core.files import refuse_missing
 from busaug_core.images import load_gray
 from busaug_core.jobs.device import pick_device
 from busaug_core.jobs.events import Notice, Progress, Steps
@@ -24,15 +25,13 @@ def apply_classifier(config: ApplyClassifier, run: Run) -> Steps[dict[str, Any]]
     """Write `predictions.jsonl`: path, label, confidence and logits of each image, and whether it is evaluated.
 
     Evaluated are the real images that bear the tag `evaluate_on` and that the classifier was not trained on.
-    Returns `n`, the `classes`, the `classifier`, the `metrics` of `classification_metrics`, and of each variant the
-    share `recognised` as its class.
+    Returns `n`, the `classes`, the `classifier`, the `metrics` of `classification_metrics` with `remarks` on what they
+    cannot tell, and of each variant the share `recognised` as its class.
     """
     device = pick_device()
     classifier = run.used["classifier"]
     model = load_classifier(classifier.path).to(device)
     records = run.records
-    if not records:
-        raise UserError("There is no sample to classify.")
     logits = yield from predict_files(model, [r.path for r in records], config.batch_size, device)
     predicted = [model.classes[i] for i in logits.argmax(1)]
     summary = {"classes": model.classes, "classifier": run.name_of(classifier), "n": len(records)}
@@ -40,6 +39,8 @@ def apply_classifier(config: ApplyClassifier, run: Run) -> Steps[dict[str, Any]]
     if held_out:
         truth = np.array([model.classes.index(records[i].label) for i in held_out])
         summary["metrics"] = classification_metrics(truth, logits[held_out])
+        summary["remarks"] = remarks_on_evaluation([records[i] for i in held_out], model.classes, config.evaluate_on)
+        yield from map(Notice, summary["remarks"])
     write_predictions(run, records, logits, model.classes, set(held_out))
     agreement: dict[str, list[bool]] = {}
     for record, label in zip(records, predicted, strict=True):
@@ -72,6 +73,7 @@ def _held_out(records: list[Record], tag: str, trained: Run | None, classes: lis
 
 def predict_files(model: Classifier, paths: list[str], batch_size: int, device: torch.device) -> Steps[np.ndarray]:
     """Yield progress; returns logits, float32 N × classes, of image files."""
+    refuse_missing(paths)
     logits = []
     images = in_order(lambda path: load_gray(path, model.resolution), paths)
     for done in range(0, len(paths), batch_size):

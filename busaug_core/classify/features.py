@@ -10,7 +10,6 @@ from busaug_core.classify.config import WEIGHTS
 from busaug_core.classify.model import load_classifier
 from busaug_core.features.extractor import Extractor
 from busaug_core.files import content_hash
-from busaug_core.jobs.lineage import training_files
 from busaug_core.jobs.roles import refuse_synthetic_training
 from busaug_core.jobs.run import Run
 
@@ -28,7 +27,7 @@ class ClassifierFeatures(Extractor):
         self.network = load_classifier(run.folder / WEIGHTS).to(device)
         self.resolution = self.network.resolution
         self.weights = content_hash(run.folder / WEIGHTS)
-        self.trained_on = training_files(run)
+        self.run = run
 
     def prepare(self, images: Sequence[np.ndarray]) -> Tensor:
         """uint8 N×S×S."""

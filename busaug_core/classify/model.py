@@ -8,22 +8,25 @@ import numpy as np
 import torch
 import torchvision
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from busaug_core.base.weights import kind_of_weights, load_weights
 from busaug_core.classify.config import WEIGHTS
-from busaug_core.errors import MissingWeights, UserError
-from busaug_core.features.efficientnet_lite import MEAN, STD, EfficientNetLite0, lite0
+from busaug_core.errors import UserError
+from busaug_core.features.efficientnet_lite import MEAN, STD, EfficientNetLite0, Lite0, lite0
 from busaug_core.features.extractor import IMAGENET_MEAN, IMAGENET_STD
 from busaug_core.features.extractors import LITE0
+from busaug_core.features.imagenet import imagenet_network
 from busaug_core.files import write_whole
+from busaug_core.foreign import reading
 
 
 class Classifier(nn.Module):
     """A torchvision network, or EfficientNet-Lite0, with one output for each class; takes uint8 N×S×S gray images.
 
     Attributes:
-        arch: torchvision's name
+        arch: torchvision's name, or `efficientnet_lite0`
         classes: the labels, in the order of the outputs
         resolution: S, the side of its images in pixels
     """
@@ -66,23 +69,50 @@ class Classifier(nn.Module):
         write_whole(folder / WEIGHTS, lambda partial: save_file(state, partial, metadata=metadata))
 
 
+@torch.no_grad()
+def refuse_resolution(model: Classifier) -> None:
+    """Raises UserError where a network cannot train on images of its size; tried on two that leave no trace."""
+    kept = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    images = torch.zeros(2, model.resolution, model.resolution, dtype=torch.uint8, device=model.mean.device)
+    was_training = model.training
+    try:
+        with torch.random.fork_rng():
+            model.train()(images)
+    except (AssertionError, RuntimeError, TypeError, ValueError) as error:
+        raise _of_another_size(model.arch, model.resolution, error) from None
+    finally:
+        model.train(was_training)
+        for name, buffer in model.named_buffers():
+            buffer.copy_(kept[name])
+
+
 def load_classifier(path: Path) -> Classifier:
-    """The classifier of a weight file of `train_classifier`, in evaluation mode; raises UserError without the file."""
+    """The classifier of a weight file of `train_classifier`, in evaluation mode; raises UserError where it is none."""
     if not path.exists():
         raise UserError(f"There is no finished classifier run in {path.parent}; train one with train_classifier.")
+    weights = load_weights(path, "a classifier")
     with safe_open(path, "pt") as file:
-        document = json.loads(file.metadata()["busaug"])
-    model = Classifier(**document)
-    model.load_state_dict(load_file(path))
+        document = (file.metadata() or {}).get("busaug")
+    if document is None:
+        raise UserError(
+            f"{path} is no classifier of train_classifier, which says what it is; it seems to be "
+            f"{kind_of_weights(weights)}."
+        )
+    with reading(path, "a classifier", RuntimeError):
+        model = Classifier(**json.loads(document))
+        model.load_state_dict(weights)
     return model.eval()
 
 
 @torch.no_grad()
 def predict(model: Classifier, images: np.ndarray, batch_size: int, device: torch.device) -> np.ndarray:
-    """Logits, float32 N × classes, of uint8 images N×S×S."""
+    """Logits, float32 N × classes, of uint8 images N×S×S; raises UserError where they are not finite."""
     starts = range(0, len(images), batch_size)
     batches = [model(torch.from_numpy(images[i : i + batch_size]).to(device)) for i in starts]
-    return torch.cat(batches).float().cpu().numpy()
+    logits = torch.cat(batches).float().cpu().numpy()
+    if not np.isfinite(logits).all():
+        raise UserError("The classifier's outputs are not finite, so it was not trained well; lower learning_rate.")
+    return logits
 
 
 def _build(arch: str, resolution: int, pretrained: bool) -> nn.Module:
@@ -94,15 +124,20 @@ def _build(arch: str, resolution: int, pretrained: bool) -> nn.Module:
         options = dict(aux_logits=True, transform_input=True)
     elif arch.startswith("vit_"):
         options = dict(image_size=resolution)
+    elif arch.startswith("maxvit"):
+        options = dict(input_size=(resolution, resolution))
     try:
-        return torchvision.models.get_model(arch, weights="DEFAULT" if pretrained else None, **options)
-    except OSError as error:
-        raise MissingWeights(
-            f"ImageNet weights of {arch} cannot be downloaded here ({error}). Put torchvision's file into "
-            f"{Path(torch.hub.get_dir()) / 'checkpoints'}, or set pretrained to false."
-        ) from None
+        return imagenet_network(arch, **options) if pretrained else torchvision.models.get_model(arch, **options)
     except (AssertionError, ValueError) as error:
-        raise UserError(f"{arch} takes no images of {resolution} px ({error}); set another resolution.") from None
+        raise _of_another_size(arch, resolution, error) from None
+
+
+def _of_another_size(arch: str, resolution: int, error: Exception) -> UserError:
+    own = Lite0.resolution
+    if arch != LITE0:
+        own = torchvision.models.get_model_weights(arch).DEFAULT.transforms().crop_size[0]
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return UserError(f"{arch} takes no images of {resolution} px ({reason}); set another resolution, its own is {own}.")
 
 
 def _replace_head(network: nn.Module, outputs: int) -> str:

@@ -7,11 +7,10 @@ from pathlib import Path
 import numpy as np
 from scipy.special import softmax
 
+from busaug_core.classify.config import PREDICTIONS
 from busaug_core.files import read_rows, write_rows
 from busaug_core.jobs.run import Run
 from busaug_core.records import Record
-
-FILE = "predictions.jsonl"
 
 
 @dataclass(frozen=True)
@@ -45,9 +44,9 @@ def write_predictions(
         )
         for i, (record, row) in enumerate(zip(records, logits, strict=True))
     )
-    write_rows(run.folder / FILE, map(asdict, rows))
+    write_rows(run.folder / PREDICTIONS, map(asdict, rows))
 
 
 def read_predictions(folder: Path) -> list[Prediction]:
     """The predictions that a run's folder holds."""
-    return [Prediction(**row) for row in read_rows(folder / FILE)]
+    return [Prediction(**row) for row in read_rows(folder / PREDICTIONS)]

@@ -7,14 +7,16 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from busaug_core.classify.config import WEIGHTS, TrainClassifier
-from busaug_core.classify.model import Classifier, predict
+from busaug_core.classify.model import Classifier, predict, refuse_resolution
 from busaug_core.classify.predictions import write_predictions
+from busaug_core.classify.remarks import remarks_on_evaluation
 from busaug_core.errors import UserError
+from busaug_core.files import refuse_missing
 from busaug_core.images import PREPROCESSING, load_batch
 from busaug_core.jobs.checkpoint import restore_checkpoint, save_checkpoint
 from busaug_core.jobs.device import describe, pick_device
 from busaug_core.jobs.events import Notice, Progress, Steps
-from busaug_core.jobs.roles import REJECTED, of_split, training_set
+from busaug_core.jobs.roles import REJECTED, of_split, remarks_on_training, training_set
 from busaug_core.jobs.run import CHECKPOINT, Run
 from busaug_core.metrics.classification import classification_metrics
 from busaug_core.records import count_labels
@@ -24,29 +26,25 @@ def train_classifier(config: TrainClassifier, run: Run) -> Steps[dict[str, Any]]
     """Train with Adam and cross-entropy for a fixed number of epochs, then report on held-out images.
 
     Keeps the logits of the held-out images in `predictions.jsonl`. Returns the `metrics` of `classification_metrics`
-    on `evaluated_on`, `classes`, `n_train`, `train_counts` and the settings.
-    Raises UserError where a split is empty, a variant has no image, or the architecture is unknown.
+    on `evaluated_on`, `remarks` on what these cannot tell, `classes`, `n_train`, `train_counts` and the settings.
+    Raises UserError where the architecture is unknown or takes no images of that size.
     """
     records = run.records
     training = training_set(records, config.include)
     held_out = of_split(records, config.evaluate_on)
-    if not training or not held_out:
-        raise UserError(
-            f"A classifier needs samples tagged 'train' and '{config.evaluate_on}'; choose others, tag some, or load a "
-            "dataset with a split."
-        )
     classes = sorted({r.label for r in training})
-    unknown = sorted({r.label for r in held_out} - set(classes))
-    if unknown:
-        raise UserError(f"The split '{config.evaluate_on}' has the class(es) {', '.join(unknown)}, training has not.")
+    refuse_missing(r.path for r in training + held_out)
     device = pick_device()
     torch.manual_seed(config.seed)
     model = Classifier(config.arch, classes, config.resolution, config.pretrained).to(device)
+    refuse_resolution(model)
     model = model.to(memory_format=torch.channels_last)
     optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate)
     run.record_environment(device=describe(device))
     if rejected := sum(r.variant in config.include and REJECTED in r.tags for r in records):
         yield Notice(f"{rejected} images that a filter has rejected are left out.")
+    remarks = [*remarks_on_training(training), *remarks_on_evaluation(held_out, classes, config.evaluate_on)]
+    yield from map(Notice, remarks)
     yield Progress(0, config.epochs, "Training the classifier")
     images = load_batch([r.path for r in training], config.resolution)
     truth = np.array([classes.index(r.label) for r in training])
@@ -63,6 +61,7 @@ def train_classifier(config: TrainClassifier, run: Run) -> Steps[dict[str, Any]]
         "weights": str(run.folder / WEIGHTS),
         "classes": classes,
         "metrics": classification_metrics(np.array([classes.index(r.label) for r in held_out]), logits),
+        "remarks": remarks,
         "evaluated_on": config.evaluate_on,
         "n_train": len(training),
         "train_counts": count_labels(training),
@@ -104,4 +103,6 @@ def _epoch(
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
+        if not np.isfinite(losses[-1]):
+            raise UserError(f"The loss is {losses[-1]} in epoch {epoch + 1}; lower learning_rate.")
     return float(np.mean(losses))

@@ -1,65 +1,43 @@
 """BUSI's layout on disk: `<root>/<class>/<class> (n).png` and `..._mask.png`, `..._mask_1.png` beside it."""
 
-import re
-from collections.abc import Iterable
 from pathlib import Path
 
-from busaug_core.data.scans import Scan, image_files
+from busaug_core.data.folders import CLASSES, class_at, class_of, image_files, pair_masks, subfolders
+from busaug_core.data.scans import Listing, Scan
 from busaug_core.errors import UserError
 from busaug_core.paths import absolute
 
-CLASSES = ("benign", "malignant", "normal")
-MASK = re.compile(r"^(?P<stem>.+)_mask(_\d+)?$")
 
-
-def list_scans(folder: str | Path) -> tuple[list[Scan], list[str]]:
+def list_scans(folder: str | Path) -> Listing:
     """All images of a BUSI folder with their masks, class by class in natural order; and what is wrong with it.
 
-    A class folder holds images and masks side by side, or in two folders of its own; in one whose name
-    begins with `mask` a mask may bear its image's name.
-
-    Raises UserError where nothing can be listed at all.
+    Class folders may lie anywhere in it, under any case. Raises UserError where nothing can be listed at all.
     """
-    root = _find_root(absolute(folder))
-    scans, problems = [], []
-    for label in CLASSES:
-        if not (root / label).is_dir():
-            problems.append(f"{root} lacks the class folder {label}; BUSI has one for each class.")
-            continue
-        images, masks = pair_masks(image_files(root / label, depth=2), problems)
-        if not images:
-            problems.append(f"{root / label} holds no images; is the copy of BUSI complete?")
-        scans += [
-            Scan(path, label, tuple(masks.get(stem, ())), needs_lesion=label != "normal")
-            for stem, path in images.items()
-        ]
-    return scans, problems
-
-
-def pair_masks(files: Iterable[Path], problems: list[str]) -> tuple[dict[str, Path], dict[str, list[Path]]]:
-    """Images and their masks by the image's stem; masks without image and double names go to `problems`."""
-    images: dict[str, Path] = {}
-    masks: dict[str, list[Path]] = {}
-    for path in files:
-        match = MASK.match(path.stem)
-        if match or path.parent.name.lower().startswith("mask"):
-            masks.setdefault(match["stem"] if match else path.stem, []).append(path)
-        elif path.stem in images:
-            problems.append(f"{images[path.stem]} and {path} have one name; rename or remove one of them.")
+    root = absolute(folder)
+    if not root.is_dir():
+        raise UserError(f"{root} is not a folder; give the path of Dataset_BUSI_with_GT.")
+    problems: list[str] = []
+    of: dict[str, list[Scan]] = {label: [] for label in CLASSES}
+    for image in pair_masks(root, (p for p in image_files(root) if _class_above(root, p)), problems):
+        label = _class_above(root, image.path)
+        of[label].append(Scan(image.path, label, tuple(image.masks), needs_lesion=True))
+    missing = [label for label in CLASSES if not of[label]]
+    folders = {class_of(path.name): path for path in _folders_in(root)}
+    if len(missing) == len(CLASSES) and not folders.keys() & set(CLASSES):
+        raise UserError(f"{root} lacks the class folders {', '.join(CLASSES)}; BUSI has one for each class.")
+    for label in missing:
+        if label in folders:
+            problems.append(f"{folders[label]} holds no images; is the copy of BUSI complete?")
         else:
-            images[path.stem] = path
-    for stem in sorted(set(masks) - set(images)):
-        problems.append(f"{masks[stem][0]} is a mask without an image; add {stem}.png or remove the mask.")
-    return images, masks
+            problems.append(f"{root} lacks the class folder {label}; BUSI has one for each class.")
+    return Listing([scan for scans in of.values() for scan in scans], problems)
 
 
-def _find_root(folder: Path) -> Path:
-    """The folder that holds most class folders: the given one, or one inside it."""
-    if not folder.is_dir():
-        raise UserError(f"{folder} is not a folder; give the path of Dataset_BUSI_with_GT.")
-    roots = (folder, *(p for p in sorted(folder.iterdir()) if p.is_dir()))
-    found = {root: sum((root / label).is_dir() for label in CLASSES) for root in roots}
-    root = max(roots, key=found.get)
-    if not found[root]:
-        raise UserError(f"{folder} lacks the class folders {', '.join(CLASSES)}; BUSI has one for each class.")
-    return root
+def _class_above(root: Path, path: Path) -> str | None:
+    """The class that the folders of a file name."""
+    folders = path.relative_to(root).parts[:-1]
+    return class_of(folders[at]) if (at := class_at(folders)) is not None else None
+
+
+def _folders_in(root: Path) -> list[Path]:
+    return [path for folder in subfolders(root) for path in (folder, *_folders_in(folder))]

@@ -7,8 +7,9 @@ from typing import ClassVar, Literal
 from pydantic import Field, field_validator, model_validator
 
 from busaug_core.data.sources import DOWNLOAD, KAGGLE
-from busaug_core.jobs.config import JobConfig
+from busaug_core.jobs.config import JobConfig, OnSamples
 from busaug_core.jobs.execute import Job
+from busaug_core.jobs.run import PRODUCTS
 from busaug_core.paths import absolute
 
 COPY = 0.75
@@ -21,6 +22,8 @@ MANY = 4000
 SIMULATED = "simulated"
 FOLDERS = "folders"
 """The split that an external set's own folders make."""
+OFFICIAL = "official"
+"""The split that an external set publishes as a list."""
 
 
 def scan_likeness(n: int) -> float:
@@ -38,7 +41,7 @@ class Load(JobConfig):
     """What all loading has in common: splits, and what becomes of bad files."""
 
     has_folders: ClassVar[bool] = False
-    """Whether the set may bring splits of its own, as folders."""
+    """Whether the set may bring splits of its own, as folders or lists."""
 
     source: str
     dataset_name: str | None
@@ -54,6 +57,11 @@ class Load(JobConfig):
     on_error: Literal["raise", "skip"] = Field(
         "raise", description="What to do with a file that cannot be read: stop, or leave it out and say so."
     )
+    write_png: bool = Field(
+        False,
+        description="Write PNGs of images that browsers do not show (TIFF, JPEG 2000, PGM, more than 8 bits) into the "
+        "run's folder and load these; of DICOM files it is always done.",
+    )
 
     @field_validator("source")
     @classmethod
@@ -64,7 +72,7 @@ class Load(JobConfig):
     @field_validator("split")
     @classmethod
     def _parts(cls, split: str | None) -> str | None:
-        if split is None or (split == FOLDERS and cls.has_folders):
+        if split is None or (split in (FOLDERS, OFFICIAL) and cls.has_folders):
             return split
         if not re.fullmatch(r"\d+(-\d+){1,2}|\d+(/\d+){1,2}", split):
             raise ValueError(f"{split!r} is neither percentages such as 80-20 nor numbers such as 545/115/120")
@@ -95,13 +103,26 @@ class LoadBusi(Load):
     )
 
 
-class LoadExternal(Load):
+class LoadExternal(Load, OnSamples):
     """Another breast-ultrasound set, as a dataset of its own or as tagged samples of this one."""
 
     has_folders: ClassVar[bool] = True
 
-    layout: Literal["bus_bra", "breast_lesions_usg", "meddap_kaggle", "udiat", "folder"] = Field(
-        description="How the set's files are laid out: one of the published sets, or a folder a class."
+    layout: Literal[
+        "bus_bra",
+        "breast_lesions_usg",
+        "meddap_kaggle",
+        "udiat",
+        "bus_uclm",
+        "bus_uc",
+        "buid",
+        "gdph_sysucc",
+        "busi_whu",
+        "folder",
+        "images",
+    ] = Field(
+        description="How the set's files are laid out: one of the published sets, a folder a class, or images without "
+        "classes."
     )
     source: str = Field(min_length=1, description="The set's folder or zip.")
     dataset_name: str | None = Field(
@@ -109,10 +130,15 @@ class LoadExternal(Load):
     )
     split: str | None = Field(
         None,
-        description="Percentages (80-20), numbers, or 'folders' as published; none: no split, a set to test on.",
+        description="Percentages (80-20), numbers, 'folders' as published, or 'official' as the set's lists say "
+        "(the first fold tests; folds chooses the list); none: no split, a set to test on.",
     )
     rename: list[str] = Field(
         [], description="Classes under another name, such as 'Benign lesion=benign'; letter case does not matter."
+    )
+
+    compare_with: list[str] = Field(
+        [], description="Other datasets loaded here, by name: images that show a scan of theirs are reported."
     )
 
     @field_validator("rename")
@@ -124,7 +150,7 @@ class LoadExternal(Load):
         return rename
 
 
-class Audit(JobConfig):
+class Audit(OnSamples):
     """Copies, frames of one scan, doubtful labels, axilla views and burnt-in annotations, as groups and tags."""
 
     copy_likeness: float = Field(
@@ -138,6 +164,11 @@ class Audit(JobConfig):
     )
     annotation_threshold: float = Field(
         1.0, gt=0, description="Annotation score from which an image is tagged 'annotated'."
+    )
+    read_text: bool = Field(
+        False,
+        description="Read burnt-in text, and tag what looks like a patient's data 'patient_text' (half a second an "
+        "image and core; needs rapidocr-onnxruntime).",
     )
 
     @model_validator(mode="after")
@@ -153,8 +184,22 @@ class Audit(JobConfig):
         return min(self.copy_likeness, scan_likeness(n))
 
 
-LOAD_BUSI = Job("load_busi", LoadBusi, "busaug_core.data.load:load_busi", makes_dataset=True, takes_samples=False)
-LOAD_EXTERNAL = Job(
-    "load_external", LoadExternal, "busaug_core.data.load:load_external", needs_classes=False, makes_dataset=True
+LOAD_BUSI = Job(
+    "load_busi",
+    LoadBusi,
+    "busaug_core.data.load:load_busi",
+    makes_dataset=True,
+    takes_samples=False,
+    files=(PRODUCTS,),
 )
-AUDIT = Job("audit", Audit, "busaug_core.data.audit.audit:audit", needs_classes=False)
+LOAD_EXTERNAL = Job(
+    "load_external",
+    LoadExternal,
+    "busaug_core.data.load:load_external",
+    needs_classes=False,
+    makes_dataset=True,
+    files=(PRODUCTS,),
+)
+AUDIT = Job("audit", Audit, "busaug_core.data.audit.audit:audit", needs_classes=False, files=(PRODUCTS,))
+LOADS = (LOAD_BUSI.name, LOAD_EXTERNAL.name)
+"""The jobs that load images."""

@@ -6,20 +6,19 @@ from typing import Any
 
 from busaug_core.data import external
 from busaug_core.data.audit.audit import BUSI_COUNTS, audit_records, describe_files
-from busaug_core.data.audit.descriptors import Descriptors, describe
-from busaug_core.data.busi import CLASSES, list_scans
-from busaug_core.data.config import FOLDERS, SIMULATED, Audit, Load, LoadBusi, LoadExternal
-from busaug_core.data.scans import Scan, read_scan
+from busaug_core.data.busi import list_scans
+from busaug_core.data.config import SIMULATED, Audit, Load, LoadBusi, LoadExternal
+from busaug_core.data.deal import assign_splits, refuse_undealable, with_official
+from busaug_core.data.elsewhere import find_elsewhere, images_of
+from busaug_core.data.folders import CLASSES, class_of
+from busaug_core.data.reading import Reader
+from busaug_core.data.scans import Scan
 from busaug_core.data.sources import BUSI, open_source
-from busaug_core.data.splits import fold_numbers, grouped_split, leaked, too_few
 from busaug_core.errors import UserError
 from busaug_core.jobs.events import Made, Notice, Progress, Steps
 from busaug_core.jobs.roles import of_split
 from busaug_core.jobs.run import Run
-from busaug_core.parallel import in_order
 from busaug_core.records import SPLITS, Record, count_labels
-
-HINT = "(Set on_error to 'skip' to load the others.)"
 
 
 def load_busi(config: LoadBusi, run: Run) -> Steps[dict[str, Any]]:
@@ -29,11 +28,13 @@ def load_busi(config: LoadBusi, run: Run) -> Steps[dict[str, Any]]:
         yield from _simulate(config, folder)
     else:
         origin, folder = "real", (yield from open_source(config.source, run.folder / "source", BUSI))
-    scans, problems = list_scans(folder)
-    records, descriptors, skipped = yield from _read(scans, problems, config.on_error, [origin], origin)
+    reader = Reader(config, folder, run.folder)
+    scans = yield from reader.sift(list_scans(folder))
+    refuse_undealable(scans, config, is_exact=config.on_error == "raise")
+    records, descriptors = yield from reader.read(scans, [origin], origin)
     found = yield from audit_records(records, descriptors, Audit())
-    yield from _assign_splits(records, config)
-    return (yield from _finish(records, records, config, run, audit=found, skipped=skipped))
+    yield from assign_splits(records, config)
+    return (yield from _finish(records, records, config, run, reader, audit=found))
 
 
 def load_external(config: LoadExternal, run: Run) -> Steps[dict[str, Any]]:
@@ -42,25 +43,22 @@ def load_external(config: LoadExternal, run: Run) -> Steps[dict[str, Any]]:
     The products are the set's records, then those at hand with their groups and tags brought up to date.
     """
     kind = external.SETS[config.layout]
+    elsewhere = {name: images_of(name, run) for name in config.compare_with}
     folder = yield from open_source(config.source, run.folder / "source", kind.published)
-    scans, problems = kind.list_scans(folder)
+    listing = kind.list_scans(folder)
     known_here = run.records if config.dataset_name is None else []
     present = [replace(r, tags=list(r.tags)) for r in known_here if not r.synthetic]
-    known = {r.path for r in present}
-    if again := sum(str(scan.path) in known for scan in scans):
-        yield Notice(f"{again} files are in the dataset already and are left as they are.")
-    scans = _renamed([scan for scan in scans if str(scan.path) not in known], config.rename)
+    reader = Reader(config, folder, run.folder)
+    scans = yield from reader.sift(listing)
+    scans = yield from _new(scans, present)
+    scans = with_official(_renamed(scans, config.rename), config)
+    refuse_undealable(scans, config, is_exact=config.on_error == "raise" and not present)
     name = external.name_of(config.layout, config.source)
-    tags = ["real", "external", config.layout]
-    records, descriptors, skipped = yield from _read(scans, problems, config.on_error, tags)
+    records, descriptors = yield from reader.read(scans, ["real", "external", config.layout])
     for record in records:
         record.source = replace(record.source, set=name)
-    new = sorted({r.label for r in records} - {r.label for r in present})
-    if any(r.label for r in present) and new:
-        yield Notice(
-            f"{name} adds the class(es) {', '.join(new)} to the dataset; where one is a class that it has under "
-            "another name, delete these samples and load again with rename, as in 'cyst=benign'."
-        )
+    yield from _tell_new_classes(name, records, present)
+    own = len(descriptors)
     descriptors += yield from describe_files(present)
     found = yield from audit_records(records + present, descriptors, Audit())
     groups = {r.split_group for r in present} - {None}
@@ -70,97 +68,52 @@ def load_external(config: LoadExternal, run: Run) -> Steps[dict[str, Any]]:
             f"{len(shared)} images of {name} show a scan that the dataset holds already; they share its "
             "split_group and get no split. Leave them out where the set is to test what was trained on the dataset."
         )
-    yield from _assign_splits([r for r in records if r.split_group not in groups], config)
-    more = dict(audit=found, skipped=skipped, licence=kind.licence)
-    return (yield from _finish(records, records + present, config, run, **more))
+    also_in = yield from find_elsewhere(records, descriptors[:own], elsewhere)
+    yield from assign_splits([r for r in records if r.split_group not in groups], config)
+    more = dict(audit=found, licence=kind.licence, also_in=also_in)
+    return (yield from _finish(records, records + present, config, run, reader, **more))
 
 
-def _read(
-    scans: list[Scan], problems: list[str], on_error: str, tags: list[str], origin: str = "real"
-) -> Steps[tuple[list[Record], list[Descriptors], list[str]]]:
-    """Read every file once; returns the records, their descriptors, and what was left out."""
-    skipped = []
-
-    def refuse(problem: str) -> Notice:
-        if on_error == "raise":
-            raise UserError(f"{problem} {HINT}")
-        skipped.append(problem)
-        return Notice(f"Left out: {problem}")
-
-    for problem in problems:
-        yield refuse(problem)
-    records, descriptors = [], []
-    for n, result in enumerate(in_order(_read_one, scans), 1):
-        if isinstance(result, UserError):
-            yield refuse(str(result))
-        else:
-            record, found = result
-            record.origin = record.variant = origin
-            record.tags = list(tags)
-            records.append(record)
-            descriptors.append(found)
-        if n % 20 == 0 or n == len(scans):
-            yield Progress(n, len(scans), "Reading images and masks")
-    if not records:
-        raise UserError(" ".join(["No image could be loaded.", *skipped[:3]]))
-    return records, descriptors, skipped
+def _new(scans: list[Scan], present: list[Record]) -> Steps[list[Scan]]:
+    """The scans that are not among the records at hand; raises UserError where all are."""
+    known = {r.path for r in present} | {r.source.file for r in present if r.source}
+    new = [scan for scan in scans if str(scan.path) not in known]
+    if again := len(scans) - len(new):
+        if not new:
+            raise UserError(f"All {again} images are in the dataset already.")
+        yield Notice(f"{again} files are in the dataset already and are left as they are.")
+    return new
 
 
-def _read_one(scan: Scan) -> tuple[Record, Descriptors] | UserError:
-    try:
-        image, lesions = read_scan(scan)
-    except UserError as error:
-        return error
-    size = [*image.size, len(image.getbands())]
-    return Record(str(scan.path), scan.label, lesions=lesions, size=size, source=scan.source), describe(image)
-
-
-def _assign_splits(records: list[Record], config: Load) -> Steps[None]:
-    """Tag each record with its split and fold."""
-    by_group = config.split_by == "group"
-    if config.split is not None and records:
-        yield from _tag_splits(records, config, by_group)
-    if config.folds and records:
-        small = [c for c, n in count_labels(records).items() if n < config.folds]
-        dealt = yield from _without_classes(small, records, config, "are in no fold")
-        groups = [r.split_group if by_group else None for r in dealt]
-        numbers = fold_numbers([r.label for r in dealt], groups, config.folds, config.seed)
-        for record, number in zip(dealt, numbers, strict=True):
-            if number is not None:
-                record.tags.append(f"fold_{number}")
-
-
-def _tag_splits(records: list[Record], config: Load, by_group: bool) -> Steps[None]:
-    if config.split == FOLDERS:
-        splits = [r.source.split if r.source else None for r in records]
-        if not all(splits):
-            raise UserError("The split 'folders' needs images in folders train, val or test; choose another split.")
-    else:
-        small = too_few(count_labels(records), config.split)
-        dealt = yield from _without_classes(small, records, config, "train")
-        groups = [r.split_group if by_group else None for r in dealt]
-        split = grouped_split([r.label for r in dealt], groups, config.split, config.seed)
-        split_of = dict(zip([r.path for r in dealt], split, strict=True))
-        splits = [split_of.get(r.path, SPLITS[0]) for r in records]
-    if leaks := leaked(splits, [r.split_group for r in records]):
-        yield Notice(
-            f"{leaks} held-out images have a copy, or another frame of their scan, in training; metrics on them "
-            "are too good. Set split to percentages and split_by to 'group'."
+def _renamed(scans: list[Scan], rename: list[str]) -> list[Scan]:
+    """The scans with their classes under the project's names; raises UserError for a name that no class has."""
+    names = {old.strip().lower(): new.strip() for old, _, new in (pair.partition("=") for pair in rename)}
+    known = {scan.label: class_of(scan.label) or scan.label for scan in scans}
+    unknown = sorted(names.keys() - {name.strip().lower() for pair in known.items() for name in pair})
+    if unknown and scans:
+        raise UserError(
+            f"rename names {', '.join(unknown)}, but the classes are {', '.join(sorted(set(known.values())))}."
         )
-    for record, name in zip(records, splits, strict=True):
-        record.tags.insert(0, name)
+    labels = {raw: names.get(raw.strip().lower(), names.get(name.lower(), name)) for raw, name in known.items()}
+    return [replace(scan, label=labels[scan.label]) for scan in scans]
 
 
-def _without_classes(small: list[str], records: list[Record], config: Load, instead: str) -> Steps[list[Record]]:
-    """The records without those of the classes that are too small, where `on_error` lets these be left out."""
-    if not small or config.on_error == "raise":
-        return records
-    yield Notice(f"Too few images of {', '.join(small)}: all of them {instead}.")
-    return [r for r in records if r.label not in small]
+def _tell_new_classes(name: str, records: list[Record], present: list[Record]) -> Steps[None]:
+    if foreign := {label: n for label, n in count_labels(records).items() if label not in (*CLASSES, "")}:
+        told = ", ".join(f"{label} ({n})" for label, n in sorted(foreign.items()))
+        yield Notice(
+            f"Classes of the set's own: {told}. Where these are none or misspelt, correct the set or use rename."
+        )
+    new = sorted({r.label for r in records} - {r.label for r in present} - {""})
+    if any(r.label for r in present) and new:
+        yield Notice(
+            f"{name} adds the class(es) {', '.join(new)} to the dataset; where one is a class that it has under "
+            "another name, delete these samples and load again with rename, as in 'cyst=benign'."
+        )
 
 
 def _finish(
-    records: list[Record], products: list[Record], config: Load, run: Run, **more: Any
+    records: list[Record], products: list[Record], config: Load, run: Run, reader: Reader, **more: Any
 ) -> Steps[dict[str, Any]]:
     run.write_products(products)
     for record in records:
@@ -170,18 +123,10 @@ def _finish(
         "dataset": config.dataset_name,
         "counts": count_labels(records),
         "splits": {s: counts for s, counts in splits.items() if counts},
+        "skipped": reader.skipped,
+        "assumed": reader.assumed,
         **more,
     }
-
-
-def _renamed(scans: list[Scan], rename: list[str]) -> list[Scan]:
-    """The scans with their classes under the project's names; raises UserError for a name that no class has."""
-    names = {old.strip().lower(): new.strip() for old, _, new in (pair.partition("=") for pair in rename)}
-    unknown = sorted(set(names) - {scan.label.lower() for scan in scans})
-    if unknown and scans:
-        found = ", ".join(sorted({scan.label for scan in scans}))
-        raise UserError(f"rename names {', '.join(unknown)}, but the classes are {found}.")
-    return [replace(scan, label=names.get(scan.label.lower(), scan.label)) for scan in scans]
 
 
 def _simulate(config: LoadBusi, folder: Path) -> Steps[None]:

@@ -1,25 +1,35 @@
 """A scan on disk, an image and its masks, and the one reading of both."""
 
-import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
+from busaug_core.data.masks import interpret_mask
 from busaug_core.errors import UserError
-from busaug_core.images import open_image, without_palette
+from busaug_core.images import decode, eight_bits
 from busaug_core.records import Lesion, Source
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
+AS_SHOWN = "masks of photos that were turned upright, taken to lie on them as they are shown"
+
+NEARLY_ALL = 0.9
+"""Share of an image that no lesion covers."""
+SCALED = "masks of another size than their image, scaled to it"
 
 
 @dataclass(frozen=True)
 class Scan:
     """An image file, its class and its mask files.
 
-    `source` holds what an external set tells of the image.
+    Attributes:
+        needs_lesion: whether it is refused without a mask with a lesion, unless it is normal
+        source: what an external set tells of the image
+        official: its fold and split in the lists that its set publishes, by their number of folds; 0 is a single split
+        colours: those of its masks that are lesions, where the set's masks have several
+        scales_masks: whether masks of another size are known to show the whole image
     """
 
     path: Path
@@ -27,63 +37,71 @@ class Scan:
     masks: tuple[Path, ...] = ()
     needs_lesion: bool = False
     source: Source | None = None
+    official: Mapping[int, tuple[int | None, str]] = field(default_factory=dict)
+    colours: tuple[str, ...] = ()
+    scales_masks: bool = False
 
 
-def read_scan(scan: Scan) -> tuple[Image.Image, list[Lesion]]:
-    """The scan's image and its lesions: one for each mask that is not empty.
+class Listing(NamedTuple):
+    """What a folder holds: its scans, what is wrong with it, and the tables that were read."""
 
-    Raises UserError for an unreadable file, a mask of another size, or no lesion where there must be one.
+    scans: list[Scan]
+    problems: list[str]
+    tables: tuple[Path, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What is to be told of the folder, and stops nothing."""
+
+
+class ReadScan(NamedTuple):
+    """A scan's image, of at most 8 bits a channel, and its lesions, one for each mask that is not empty."""
+
+    image: Image.Image
+    lesions: list[Lesion]
+    notes: list[str]
+    """What was assumed in reading them."""
+    is_plain: bool
+    """Whether the image's file holds the values that are read."""
+
+
+def read_scan(scan: Scan) -> ReadScan:
+    """Read a scan's files.
+
+    A mask lies on the image as it is shown, or as it is stored where it fits only so. Raises UserError for an
+    unreadable file, a mask of another size, or no lesion where there must be one.
     """
-    image = open_image(scan.path)
-    lesions = []
+    stored = decode(scan.path)
+    image, notes = eight_bits(scan.path, stored)
+    lesions, assumed = [], list(notes)
     for path in scan.masks:
-        mask = read_mask(path)
+        found = decode(path)
+        mask, how = interpret_mask(path, found, scan.colours)
+        if stored.turned is not None and found.turned is None:
+            if mask.shape[::-1] != image.size:
+                mask = _transposed(mask, stored.turned)
+            elif _transposed(mask, stored.turned).shape == mask.shape:
+                how.append(AS_SHOWN)
+        if scan.scales_masks and mask.shape[::-1] != image.size and _is_alike(mask.shape, image.size):
+            mask = np.asarray(Image.fromarray(mask).resize(image.size, Image.Resampling.NEAREST))
+            how.append(SCALED)
+        assumed += [*found.notes, *how]
         if mask.shape[::-1] != image.size:
             width, height = image.size
             raise UserError(
                 f"{path} is {mask.shape[1]}×{mask.shape[0]}, but its image is {width}×{height}; repair or remove both."
             )
+        if mask.mean() > NEARLY_ALL:
+            assumed.append(f"masks of more than {NEARLY_ALL:.0%} of the image, which may be inverted")
         if mask.any():
             lesions.append(Lesion.of(path, mask))
-    if scan.needs_lesion and not lesions:
+    if scan.needs_lesion and scan.label != "normal" and not lesions:
         raise UserError(f"{scan.path} is {scan.label} but has no mask with a lesion; add it or remove the image.")
-    return image, lesions
+    return ReadScan(image, lesions, assumed, stored.wide is None)
 
 
-def read_mask(path: str | Path) -> np.ndarray:
-    """A mask file as bool H×W; 1, 2, 3 and 4 channels are understood and alpha is no signal."""
-    image = open_image(path)
-    if not image.mode.startswith("I"):  # of 16 bits the low ones count too
-        image = without_palette(image)
-    pixels = np.asarray(image)
-    if image.mode in ("LA", "RGBA"):
-        pixels = pixels[..., :-1]
-    return pixels.any(axis=-1) if pixels.ndim == 3 else pixels > 0
+def _is_alike(shape: tuple[int, int], size: tuple[int, int]) -> bool:
+    """Whether height and width have the proportions of a width and height, but for rounding."""
+    return abs(shape[0] * size[0] - shape[1] * size[1]) <= max(size) * 2
 
 
-def image_files(folder: Path, depth: int = 1) -> Iterator[Path]:
-    """The image files of a folder and of `depth - 1` levels of folders in it, in natural order.
-
-    Hidden files are left out, such as the `._` companions that macOS puts into zips.
-    """
-    for path in sorted(folder.iterdir(), key=lambda p: natural(p.name)):
-        if path.name.startswith((".", "__MACOSX")):
-            continue
-        if path.is_dir():
-            if depth > 1:
-                yield from image_files(path, depth - 1)
-        elif path.suffix.lower() in SUFFIXES:
-            yield path
-
-
-def find_folder(folder: Path, names: tuple[str, ...], levels: int = 2) -> Path | None:
-    """The folder that holds all the names: the given one, or the first of those up to `levels` within it."""
-    if all((folder / name).exists() for name in names):
-        return folder
-    inside = [p for p in sorted(folder.iterdir()) if p.is_dir() and not p.name.startswith((".", "__MACOSX"))]
-    return next((found for p in inside if levels and (found := find_folder(p, names, levels - 1))), None)
-
-
-def natural(text: str) -> list[tuple[int, int | str]]:
-    """A key that sorts `benign (2)` before `benign (10)`."""
-    return [(0, int(part)) if part.isdecimal() else (1, part) for part in re.split(r"(\d+)", text)]
+def _transposed(mask: np.ndarray, how: Image.Transpose) -> np.ndarray:
+    return np.asarray(Image.fromarray(mask).transpose(how))

@@ -73,19 +73,21 @@ def unpack(archive: Path, folder: Path) -> Steps[Path]:
     Raises UserError for what is no zip, names that leave the folder, links, and sizes out of bounds; then
     nothing is left behind.
     """
-    if folder.exists():
-        return folder
     try:
-        with zipfile.ZipFile(archive) as file, written_whole(folder) as partial:
+        with zipfile.ZipFile(archive) as file:
             entries = [e for e in file.infolist() if not e.is_dir()]
+            if all((folder / e.filename).is_file() for e in entries):
+                return folder
+            shutil.rmtree(folder, ignore_errors=True)
             _check_entries(archive, entries)
-            for n, entry in enumerate(entries, 1):
-                target = partial / entry.filename
-                target.parent.mkdir(parents=True, exist_ok=True)
-                with file.open(entry) as packed, target.open("wb") as unpacked:
-                    shutil.copyfileobj(packed, unpacked, CHUNK)
-                if n % 100 == 0 or n == len(entries):
-                    yield Progress(n, len(entries), "Unpacking")
+            with written_whole(folder) as partial:
+                for n, entry in enumerate(entries, 1):
+                    target = partial / entry.filename
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    with file.open(entry) as packed, target.open("wb") as unpacked:
+                        shutil.copyfileobj(packed, unpacked, CHUNK)
+                    if n % 100 == 0 or n == len(entries):
+                        yield Progress(n, len(entries), "Unpacking")
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError) as error:
         raise UserError(f"{archive} cannot be unpacked ({error}); fetch it again, or unpack it by hand.") from None
     return folder

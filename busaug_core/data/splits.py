@@ -89,9 +89,7 @@ def fold_numbers(labels: list[str], groups: list[str | None], folds: int, seed: 
 
     Raises UserError for a class of fewer images than folds.
     """
-    for label, n in Counter(labels).items():
-        if n < folds:
-            raise UserError(f"Class '{label}' has {n} image(s), too few for {folds} folds.")
+    refuse_small(Counter(labels), folds)
     numbers: list[int | None] = [None] * len(labels)
     keys = np.empty(len(labels), int)
     clear = []
@@ -104,6 +102,13 @@ def fold_numbers(labels: list[str], groups: list[str | None], folds: int, seed: 
         for place in held_out:
             numbers[clear[place]] = number
     return numbers
+
+
+def refuse_small(counts: dict[str, int], folds: int) -> None:
+    """Raises UserError for a class of fewer images than folds."""
+    for label, n in counts.items():
+        if n < folds:
+            raise UserError(f"Class '{label}' has {n} image(s), too few for {folds} folds.")
 
 
 def leaked(splits: list[str | None], groups: list[str | None]) -> int:

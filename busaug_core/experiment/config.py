@@ -108,4 +108,5 @@ RUN_EXPERIMENT = Job(
     makes_dataset=True,
     takes_samples=False,
     chain=True,
+    files=("results.md", "results.csv"),
 )

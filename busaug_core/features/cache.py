@@ -13,7 +13,7 @@ from safetensors.numpy import load_file, save_file
 
 from busaug_core.errors import UserError
 from busaug_core.features.extractor import Extractor
-from busaug_core.files import content_hash, write_whole
+from busaug_core.files import content_hash, refuse_missing, write_whole
 from busaug_core.jobs.events import Progress, Steps
 from busaug_core.jobs.processes import Team
 from busaug_core.jobs.run import Run
@@ -30,17 +30,22 @@ class Features:
     """Features of images, looked up by record.
 
     Attributes:
+        records: the N records
         matrix: float32 N×D, in the records' order
         hashes: the content hashes of the N files
     """
 
     def __init__(self, records: list[Record], matrix: np.ndarray, hashes: list[str]):
-        self.matrix, self.hashes = matrix, hashes
+        self.records, self.matrix, self.hashes = records, matrix, hashes
         self._rows = {record.path: i for i, record in enumerate(records)}
 
     def of(self, records: list[Record]) -> np.ndarray:
         """The features of some of the records, M×D."""
         return self.matrix[[self._rows[r.path] for r in records]]
+
+    def standardised(self, extractor: Extractor, reference: list[Record]) -> "Features":
+        """These features in the units that the extractor's are compared in, given the reference's images."""
+        return Features(self.records, extractor.standardise(self.matrix, self.of(reference)), self.hashes)
 
 
 def extract(
@@ -53,6 +58,7 @@ def extract(
     Under `accelerate launch` each process computes its share, and all but the main one get None, since they are then
     done. A process that is killed and started again finds the features that were saved.
     """
+    refuse_missing(r.path for r in records)
     team = Team()
     cache = FeatureCache(run, extractor, mirrored)
     hashes = yield from _compute(team.share(records), extractor, cache, batch_size)

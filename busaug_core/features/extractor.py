@@ -8,31 +8,35 @@ import torch
 from torch import Tensor
 
 from busaug_core.images import PREPROCESSING, load_gray
+from busaug_core.jobs.run import Run
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """As torchvision's weights expect images to be scaled."""
 
 
 class Extractor(ABC):
-    """A network and what it is called. All see gray images of one size, repeated in three channels.
+    """What turns images into features, and what it is called: a network, or a list of formulas.
 
-    Those with ImageNet weights are kept in memory with channels last, which makes Inception 1.8 times as fast on a CPU.
+    Networks see gray images of one size, repeated in three channels. Those with ImageNet weights are
+    kept in memory with channels last, which makes Inception 1.8 times as fast on a CPU.
 
     Attributes:
         name: a Python identifier, as in the field `features_<name>`
         metric: what a Fréchet distance in these features is called
-        trained_on: the image files that it was trained on, as far as they are known here
+        run: the run that trained it, where it was trained here
         resolution: the side of its images in pixels
-        weights: SHA-256 of its weights
+        weights: SHA-256 of its weights, or of what defines features that have none
+        families: the columns of features that belong together, by name, where features have a meaning
         preprocessing: what is done to an image before the network's own normalisation
     """
 
     name: str
     metric: str
-    trained_on: frozenset[str] = frozenset()
+    run: Run | None = None
     resolution: int
     weights: str
     device: torch.device
+    families: dict[str, slice] = {}
 
     @property
     def preprocessing(self) -> str:
@@ -54,3 +58,7 @@ class Extractor(ABC):
     @abstractmethod
     def features(self, images: Tensor) -> Tensor:
         """Features N×D of what `prepare` returns; the network's own normalisation is done here."""
+
+    def standardise(self, features: np.ndarray, reference: np.ndarray) -> np.ndarray:
+        """Features N×D in the units that they are compared in, given those of a reference set, M×D: as they are."""
+        return features

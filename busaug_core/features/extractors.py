@@ -1,5 +1,7 @@
-"""The list of networks that turn images into features, by name. Importing this file loads none of them."""
+"""The list of extractors, which turn images into features, by name. Importing this file loads none of them."""
 
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from busaug_core.errors import UserError
@@ -17,16 +19,19 @@ CANONICAL, LEGACY = "canonical", "legacy"
 PREPROCESSINGS = (CANONICAL, LEGACY)
 INCEPTION = "inception"
 LITE0 = "efficientnet_lite0"
+RADIOMICS = "radiomics"
 WIDTHS = {INCEPTION: 2048, "inception-64": 64, "inception-192": 192, "inception-768": 768}
+INCEPTION_FILE = "pt_inception-2015-12-05-6726825d.pth"
 OF_A_RUN = "run"
 EXTRACTORS = {
     LITE0: "busaug_core.features.efficientnet_lite:Lite0",
     "dinov2": "busaug_core.features.transformer:Dinov2",
     "clip": "busaug_core.features.transformer:Clip",
+    RADIOMICS: "busaug_core.features.radiomics:Radiomics",
     "torchvision": "busaug_core.features.imagenet:ImageNetClassifier",
 }
 """Where each kind's class lies; it is called with the device and what the name has behind a colon."""
-NAMES = (LITE0, *WIDTHS, "dinov2", "clip", "torchvision:resnet50")
+NAMES = (LITE0, *WIDTHS, "dinov2", "clip", "torchvision:resnet50", RADIOMICS)
 """What can be asked for without a run; any torchvision classifier may stand for resnet50."""
 
 
@@ -37,8 +42,7 @@ def register(kind: str, place: str) -> None:
 
 def default_extractor() -> str:
     """Inception where its weights are, so that distances compare with published FIDs; else EfficientNet-Lite0."""
-    weights = imported("busaug_core.features.inception:inception_weights")()
-    return LITE0 if weights is None else INCEPTION
+    return LITE0 if inception_weights() is None else INCEPTION
 
 
 def make_extractor(name: str, run: Run, device: "torch.device", preprocessing: str = CANONICAL) -> "Extractor":
@@ -47,7 +51,8 @@ def make_extractor(name: str, run: Run, device: "torch.device", preprocessing: s
     Args:
         name: `efficientnet_lite0`; or `inception` (2048 features), `inception-64`, `inception-192`, `inception-768`,
             `dinov2` or `clip`, these each perhaps with other weights behind a colon (a file, or a folder or Hub id);
-            `torchvision:` and a classifier's name; the key of a classifier run beside `run`, or the folder of any
+            `torchvision:` and a classifier's name; `radiomics`; the key of a classifier run beside `run`, or the
+            folder of any
         preprocessing: `canonical`, or for the Inceptions `legacy`, which is pytorch-fid's own
 
     Raises:
@@ -64,6 +69,31 @@ def make_extractor(name: str, run: Run, device: "torch.device", preprocessing: s
         return imported(f"busaug_core.features.inception:{network}")(device, place, WIDTHS[kind])
     if kind in EXTRACTORS and kind != OF_A_RUN:
         return imported(EXTRACTORS[kind])(device, place)
+    used = _classifier(name, run)
+    return imported(EXTRACTORS[OF_A_RUN])(used.run, device, run.name_of(used))
+
+
+def inception_weights() -> Path | None:
+    """Where pytorch-fid's weights lie in the torch cache, or None; needs no torch."""
+    path = hub_folder() / INCEPTION_FILE
+    return path if path.exists() else None
+
+
+def hub_folder() -> Path:
+    """Where torch keeps the weights that it downloads."""
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(os.environ.get("TORCH_HOME") or f"{cache}/torch").expanduser() / "hub" / "checkpoints"
+
+
+def refuse_unknown(name: str, run: Run) -> None:
+    """Raises UserError where no extractor has that name; needs no torch."""
+    kind = name.partition(":")[0]
+    if kind not in WIDTHS and (kind not in EXTRACTORS or kind == OF_A_RUN):
+        _classifier(name, run)
+
+
+def _classifier(name: str, run: Run) -> Ancestor:
+    """The classifier whose run, beside `run` or anywhere, bears the name; raises UserError where there is none."""
     used = run.used.get("extractor")
     if used is None and (trained := run_that_made(run.sibling(name).folder)):
         used = Ancestor(name, trained.folder, trained)
@@ -73,4 +103,4 @@ def make_extractor(name: str, run: Run, device: "torch.device", preprocessing: s
             f"There is no extractor '{name}'; there are {', '.join(NAMES)} (or another classifier of torchvision), "
             f"and the classifier runs of this dataset: {runs}."
         )
-    return imported(EXTRACTORS[OF_A_RUN])(used.run, device, run.name_of(used))
+    return used

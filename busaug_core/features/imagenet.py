@@ -1,6 +1,7 @@
 """The penultimate layer of any torchvision classifier with its ImageNet weights."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 import torchvision
@@ -10,6 +11,7 @@ from torchvision.transforms.functional import normalize
 
 from busaug_core.errors import MissingWeights, UserError
 from busaug_core.features.extractor import Extractor
+from busaug_core.features.pickled import read_pickled
 from busaug_core.files import content_hash
 
 
@@ -22,9 +24,8 @@ class ImageNetClassifier(Extractor):
                 f"torchvision has no classifier '{arch}'; torchvision:resnet50, torchvision:densenet121 and "
                 "torchvision:vit_b_16 are some."
             )
-        weights = torchvision.models.get_model_weights(arch).DEFAULT
-        path = Path(torch.hub.get_dir()) / "checkpoints" / weights.url.rpartition("/")[2]
-        self.network = headless(_load(arch, weights, path)).to(device, memory_format=torch.channels_last).eval()
+        weights, path = _published(arch)
+        self.network = headless(imagenet_network(arch)).to(device, memory_format=torch.channels_last).eval()
         seen = weights.transforms()
         self.resolution, self.mean, self.std = seen.crop_size[0], seen.mean, seen.std
         self.name, self.metric = arch, f"FD ({arch})"
@@ -46,14 +47,31 @@ def headless(network: nn.Module) -> nn.Module:
     return network
 
 
-def _load(arch: str, weights: torchvision.models.WeightsEnum, path: Path) -> nn.Module:
+def imagenet_network(arch: str, **options: Any) -> nn.Module:
+    """A torchvision classifier with its newest ImageNet weights, from the torch cache or downloaded.
+
+    Raises:
+        UserError: the file in the cache is not what its name says
+        MissingWeights: it is not there and cannot be downloaded
+    """
+    weights, path = _published(arch)
     reason = "HF_HUB_OFFLINE is set"
+    if path.exists():
+        read_pickled(path, f"torchvision's weights of {arch}")
     if path.exists() or not constants.HF_HUB_OFFLINE:
         try:
-            return torchvision.models.get_model(arch, weights=weights)
-        except (OSError, RuntimeError) as error:
+            return torchvision.models.get_model(arch, weights=weights, **options)
+        except RuntimeError as error:
+            raise UserError(f"{path} holds other layers than {arch} ({str(error).splitlines()[0]}).") from None
+        except OSError as error:
             reason = str(error).splitlines()[0]
     raise MissingWeights(
-        f"ImageNet weights of {arch} cannot be loaded or downloaded ({reason}). Put torchvision's file {path.name} "
-        f"into {path.parent}."
+        f"ImageNet weights of {arch} are not here and cannot be downloaded ({reason}). Put torchvision's file "
+        f"{path.name} into {path.parent}."
     )
+
+
+def _published(arch: str) -> tuple[torchvision.models.WeightsEnum, Path]:
+    """The newest weights of a classifier, and where they lie in the torch cache."""
+    weights = torchvision.models.get_model_weights(arch).DEFAULT
+    return weights, Path(torch.hub.get_dir()) / "checkpoints" / weights.url.rpartition("/")[2]

@@ -1,6 +1,5 @@
 """Inception v3 with the TF-ported weights of published FIDs, by pytorch-fid."""
 
-import pickle
 from collections.abc import Sequence
 from pathlib import Path
 from unittest.mock import patch
@@ -8,18 +7,17 @@ from unittest.mock import patch
 import numpy as np
 import torch
 from huggingface_hub import constants
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, interpolate
 
+from busaug_core.base.weights import load_weights
 from busaug_core.errors import MissingWeights, UserError
 from busaug_core.features.extractor import Extractor
-from busaug_core.features.extractors import INCEPTION, LITE0
+from busaug_core.features.extractors import INCEPTION, INCEPTION_FILE, LITE0, hub_folder, inception_weights
+from busaug_core.features.pickled import read_pickled
 from busaug_core.files import content_hash
 from busaug_core.images import open_image
 
-INCEPTION_FILE = "pt_inception-2015-12-05-6726825d.pth"
 PUBLISHED = "6726825d"
 """How the SHA-256 of the published weights begins."""
 
@@ -37,7 +35,8 @@ class Inception(Extractor):
         path = Path(place).expanduser() if place else inception_weights() or _download()
         if not path.is_file():
             raise UserError(f"There is no file {path}; put pytorch-fid's {INCEPTION_FILE} there.")
-        state = _read(path)
+        wanted = "weights of pytorch-fid's Inception"
+        state = load_weights(path, wanted) if path.suffix == ".safetensors" else read_pickled(path, wanted)
         try:
             with patch.object(inception, "load_state_dict_from_url", lambda *_, **__: state):
                 blocks = [inception.InceptionV3.BLOCK_INDEX_BY_DIM[width]]
@@ -75,12 +74,6 @@ class LegacyInception(Inception):
         return torch.cat(resized)
 
 
-def inception_weights() -> Path | None:
-    """Where pytorch-fid's weights lie in the torch cache, or None."""
-    path = _hub_folder() / INCEPTION_FILE
-    return path if path.exists() else None
-
-
 def _download() -> Path:
     """Fetch pytorch-fid's weights into the torch cache."""
     from pytorch_fid.inception import FID_WEIGHTS_URL, load_state_dict_from_url
@@ -92,22 +85,9 @@ def _download() -> Path:
         except (OSError, RuntimeError) as error:
             reason = str(error)
         else:
-            return _hub_folder() / INCEPTION_FILE
+            return hub_folder() / INCEPTION_FILE
     raise MissingWeights(
         f"The Inception weights of FID are not here and cannot be downloaded ({reason}). Put pytorch-fid's "
-        f"{INCEPTION_FILE} into {_hub_folder()}, name the file as 'inception:/path/to/{INCEPTION_FILE}', "
+        f"{INCEPTION_FILE} into {hub_folder()}, name the file as 'inception:/path/to/{INCEPTION_FILE}', "
         f"or name another extractor, such as {LITE0}."
     )
-
-
-def _read(path: Path) -> dict[str, Tensor]:
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise UserError(f"{path} holds no weights that can be read ({str(error).splitlines()[0]}).") from None
-
-
-def _hub_folder() -> Path:
-    return Path(torch.hub.get_dir()) / "checkpoints"

@@ -9,9 +9,11 @@ from huggingface_hub import snapshot_download
 from torch import Tensor
 from torchvision.transforms.functional import normalize
 
+from busaug_core.base.weights import tensor_shapes
 from busaug_core.errors import MissingWeights, UserError
 from busaug_core.features.extractor import IMAGENET_MEAN, IMAGENET_STD, Extractor
 from busaug_core.files import content_hash
+from busaug_core.foreign import read_document
 
 FILES = ["config.json", "model.safetensors", "model-*.safetensors", "model.safetensors.index.json"]
 
@@ -85,10 +87,14 @@ def _load(network: type, folder: Path) -> torch.nn.Module:
     # The library's bar and its report of layers left unread would bury the job's progress.
     logging.set_verbosity_error()
     logging.disable_progress_bar()
+    read_document(folder / "config.json", f"the configuration of a {network.__name__}")
+    for path in sorted(folder.glob("model*.safetensors")):
+        tensor_shapes(path, f"weights of a {network.__name__}")
     try:
         loaded, report = network.from_pretrained(folder, use_safetensors=True, output_loading_info=True)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise UserError(f"{folder} cannot be loaded as {network.__name__} ({str(error).splitlines()[0]}).") from None
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{folder} cannot be loaded as {network.__name__} ({reason}).") from None
     if report["missing_keys"]:
         raise UserError(f"{folder} holds no {network.__name__}: it lacks {sorted(report['missing_keys'])[0]}.")
     return loaded.eval()

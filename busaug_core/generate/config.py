@@ -10,15 +10,18 @@ from busaug_core.base.components import COMPONENTS, Component
 from busaug_core.base.defaults import BASE, MINI, defaults_of
 from busaug_core.errors import UserError
 from busaug_core.generate.recipes import RECIPES
-from busaug_core.jobs.config import Choices, JobConfig, Precision
+from busaug_core.jobs.config import Choices, OnSamples, Precision
 from busaug_core.jobs.execute import Job
 from busaug_core.jobs.roles import TRAIN
+from busaug_core.jobs.run import PRODUCTS
 from busaug_core.prompts import ADJECTIVES, BUSI_PROMPTS, Prompts
 
 AMOUNTS = ("balance_to", "ratio", "counts")
+STEP = "Generating images: step"
+"""What the progress of a denoising step is called."""
 
 
-class Generation(JobConfig):
+class Generation(OnSamples):
     """Variants × classes of synthetic images: text2img, then img2img."""
 
     presets: ClassVar = {
@@ -120,12 +123,24 @@ class Generation(JobConfig):
         config = self.fill(open_fields)
         if config.negative_prompt and config.guidance_scale == 1:
             raise UserError("negative_prompt has no effect at guidance_scale 1; raise guidance_scale, or leave it out.")
-        if any(RECIPES[slug].refine for slug in self.variants) and int(config.steps * config.strength) < 1:
+        if any(RECIPES[slug].refine for slug in self.variants) and config.refining_steps < 1:
             raise UserError(
                 f"img2img at strength {config.strength} of {config.steps} steps has no step to run; "
                 f"raise steps to at least {math.ceil(1 / config.strength)}."
             )
         return config
+
+    @property
+    def refining_steps(self) -> int:
+        """Denoising steps of img2img."""
+        return int(self.steps * self.strength)
+
+    @property
+    def passes(self) -> int:
+        """Denoising steps of a batch: text2img once for all variants that share it, and img2img of each."""
+        recipes = [RECIPES[slug] for slug in self.variants]
+        shared = len({recipe.text2img for recipe in recipes})
+        return shared * self.steps + sum(recipe.refine for recipe in recipes) * self.refining_steps
 
     def takes_mask(self, slug: str) -> bool:
         """Whether a variant's images are conditioned on lesion masks."""
@@ -149,4 +164,12 @@ def _with_fields(components: tuple[Component, ...]) -> type[Generation]:
     return create_model("Generate", __base__=Generation, __doc__=Generation.__doc__, **fields)
 
 
-GENERATE = Job("generate", generate_config, "busaug_core.generate.generate:generate", shared=True)
+GENERATE = Job(
+    "generate",
+    generate_config,
+    "busaug_core.generate.generate:generate",
+    "busaug_core.generate.plan:check",
+    needs_classes=False,
+    shared=True,
+    files=(PRODUCTS,),
+)

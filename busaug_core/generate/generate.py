@@ -1,11 +1,12 @@
 """The job `generate`: hybrid text2img → img2img images of each class and variant."""
 
 import json
+from contextlib import closing
 from typing import Any
 
 import numpy as np
 
-from busaug_core.generate.config import Generation
+from busaug_core.generate.config import STEP, Generation
 from busaug_core.generate.plan import Item, work_list
 from busaug_core.generate.producer import Producer
 from busaug_core.generate.recipes import RECIPES
@@ -14,7 +15,7 @@ from busaug_core.images import resize_mask
 from busaug_core.jobs.events import Made, Notice, Progress, Steps
 from busaug_core.jobs.processes import share_out
 from busaug_core.jobs.run import Run
-from busaug_core.prompts import prompt_of
+from busaug_core.prompts import named, prompt_of
 from busaug_core.records import Record, count_labels
 
 WORKING = "working"
@@ -24,40 +25,50 @@ WORKING = "working"
 def generate(config: Generation, run: Run) -> Steps[dict[str, Any]]:
     """Yield a record for every image; what an earlier attempt, or another worker, has written is not made again.
 
-    Returns `images`, their `counts` by class and the `variants`. Raises UserError where a class has no prompt or
-    one that is too long, or base or components cannot be loaded.
+    Returns `images`, their `counts` by class and the `variants`. Raises UserError where a prompt is too long, or base
+    or components cannot be loaded.
     """
     given = run.records
     items = work_list(config, given)
-    for label in dict.fromkeys(item.label for item in items):
-        prompt_of(label, config.prompts)
     store, masks = Store(run, config), Masks(config, given)
     batches = [items[i : i + config.batch_size] for i in range(0, len(items), config.batch_size)]
-    total = len(items) * len(config.variants)
     missing = [not store.holds(batch) for batch in batches]
     producer = Producer(config, run, items) if any(missing) else None
     yield from _remarks(config, run, items)
     seen: set[int] = set()
     made: dict[tuple[str, Item], Record] = {}
 
+    def progress(passes: int = 0) -> Progress:
+        """How far the run is, in denoising steps; `passes` are those of a batch at work."""
+        done = config.passes * len(seen) + min(passes, config.passes)
+        return Progress(done, config.passes * len(batches), STEP, {"images": len(made)})
+
     def found(place: int) -> Steps[None]:
         """Tell of a batch that is there, once."""
-        seen.add(place)
         for slug in config.variants:
             for item in batches[place]:
                 made[slug, item] = store.record(slug, item, masks.of(item) if config.takes_mask(slug) else None)
                 yield Made(made[slug, item])
-        yield Progress(len(made), total, "Generating images")
+        seen.add(place)
+        yield progress()
 
+    yield progress()
     for place in (i for i, lacks in enumerate(missing) if not lacks):
         yield from found(place)
     names = [f"{i:05d}" for i in range(len(batches))]
     for place in share_out(run.folder / WORKING, names, lambda i: store.holds(batches[i])):
         batch = batches[place]
-        for slug, pixels in producer.produce(batch, masks.of_batch(batch)):
-            for item, image in zip(batch, pixels, strict=True):
-                given_by = masks.id_of(item) if config.takes_mask(slug) else None
-                store.write(slug, item, image, producer.synthesis(slug, item, given_by))
+        passes = 0
+        with closing(producer.produce(batch, masks.of_batch(batch))) as steps:
+            for step in steps:
+                if step is None:
+                    passes += 1
+                    yield progress(passes)
+                    continue
+                slug, pixels = step
+                for item, image in zip(batch, pixels, strict=True):
+                    given_by = masks.id_of(item) if config.takes_mask(slug) else None
+                    store.write(slug, item, image, producer.synthesis(slug, item, given_by))
         yield from found(place)
     for place in sorted(set(range(len(batches))) - seen):
         yield from found(place)
@@ -70,6 +81,8 @@ class Masks:
     """The lesion masks that condition items, where a component takes one."""
 
     def __init__(self, config: Generation, records: list[Record]):
+        # Of several samples of a file, the one with lesions has its mask.
+        records = sorted(records, key=lambda record: bool(record.lesions))
         self.side, self.records = config.resolution, {r.path: r for r in records}
 
     def of(self, item: Item) -> np.ndarray | None:
@@ -91,7 +104,14 @@ def _remarks(config: Generation, run: Run, items: list[Item]) -> Steps[None]:
     for component in config.components:
         trained = run.used[component.field].run
         learned = trained.config.get("prompts", {}) if trained is not None else {}
-        other = {c: prompt for c, prompt in learned.items() if c in labels and prompt != config.prompts[c]}
+        bases = [r.environment.get("base_weights") for r in (run, trained) if r is not None]
+        if len(bases) == 2 and all(bases) and bases[0] != bases[1]:
+            yield Notice(
+                f"'{run.used[component.field].given}' was trained on another base than {config.base_model} "
+                f"({trained.config['base_model']}), and may be of little use on it."
+            )
+        pairs = {label: (named(label, learned), prompt_of(label, config.prompts)) for label in sorted(labels)}
+        other = {label: learned[name] for label, (name, asked) in pairs.items() if name and learned[name] != asked}
         if other:
             its_own = json.dumps(other, ensure_ascii=False)
             name = component.called.split(" ", 1)[1]

@@ -2,12 +2,15 @@
 
 import hashlib
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from busaug_core.errors import UserError
 from busaug_core.generate.config import Generation
 from busaug_core.generate.recipes import RECIPES
-from busaug_core.jobs.roles import TRAIN, of_split
+from busaug_core.jobs.roles import TRAIN, of_split, refuse_unlabelled
+from busaug_core.jobs.run import Run
+from busaug_core.prompts import named, prompt_of, refuse_unknown_classes
 from busaug_core.records import Record, count_labels
 
 
@@ -25,17 +28,29 @@ class Item:
     mask: str | None = None
 
 
-def class_counts(config: Generation, records: list[Record]) -> dict[str, int]:
+def check(config: Generation, run: Run, records: list[Record]) -> None:
+    """Raises UserError where `work_list` does, a class has no prompt, or a prompt no class."""
+    if config.counts is None:
+        refuse_unlabelled(records, config.label_field)
+    labels = {item.label for item in work_list(config, records)}
+    learned = {name for used in run.used.values() if used.run for name in used.run.config.get("prompts", {})}
+    refuse_unknown_classes(config.prompts, {*labels, *learned, *(r.label for r in records if r.label)})
+    for label in sorted(labels):
+        prompt_of(label, config.prompts)
+
+
+def class_counts(config: Generation, count: Callable[[str], dict[str, int]]) -> dict[str, int]:
     """Images a variant of each class, as the config's mode and amount say.
 
-    Raises UserError where the split that they refer to is empty, or nothing is left to make.
+    `count` tells how many real images of each class a split has. Raises UserError where the split that they refer to
+    is empty, or nothing is left to make.
     """
     if config.counts is not None:
         counts = dict(config.counts)
     elif config.mode == "evaluation":
-        counts = _counts_of(records, config.reference)
+        counts = _counted(count, config.reference)
     else:
-        training = _counts_of(records, TRAIN)
+        training = _counted(count, TRAIN)
         if config.balance_to is not None:
             counts = {label: max(0, config.balance_to - n) for label, n in training.items()}
         else:
@@ -58,7 +73,8 @@ def work_list(config: Generation, records: list[Record]) -> list[Item]:
     items = []
     masked = any(map(config.takes_mask, config.variants))
     adjectives = config.adjectives if any(RECIPES[slug].adjective for slug in config.variants) else [None]
-    for label, n in sorted(class_counts(config, records).items()):
+    counts = class_counts(config, lambda split: count_labels(of_split(records, split)))
+    for label, n in sorted(_of_known_classes(counts, records).items()):
         masks = _masks_of(config, records, label) if masked and n else [None]
         for i in range(n):
             seed = item_seed(config.mode, config.seed, label, i)
@@ -73,6 +89,15 @@ def item_seed(mode: str, seed: int, label: str, index: int) -> int:
     return int.from_bytes(digest[:4], "big") >> 1
 
 
+def _of_known_classes(counts: dict[str, int], records: list[Record]) -> dict[str, int]:
+    """The counts by the classes' own names, where these differ by case alone."""
+    known = sorted({r.label for r in records if r.label})
+    by_class = {named(label, known) or label: n for label, n in counts.items()}
+    if len(by_class) < len(counts):
+        raise UserError(f"counts name a class twice, case aside: {', '.join(counts)}.")
+    return by_class
+
+
 def _masks_of(config: Generation, records: list[Record], label: str) -> list[str]:
     """The images that give the class its masks: those with lesions, or all, with empty masks, where none has any."""
     members = [r for r in of_split(records, config.masks) if r.label == label]
@@ -81,8 +106,8 @@ def _masks_of(config: Generation, records: list[Record], label: str) -> list[str
     return [r.path for r in members if r.lesions] or [r.path for r in members]
 
 
-def _counts_of(records: list[Record], split: str) -> dict[str, int]:
-    counts = count_labels(of_split(records, split))
+def _counted(count: Callable[[str], dict[str, int]], split: str) -> dict[str, int]:
+    counts = count(split)
     if not counts:
         raise UserError(f"No real sample is tagged '{split}', which the number of images refers to; set counts.")
     return counts

@@ -33,10 +33,13 @@ class Producer:
         run.pin(base_weights=fingerprint(config.base_model))
         run.record_environment(device=describe(device))
 
-    def produce(self, batch: list[Item], masks: list[np.ndarray] | None = None) -> Iterator[tuple[str, np.ndarray]]:
+    def produce(
+        self, batch: list[Item], masks: list[np.ndarray] | None = None
+    ) -> Iterator[tuple[str, np.ndarray] | None]:
         """Yield each variant's slug and images (uint8 N×H×W); text2img runs once for all that grow from it.
 
-        `masks`, bool N×H×W, are those of the items where a component takes one.
+        In between comes None after each of the batch's `Generation.passes`. `masks`, bool N×H×W, are those of the
+        items where a component takes one.
         """
         recipes = {slug: RECIPES[slug] for slug in self.config.variants}
         for source in dict.fromkeys(recipe.text2img for recipe in recipes.values()):
@@ -45,9 +48,11 @@ class Producer:
             self.sampler.switch(first.components, masks)
             prompts = [self.prompt(item, first) for item in batch]
             seeds = [item.seed for item in batch]
-            latents = self.sampler.text_to_image(prompts, seeds)
+            latents = yield from self.sampler.text_to_image(prompts, seeds)
             for slug, recipe in growing.items():
-                refined = self.sampler.image_to_image(latents, prompts, seeds) if recipe.refine else latents
+                refined = latents
+                if recipe.refine:
+                    refined = yield from self.sampler.image_to_image(latents, prompts, seeds)
                 yield slug, self.sampler.decode(refined)
 
     def prompt(self, item: Item, recipe: Recipe) -> str:

@@ -36,7 +36,7 @@ RECIPES = {
     "sd": _recipe("lora", title="LoRA", color="#f2b134"),
     "sd_img2img": _recipe("lora", refine=True, title="LoRA\n+ img2img", color="#f07f2f"),
     "sd_ti": _recipe("lora", "token", title="LoRA + token", color="#b07cf0"),
-    "sd_ti_img2img": _recipe("lora", "token", refine=True, title="LoRA + token\n+ img2img", color="#7c5cf0"),
+    "sd_ti_img2img": _recipe("lora", "token", refine=True, title="LoRA + token\n+ img2img", color="#5b3fe0"),
     "sd_adj": _recipe("lora", adjective=True, title="LoRA\n+ adjective", color="#2fb8a8"),
 }
 """The variants by slug; a new one is an entry here and nothing else."""

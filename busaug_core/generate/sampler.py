@@ -11,6 +11,7 @@ from torch import Tensor
 from busaug_core.base.components import Attached
 from busaug_core.errors import UserError
 from busaug_core.generate.config import Generation
+from busaug_core.generate.steps import Denoised, denoise
 
 
 @dataclass
@@ -39,9 +40,10 @@ class Sampler:
                 attached.condition(masks)
         self._changing_text = frozenset(n for n in on if self.attached[n].changes_text)
 
-    def text_to_image(self, prompts: list[str], seeds: list[int]) -> Tensor:
-        """Latents, batch × channels × height × width, of text2img."""
-        return self.pipe(
+    def text_to_image(self, prompts: list[str], seeds: list[int]) -> Denoised[Tensor]:
+        """Yield after each step; returns latents, batch × channels × height × width, of text2img."""
+        output = yield from denoise(
+            self.pipe,
             height=self.config.resolution,
             width=self.config.resolution,
             num_inference_steps=self.config.steps,
@@ -49,15 +51,17 @@ class Sampler:
             generator=_generators(seeds),
             output_type="latent",
             **self._conditions(prompts),
-        ).images
+        )
+        return output.images
 
-    def image_to_image(self, latents: Tensor, prompts: list[str], seeds: list[int]) -> Tensor:
-        """Latents of img2img on text2img's latents, at the config's strength."""
+    def image_to_image(self, latents: Tensor, prompts: list[str], seeds: list[int]) -> Denoised[Tensor]:
+        """Yield after each step; returns latents of img2img on text2img's latents, at the config's strength."""
         image = latents
         if self.config.handoff == "image":
             image = torch.from_numpy(self.decode(latents)).to(latents.device, self.pipe.vae.dtype)[:, None] / 255
             image = image.expand(-1, 3, -1, -1)
-        return self.refiner(
+        output = yield from denoise(
+            self.refiner,
             image=image,
             strength=self.config.strength,
             num_inference_steps=self.config.steps,
@@ -65,7 +69,8 @@ class Sampler:
             generator=_generators([seed + 1 for seed in seeds]),
             output_type="latent",
             **self._conditions(prompts),
-        ).images
+        )
+        return output.images
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> np.ndarray:

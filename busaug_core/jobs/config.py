@@ -22,6 +22,8 @@ from pydantic.fields import FieldInfo
 from busaug_core.errors import UserError
 
 KEY_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*$"
+LABEL_FIELD = "ground_truth"
+"""Where a dataset holds each image's class, unless a config says otherwise."""
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 """Names of the arithmetic; `device.dtype_of` says what `auto` is."""
@@ -54,6 +56,8 @@ class JobConfig(BaseModel):
     presets: ClassVar[dict[str, dict[str, Any]]] = {}
     without_effect: ClassVar[frozenset[str]] = frozenset()
     """Fields that do not decide the results, so that a run may be taken up again with others."""
+    of_dataset: ClassVar[frozenset[str]] = frozenset()
+    """Fields that say how a dataset is read; the command line, whose images come from runs, does not take them."""
 
     run_key: str | None = Field(
         None, pattern=KEY_PATTERN, description="Name of the run; made from the job and the time when empty."
@@ -100,6 +104,19 @@ class JobConfig(BaseModel):
     def fill(self, open_fields: dict[str, Any]) -> Self:
         """A copy in which the fields that are None have the given values."""
         return self.model_copy(update={k: v for k, v in open_fields.items() if getattr(self, k) is None})
+
+
+class OnSamples(JobConfig):
+    """The base of the configs of jobs that work on a dataset's samples."""
+
+    of_dataset = frozenset({"label_field"})
+
+    label_field: str = Field(
+        LABEL_FIELD,
+        min_length=1,
+        description="The dataset's field that holds each image's class: a Classification, which the Model Evaluation "
+        "panel needs, or a string.",
+    )
 
 
 @dataclass(frozen=True)

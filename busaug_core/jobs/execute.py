@@ -2,20 +2,21 @@
 
 A job is a function `job(config, run)` that yields events and returns a summary (plain JSON). `Job.run` wraps it: it
 makes or reopens the run folder, records what happens, and yields the events on to whoever shows progress. A run that
-was stopped, failed or killed is taken up again by calling it with the same run key and the same config; one that is
-done yields its result at once.
+was stopped, failed or killed is taken up again by calling it with the same run key and the same config, and so is one
+that was done but has lost files since; one that is done and whole yields its result at once.
 """
 
 import importlib
 import shutil
+from collections import Counter
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from busaug_core.errors import UserError
 from busaug_core.files import content_hash, make_folder, write_json
-from busaug_core.jobs.config import JobConfig
+from busaug_core.jobs.config import LABEL_FIELD, JobConfig
 from busaug_core.jobs.environment import environment
 from busaug_core.jobs.events import Begun, Ended, Event, Finished, Notice, Steps, Stopped
 from busaug_core.jobs.lineage import TRAINED_ON, product_fields, record_lineage, resolve_products
@@ -26,11 +27,12 @@ from busaug_core.jobs.runs import new_key, runs_folder
 from busaug_core.records import Record, write_records
 
 JobFunction = Callable[[JobConfig, Run], Steps[dict[str, Any]]]
+JobCheck = Callable[[JobConfig, Run, list[Record]], None]
 
 
 @dataclass(frozen=True)
 class Job:
-    """A job by name; `config` and `function` may be `module:name`, imported on use.
+    """A job by name; `config`, `function` and `check` may be `module:name`, imported on use.
 
     Attributes:
         config: a class, or a function that returns one where the fields depend on what is registered
@@ -38,15 +40,18 @@ class Job:
         stops_together: whether these agree on stopping by themselves, since each step needs all of them
         shared: whether several workers may work on one run at once, since each item belongs to who writes it first
         learns: whether it learns from the training images, whose hashes it then keeps
+        check: raises UserError for what can be known of config and samples without any work; needs no torch
         needs_classes: whether a new run is refused samples without a class
         makes_dataset: whether it may make a dataset, named by its config's `dataset_name`
         takes_samples: whether it works on samples of a dataset that is there
         chain: whether it runs other jobs, which keep logs of their own
+        files: what a run's folder must hold when it is done; where one is gone, the same call makes it again
     """
 
     name: str
     config: str | type[JobConfig] | Callable[[], type[JobConfig]]
     function: str | JobFunction
+    check: str | JobCheck | None = None
     distributed: bool = False
     stops_together: bool = False
     shared: bool = False
@@ -55,6 +60,7 @@ class Job:
     makes_dataset: bool = False
     takes_samples: bool = True
     chain: bool = False
+    files: tuple[str, ...] = ()
 
     def config_class(self) -> type[JobConfig]:
         """The config's class; needs no torch."""
@@ -93,11 +99,15 @@ class Job:
             given = run.records
             self._refuse_change(run, config, records)
             on = f", on {len(given)} samples" if given else ""
-            yield Notice(f"Run '{run.key}' was done before{on}; this is its result. Another run_key does it anew.")
-            yield Finished(run.result)
-            return
-        if self.needs_classes and run.state == "new":
-            refuse_unlabelled(records)
+            missing = run.missing
+            if not missing:
+                yield Notice(f"Run '{run.key}' was done before{on}; this is its result. Another run_key does it anew.")
+                yield Finished(run.result)
+                return
+            yield Notice(
+                f"Run '{run.key}' was done before{on}, but {len(missing)} of its files are gone since, the first "
+                f"{missing[0]}; they are made again."
+            )
         fresh = not run.folder.exists() or not any(run.folder.iterdir())
         make_folder(run.folder)
         workers = Workers(run.folder)
@@ -121,13 +131,11 @@ class Job:
                 self._begin(run, config, records)
         else:
             wait_for(run.folder / "config.json")
-        run.used = resolve_products(config, run)
-        fields = product_fields(type(config))
-        refuse_learned(run.records, [a for name, a in run.used.items() if fields[name].held_out])
+        self.refuse(config, run, run.records)
         with workers.alone():
             record_lineage(run, type(config))
             run.set_state("running")
-        events = imported(self.function)(config, run)
+        events, remarks = imported(self.function)(config, run), _remarks(run.records)
         try:
             while True:
                 if run.is_asked_to_stop and self._heeds_stop(run):
@@ -136,32 +144,65 @@ class Job:
                     event = next(events)
                 except StopIteration as end:
                     with workers.alone():
-                        result = run.result if run.state == "done" else run.finish(end.value)
+                        result = run.result if run.state == "done" else run.finish(end.value, self.files)
                     break
-                if not self.chain or isinstance(event, Begun | Ended | Notice):
-                    run.log(event)
-                yield event
+                for told in (event, *remarks):
+                    if not self.chain or isinstance(told, Begun | Ended | Notice):
+                        run.log(told)
+                    yield told
+                remarks = []
         except (GeneratorExit, KeyboardInterrupt, StopRequested) as reason:
             events.close()
-            _end(run, workers, "stopped")
+            self._end(run, workers, "stopped")
             if not isinstance(reason, StopRequested):
                 raise
             yield Stopped(run.key)
             return
         except BaseException as error:
-            _end(run, workers, "failed", f"{type(error).__name__}: {error}")
+            self._end(run, workers, "failed", f"{type(error).__name__}: {error}")
             raise
         run.forget_stop()
         yield Finished(result)
+
+    def refuse(self, config: JobConfig, run: Run, records: list[Record]) -> None:
+        """Raise UserError for all that can be known before the work, so that it is told before a call is queued.
+
+        Args:
+            config: the job's, resolved
+            run: the run that it is for; gets to know which products it uses
+            records: the samples that it would be given
+        """
+        if self.needs_classes and run.state == "new":
+            refuse_unlabelled(records, getattr(config, "label_field", LABEL_FIELD))
+        run.used = resolve_products(config, run)
+        fields = product_fields(type(config))
+        refuse_learned(records, [a for name, a in run.used.items() if fields[name].held_out])
+        if self.check is not None:
+            imported(self.check)(config, run, records)
 
     def _heeds_stop(self, run: Run) -> bool:
         """Whether this process honours a request to stop; the launcher ends the helpers of a main process."""
         return self.shared or not is_distributed() or (run.is_main and not self.stops_together)
 
+    def _end(self, run: Run, workers: Workers, state: str, error: str | None = None) -> None:
+        """Note how an attempt ended, unless others go on with the run; with the last one a request to stop is over.
+
+        A run that was done, and lacked files alone, stays so.
+        """
+        with workers.alone():
+            workers.leave()
+            if not workers.others():
+                if run.has_result:
+                    run.set_state("done", files=list(self.files))
+                else:
+                    run.set_state(state, error)
+                run.forget_stop()
+
     def _begin(self, run: Run, config: JobConfig, records: list[Record]) -> None:
         stored = run.folder / "config.json"
         if stored.exists():
             self._refuse_change(run, config, records)
+            _follow_moved(run, records)
             run.end_line()
         else:
             write_records(run.folder / INPUTS, records)
@@ -190,15 +231,15 @@ class Job:
                 f"Run '{run.key}' exists with other settings ({'; '.join(changed)}). "
                 f"Choose another run_key, or delete {run.folder}."
             )
-        present = {r.path: r for r in now if not r.synthetic}
+        present = [r for r in now if not r.synthetic]
         given = [r for r in run.records if not r.synthetic]
-        known = [r for r in given if r.path in present]
+        known = _same_images(given, present)
         if given and present and not known:
             raise UserError(
                 f"Run '{run.key}' was made from other images, none of which is among these samples. Choose another "
                 "run_key, or call it on its own."
             )
-        if moved := sum(r.splits != present[r.path].splits for r in known):
+        if moved := sum(before.splits != after.splits for before, after in known):
             raise UserError(
                 f"{moved} images of run '{run.key}' lie in other splits now. Choose another run_key, or delete "
                 f"{run.folder}."
@@ -232,10 +273,31 @@ def imported(place: Any) -> Any:
     return getattr(importlib.import_module(module), name)
 
 
-def _end(run: Run, workers: Workers, state: str, error: str | None = None) -> None:
-    """Note how an attempt ended, unless others go on with the run; with the last one a request to stop is over."""
-    with workers.alone():
-        workers.leave()
-        if not workers.others():
-            run.set_state(state, error)
-            run.forget_stop()
+def _same_images(given: list[Record], now: list[Record]) -> list[tuple[Record, Record]]:
+    """Those of the given records that are there now, with what they are now: by their sample, or else by file."""
+    by_id = {r.id: r for r in now if r.id is not None}
+    by_path = {r.path: r for r in now}
+    pairs = ((r, by_id.get(r.id) or by_path.get(r.path)) for r in given)
+    return [(before, after) for before, after in pairs if after is not None]
+
+
+def _follow_moved(run: Run, now: list[Record]) -> None:
+    """Give the run's records the present paths of their samples' files, where those have moved since."""
+    moved = {before.id: after.path for before, after in _same_images(run.records, now) if before.path != after.path}
+    moved = {id_: path for id_, path in moved.items() if Path(path).is_file()}
+    if moved and run.writes:
+        write_records(run.folder / INPUTS, [replace(r, path=moved.get(r.id, r.path)) for r in run.records])
+
+
+def _remarks(records: list[Record]) -> list[Notice]:
+    """What whoever reads the numbers of a run on these records should know."""
+    paths = Counter(r.path for r in records)
+    if not (doubled := [path for path, n in paths.items() if n > 1]):
+        return []
+    n = len(records)
+    return [
+        Notice(
+            f"The {n} samples show {len(paths)} files, since {len(doubled)} are the file of several samples (the first "
+            f"{doubled[0]}); every sample is counted."
+        )
+    ]

@@ -30,12 +30,14 @@ class Product:
         job: the job that makes it, whose finished runs a form offers
         only: whether nothing else may stand in the field, such as a Hub id or an extractor's name
         held_out: whether it must not have learned from images that validate or test now
+        also: names that other software gives to such a file
     """
 
     name: str
     job: str
     only: bool = True
     held_out: bool = True
+    also: tuple[str, ...] = ()
 
 
 def product_fields(config: type[JobConfig]) -> dict[str, Product]:
@@ -112,13 +114,8 @@ def ancestors(run: Run) -> Iterator[Run]:
             waiting += [Run(Path(folder)) for folder in lineage.values()]
 
 
-def training_files(run: Run) -> frozenset[str]:
-    """The files of the real images that a run and those that it grew from were given to learn from."""
-    return frozenset().union(*map(_own_training_files, ancestors(run)))
-
-
 def seen_by(run: Run, records: Iterable[Record]) -> list[Record]:
-    """Those of the records that a run learned from: a file of that path, or of the same bytes."""
+    """Those of the records that a run, or one that it grew from, learned from: a file of that path, or of its bytes."""
     members = list(ancestors(run))
     files = frozenset().union(*map(_own_training_files, members))
     if not files:
@@ -140,8 +137,9 @@ def _training_hashes(run: Run) -> Iterable[str]:
 def _product_at(place: Path, product: Product) -> Path | None:
     if place.is_file():
         return place
-    if (place / product.name).exists():
-        return place / product.name
+    for name in (product.name, *product.also):
+        if (place / name).exists():
+            return place / name
     # A folder in diffusers' layout may be named itself; a run's folder holds a config of another kind.
     is_folder = not Path(product.name).suffix
     return place if is_folder and (place / "config.json").is_file() and not (place / INPUTS).exists() else None

@@ -3,9 +3,11 @@
 from collections.abc import Iterable
 
 from busaug_core.errors import UserError
+from busaug_core.files import refuse_missing
+from busaug_core.jobs.config import LABEL_FIELD
 from busaug_core.jobs.lineage import Ancestor, ancestors, seen_by
 from busaug_core.jobs.run import Run
-from busaug_core.records import SPLITS, Record
+from busaug_core.records import SPLITS, Record, count_labels
 
 REJECTED, EVALUATION = "rejected", "evaluation"
 """Tags of synthetic images: what a filter threw out, and what was made to be measured; neither ever trains."""
@@ -15,27 +17,40 @@ TRAIN = SPLITS[0]
 def of_split(records: Iterable[Record], split: str) -> list[Record]:
     """The real or simulated records that carry a split's tag; never a synthetic one.
 
-    Raises UserError where one of them carries another split's tag too.
+    Raises UserError where one of them carries another split's tag too, or another sample of its file does.
     """
-    chosen = [r for r in records if split in r.tags and not r.synthetic]
-    doubtful = [r for r in chosen if len(r.splits) > 1]
+    real = [r for r in records if not r.synthetic]
+    chosen = [r for r in real if split in r.tags]
+    splits: dict[str, set[str]] = {}
+    for record in real:
+        splits.setdefault(record.path, set()).update(record.splits)
+    doubtful = [r for r in chosen if len(splits[r.path]) > 1]
     if doubtful:
-        first = doubtful[0]
+        first = doubtful[0].path
         raise UserError(
-            f"{len(doubtful)} images are in more than one split, the first {first.path} "
-            f"({' and '.join(first.splits)}); leave each of them the tag of one."
+            f"{len(doubtful)} images are in more than one split, the first {first} "
+            f"({' and '.join(s for s in SPLITS if s in splits[first])}); leave each of them the tag of one."
         )
     return chosen
 
 
 def training_images(records: Iterable[Record]) -> list[Record]:
-    """The real images that a diffusion model may learn from; raises UserError where there is none."""
+    """The real images that a diffusion model may learn from; raises UserError where none is tagged, or one is gone."""
     chosen = of_split(records, TRAIN)
     if not chosen:
         raise UserError(
             "None of the chosen samples is tagged 'train'; choose others, tag some, or load a dataset with a split."
         )
+    refuse_missing(r.path for r in chosen)
     return chosen
+
+
+def remarks_on_training(chosen: list[Record]) -> list[str]:
+    """A sentence where classes have but one image to learn from; none otherwise."""
+    lone = [label for label, n in count_labels(chosen).items() if n == 1]
+    if not lone:
+        return []
+    return [f"A single image of {', '.join(lone)} is learned from: all that can be learned of it is that image."]
 
 
 def training_set(records: list[Record], include: list[str]) -> list[Record]:
@@ -107,9 +122,10 @@ def refuse_shared_files(records: list[Record], hashes: list[str]) -> None:
 
 def refuse_learned(records: list[Record], used: Iterable[Ancestor]) -> None:
     """Raises UserError where a product has learned from images that validate or test now."""
-    held_out = [r for split in SPLITS[1:] for r in of_split(records, split)]
-    for ancestor in used:
-        if ancestor.run is not None and (again := seen_by(ancestor.run, held_out)):
+    trained = [ancestor for ancestor in used if ancestor.run is not None]
+    held_out = [r for split in SPLITS[1:] for r in of_split(records, split)] if trained else []
+    for ancestor in trained:
+        if again := seen_by(ancestor.run, held_out):
             raise UserError(
                 f"'{ancestor.given}' was trained on {len(again)} images that validate or test now (the first "
                 f"{again[0].path}), so no number on these would be honest. Train it anew on this split."
@@ -134,12 +150,13 @@ def refuse_synthetic_training(run: Run | None) -> None:
         )
 
 
-def refuse_unlabelled(records: list[Record]) -> None:
-    """Raises UserError where a record has no class."""
+def refuse_unlabelled(records: list[Record], field: str = LABEL_FIELD) -> None:
+    """Raises UserError where a record has no class; `field` is where the dataset should hold it."""
     if missing := [r.path for r in records if not r.label]:
         raise UserError(
-            f"{len(missing)} samples have no class in the field ground_truth (the first: {missing[0]}); give each a "
-            "fo.Classification there, or work on a view without them."
+            f"{len(missing)} samples have no class in the field {field} (the first: {missing[0]}); give each a "
+            "fo.Classification there, name the field that holds the class as label_field, or work on a view without "
+            "them."
         )
 
 

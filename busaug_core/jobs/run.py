@@ -4,7 +4,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,7 +18,7 @@ from busaug_core.records import Record, read_records, write_records
 
 CHECKPOINT = "checkpoint.safetensors"
 """A training's own file to resume from; removed when the run is done."""
-INPUTS, PRODUCTS = "inputs.jsonl", "products.jsonl"
+INPUTS, PRODUCTS, RESULT = "inputs.jsonl", "products.jsonl", "result.json"
 
 T = TypeVar("T")
 
@@ -41,13 +41,19 @@ class Run:
 
     @property
     def state(self) -> str:
-        """One of `new`, `running`, `done`, `stopped`, `failed`."""
-        return self._document("state.json", {"state": "new"})["state"]
+        """One of `new`, `running`, `done`, `stopped`, `failed`; without its result no run is done."""
+        state = self._document("state.json", {"state": "new"})["state"]
+        return "stopped" if state == "done" and not self.has_result else state
 
     @property
     def error(self) -> str | None:
         """Why the run failed, if it did."""
         return self._document("state.json", {}).get("error")
+
+    @property
+    def has_result(self) -> bool:
+        """Whether the run was ever carried to its end."""
+        return (self.folder / RESULT).exists()
 
     @property
     def has_begun(self) -> bool:
@@ -67,7 +73,7 @@ class Run:
     @property
     def result(self) -> dict[str, Any]:
         """What a run that is done has returned."""
-        return self._document("result.json")
+        return self._document(RESULT)
 
     @property
     def environment(self) -> dict[str, Any]:
@@ -83,6 +89,19 @@ class Run:
     def products(self) -> list[Record]:
         """The images that a finished job has made or looked at, as listed in `products.jsonl`."""
         return self._read(PRODUCTS, read_records, [])
+
+    @property
+    def missing(self) -> list[Path]:
+        """What a run that is done has made, itself or by the runs of its chain, and is gone since."""
+        names = self._document("state.json", {}).get("files", [])
+        own = os.path.join(self.folder, "")
+        images = [r.path for r in self.products if r.path.startswith(own)]
+        files = [*(self.folder / name for name in names), *map(Path, images)]
+        members = [self.sibling(key) for key in self.result.get("runs", [])]
+        return [
+            *(path for path in files if not path.exists()),
+            *(path for member in members for path in (member.missing if member.state == "done" else [member.folder])),
+        ]
 
     def write_products(self, records: list[Record]) -> None:
         """List the images that the job has made or looked at."""
@@ -138,17 +157,17 @@ class Run:
                 if f.read(1) != b"\n":
                     f.write(b"\n")
 
-    def set_state(self, state: str, error: str | None = None) -> None:
+    def set_state(self, state: str, error: str | None = None, **more: Any) -> None:
         """Write down how the run stands."""
         if self.writes:
-            write_json(self.folder / "state.json", {"state": state, "error": error})
+            write_json(self.folder / "state.json", {"state": state, "error": error, **more})
 
-    def finish(self, summary: dict[str, Any] | None) -> dict[str, Any]:
-        """End the run; returns its result."""
+    def finish(self, summary: dict[str, Any] | None, files: Iterable[str] = ()) -> dict[str, Any]:
+        """End the run; returns its result. `files` are those of its folder that it is not whole without."""
         result = {"run_key": self.key, "state": "done", "folder": str(self.folder), **(summary or {})}
         if self.writes:
-            write_json(self.folder / "result.json", result)
-            self.set_state("done")
+            write_json(self.folder / RESULT, result)
+            self.set_state("done", files=list(files))
             (self.folder / CHECKPOINT).unlink(missing_ok=True)
         return result
 

@@ -3,6 +3,7 @@
 import os
 import re
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -11,6 +12,9 @@ from busaug_core.files import make_folder
 from busaug_core.jobs.run import Run
 from busaug_core.paths import absolute
 from busaug_core.records import Record, read_records
+
+LONGEST = 200
+"""Bytes of a folder's name; file systems take 255, and files written whole add to theirs."""
 
 
 def home() -> Path:
@@ -23,6 +27,8 @@ def runs_folder(dataset: str, root: Path | None = None) -> Path:
     name = re.sub(r"[^\w.-]+", "-", dataset).strip(".-")
     if not name:
         raise UserError(f"The dataset's name {dataset!r} leaves no folder name; use letters or digits.")
+    if len(name.encode()) > LONGEST:
+        raise UserError(f"The dataset's name is too long for a folder of its runs ({len(name)} letters); shorten it.")
     return (root or home()) / name / "runs"
 
 
@@ -51,6 +57,12 @@ def runs_in(folder: Path, job: str | None = None, done: bool = False) -> list[Ru
             if is_run and job in (None, run.job) and (not done or run.state == "done"):
                 found.append((path.stat().st_mtime, path.name, run))
     return [run for *_, run in sorted(found, key=lambda entry: entry[:2], reverse=True)]
+
+
+def datasets_with(jobs: Iterable[str], root: Path | None = None) -> list[str]:
+    """The datasets, by the name that their runs lie under, that have a finished run of one of the jobs."""
+    folders = sorted(path for path in (root or home()).glob("*/runs"))
+    return [path.parent.name for path in folders if any(runs_in(path, job, done=True) for job in jobs)]
 
 
 def new_key(job: str, runs: Path) -> str:

@@ -6,9 +6,19 @@ from typing import Annotated, Literal, Self
 from pydantic import Field
 
 from busaug_core.classify.config import CLASSIFIER
-from busaug_core.features.extractors import default_extractor
-from busaug_core.jobs.config import JobConfig
+from busaug_core.errors import UserError
+from busaug_core.features.extractors import RADIOMICS, default_extractor, refuse_unknown
+from busaug_core.jobs.config import OnSamples
 from busaug_core.jobs.execute import Job
+from busaug_core.jobs.roles import (
+    TRAIN,
+    evaluation_sets,
+    of_split,
+    refuse_synthetic_training,
+    refuse_unknown_variants,
+)
+from busaug_core.jobs.run import PRODUCTS, Run
+from busaug_core.records import Record
 
 NEAR_COPY = 0.5
 """Likeness of a near-copy; `copies` tells how it was chosen."""
@@ -18,15 +28,16 @@ EXTRACTOR = replace(CLASSIFIER, only=False)
 """A classifier's run, or the name of a network."""
 
 
-class Measurement(JobConfig):
+class Measurement(OnSamples):
     """What all measurements share."""
 
     extractor: Annotated[str | None, EXTRACTOR] = Field(
         None,
         min_length=1,
         description="'efficientnet_lite0', 'inception' (the network of published FIDs), 'dinov2', 'clip', "
-        "'torchvision:resnet50' or another classifier of torchvision, the run key of a classifier trained here, or the "
-        "folder of any other's run (empty: inception where its weights are, else efficientnet_lite0).",
+        "'torchvision:resnet50' or another classifier of torchvision, 'radiomics' (no network: named features of "
+        "texture, z-scored on the reference), the run key of a classifier trained here, or the folder of any other's "
+        "run (empty: inception where its weights are, else efficientnet_lite0).",
     )
     preprocessing: Literal["canonical", "legacy"] = Field(
         "canonical", description="How images reach the network; legacy is pytorch-fid's way (inception only)."
@@ -80,7 +91,7 @@ class ScoreSynthetic(Measurement):
     neighbors: int = Field(3, ge=1, le=50, description="Nearest real neighbours that bound what counts as realistic.")
 
 
-class FilterSynthetic(JobConfig):
+class FilterSynthetic(OnSamples):
     """Tag synthetic images whose scores miss a threshold as rejected; without thresholds none is."""
 
     variants: list[str] | None = Field(None, description="Variants to filter (empty: all).")
@@ -104,9 +115,63 @@ class FilterSynthetic(JobConfig):
     seed: int = Field(51, ge=0, lt=2**31, description="Seed of the subsets that the Fréchet distances compare.")
 
 
+def check(config: Measurement, run: Run, records: list[Record]) -> None:
+    """Raises UserError where there is no such extractor, or no synthetic image of a named variant."""
+    refuse_unknown(config.extractor, run)
+    refuse_unknown_variants(records, config.variants)
+    if config.extractor == RADIOMICS and not of_split(records, config.reference):
+        raise UserError(
+            f"{RADIOMICS} is measured in units of the reference, but no sample is tagged '{config.reference}'."
+        )
+
+
+def check_distances(config: ComputeFid, run: Run, records: list[Record]) -> None:
+    """Raises UserError where `check` does, or a side of the comparison is empty."""
+    check(config, run, records)
+    if not of_split(records, config.reference):
+        raise UserError(f"No real sample is tagged '{config.reference}' to compare with.")
+    evaluation_sets(records, config.variants)
+
+
+def check_scores(config: ScoreSynthetic, run: Run, records: list[Record]) -> None:
+    """Raises UserError where `check` does, there is too little to score or to score by, or the classifier may not."""
+    check(config, run, records)
+    refuse_synthetic_training(run.used["classifier"].run)
+    if not any(r.synthetic for r in records):
+        raise UserError("There is no synthetic image to score; generate some first.")
+    if len(of_split(records, TRAIN)) <= config.neighbors or not of_split(records, config.reference):
+        raise UserError(f"Scores need real images tagged 'train' (over {config.neighbors}) and '{config.reference}'.")
+
+
 COMPUTE_EMBEDDINGS = Job(
-    "compute_embeddings", ComputeEmbeddings, "busaug_core.measure.embeddings:compute_embeddings", distributed=True
+    "compute_embeddings",
+    ComputeEmbeddings,
+    "busaug_core.measure.embeddings:compute_embeddings",
+    check,
+    needs_classes=False,
+    distributed=True,
+    files=("features.npy", PRODUCTS),
 )
-COMPUTE_FID = Job("compute_fid", ComputeFid, "busaug_core.measure.fid:compute_fid", distributed=True)
-SCORE_SYNTHETIC = Job("score_synthetic", ScoreSynthetic, "busaug_core.measure.scores:score_synthetic", distributed=True)
-FILTER_SYNTHETIC = Job("filter_synthetic", FilterSynthetic, "busaug_core.measure.filter:filter_synthetic")
+COMPUTE_FID = Job(
+    "compute_fid",
+    ComputeFid,
+    "busaug_core.measure.fid:compute_fid",
+    check_distances,
+    distributed=True,
+    files=("fid.json",),
+)
+SCORE_SYNTHETIC = Job(
+    "score_synthetic",
+    ScoreSynthetic,
+    "busaug_core.measure.scores:score_synthetic",
+    check_scores,
+    distributed=True,
+    files=("scores.jsonl", PRODUCTS),
+)
+FILTER_SYNTHETIC = Job(
+    "filter_synthetic",
+    FilterSynthetic,
+    "busaug_core.measure.filter:filter_synthetic",
+    "busaug_core.measure.thresholds:check",
+    files=(PRODUCTS,),
+)

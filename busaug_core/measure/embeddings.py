@@ -28,7 +28,8 @@ def compute_embeddings(config: ComputeEmbeddings, run: Run) -> Steps[dict[str, A
     features = yield from extract(records, extractor, run, config.batch_size)
     if not run.is_main:
         return {}
-    np.save(run.folder / FILE, features.matrix)
+    features = features.standardised(extractor, of_split(records, config.reference))
+    np.save(run.folder / FILE, features.matrix.astype(np.float32, copy=False))
     run.write_products(records)
     overlap = list(_overlap(records, features, config, extractor.name))
     for row in overlap:

@@ -3,7 +3,8 @@
 All variants are compared at the same class counts, and beside them stands the real-vs-real floor: what as many
 real images of the other splits, none of a scan of the reference, give against it. Where the classifier behind the
 features was trained on some of these, the floor may be too high. Intervals take images as independent, which
-frames of one scan are not quite.
+frames of one scan are not quite, and the units of z-scores as given; these are those of the whole split, so that all
+rows against it have the same.
 """
 
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from busaug_core.features.cache import extract
 from busaug_core.features.extractors import make_extractor
 from busaug_core.jobs.device import pick_device
 from busaug_core.jobs.events import Notice, Progress, Row, Steps
+from busaug_core.jobs.lineage import seen_by
 from busaug_core.jobs.roles import REJECTED, TRAIN, evaluation_sets, of_split, other_splits, refuse_shared_files
 from busaug_core.jobs.run import Run
 from busaug_core.measure.comparison import compare
@@ -27,26 +29,28 @@ from busaug_core.measure.rows import COPIES, REAL, Outcome, row_of
 from busaug_core.measure.sets import ALL, common_counts, draw, of_class
 from busaug_core.measure.texture import texture_rows
 from busaug_core.metrics.estimate import Estimate
+from busaug_core.metrics.frd import family_shifts
 from busaug_core.records import Record, count_labels
 
 TRAINED_ON_OTHERS = "; the classifier was trained on some of them, so the floor may be too high"
 TRAINED_ON_REFERENCE = "; the classifier was trained on the reference, which it knows better than any other image"
 FEW = 10
+MOST_MOVED = 10
+"""Families of features that are told of each variant."""
 
 
 def compute_fid(config: ComputeFid, run: Run) -> Steps[dict[str, Any]]:
     """Yield a row for each reference, class, variant and metric, and the floor's rows, whose variant is `real`.
 
     The references are the config's and the training split. Returns all `rows`, what the Fréchet distance is called
-    (`metric`), the `extractor` and its `weights`, the `preprocessing`, the `seed`, what `floor` means, and the
-    near-copies that were `left_out`; writes `fid.json`, `fid.csv`, `fid.md`, `fid.png` and `spectra.png`.
-    Raises UserError where a side is empty, a file or a near-copy is on both sides, or the extractor's classifier
+    (`metric`), the `extractor` and its `weights`, the `preprocessing`, the `seed`, what `floor` means, the near-copies
+    that were `left_out`, and for an extractor whose features are named the families of them in which each variant
+    `moved` most; writes `fid.json`, `fid.csv`, `fid.md`, `fid.png` and `spectra.png`.
+    Raises UserError where a file or a near-copy is on both sides, or the extractor's classifier
     knows more than real training images.
     """
     everything = run.records
     references = {split: of_split(everything, split) for split in dict.fromkeys([config.reference, TRAIN])}
-    if not references[config.reference]:
-        raise UserError(f"No real sample is tagged '{config.reference}' to compare with.")
     references = {split: members for split, members in references.items() if members}
     variants = evaluation_sets(everything, config.variants)
     real = [r for r in everything if not r.synthetic]
@@ -60,9 +64,14 @@ def compute_fid(config: ComputeFid, run: Run) -> Steps[dict[str, Any]]:
     hash_of = dict(zip([r.path for r in records], features.hashes, strict=True))
     variants, left_out, copy_rows = yield from _without_copies(config, variants, references)
 
-    def outcomes(pair: tuple[list[Record], list[Record]]) -> dict[str, Outcome]:
+    comparable = {split: features.standardised(extractor, members) for split, members in references.items()}
+
+    def outcomes(split: str, pair: tuple[list[Record], list[Record]]) -> dict[str, Outcome]:
         groups = [r.split_group or r.pair or r.path for side in pair for r in side]
-        return compare(*map(features.of, pair), groups, config, extractor.metric)
+        return compare(*map(comparable[split].of, pair), groups, config, extractor.metric)
+
+    def shifts(split: str, pair: tuple[list[Record], list[Record]]) -> dict[str, float]:
+        return family_shifts(*map(comparable[split].of, pair), extractor.families)
 
     def rng(*what: str) -> np.random.Generator:
         """Draws that depend on what is drawn alone, not on what else is measured."""
@@ -70,6 +79,7 @@ def compute_fid(config: ComputeFid, run: Run) -> Steps[dict[str, Any]]:
 
     others_of = {split: other_splits(real, members, split, hash_of) for split, members in references.items()}
     rows: list[dict] = []
+    moved: dict[str, list[dict]] = {}
     steps = [(split, label) for split, members in references.items() for label in [ALL, *count_labels(members)]]
     for done, (split, label) in enumerate(steps, 1):
         reference = of_class(references[split], label)
@@ -85,12 +95,15 @@ def compute_fid(config: ComputeFid, run: Run) -> Steps[dict[str, Any]]:
         one_reference = draw(reference, counts, rng(split, label))
         drawn = {variant: draw(members, counts, rng(split, label, variant)) for variant, members in sides.items()}
         for variant, members in drawn.items():
-            found = outcomes((one_reference, members))
+            found = outcomes(split, (one_reference, members))
             rows += [row_of(variant, label, split, n, metric, outcome) for metric, outcome in found.items()]
+        own, draws = rng(split, label, REAL), range(config.floor_draws if has_floor else 0)
+        pairs = [(draw(reference, counts, own), draw(others, counts, own)) for _ in draws]
         if has_floor:
-            own = rng(split, label, REAL)
-            pairs = [(draw(reference, counts, own), draw(others, counts, own)) for _ in range(config.floor_draws)]
-            rows += _floor_rows(label, split, n, [outcomes(pair) for pair in pairs])
+            rows += _floor_rows(label, split, n, [outcomes(split, pair) for pair in pairs])
+        if (split, label) == steps[0] and extractor.families:
+            of_real = [shifts(split, pair) for pair in pairs]
+            moved = {v: _most_moved(shifts(split, (one_reference, members)), of_real) for v, members in drawn.items()}
         if (split, label) == steps[0] and "speckle" in config.metrics:
             rows += yield from texture_rows(one_reference, drawn, split, run.folder)
         yield Progress(done, len(steps), "Comparing the sets")
@@ -106,8 +119,9 @@ def compute_fid(config: ComputeFid, run: Run) -> Steps[dict[str, Any]]:
         "preprocessing": extractor.preprocessing,
         "seed": config.seed,
         "floor": f"mean and range of {config.floor_draws} class-matched draws of real images of other splits"
-        + _caveat(extractor.trained_on, references[config.reference], others_of[config.reference]),
+        + _caveat(extractor.run, references[config.reference], others_of[config.reference]),
         "left_out": left_out,
+        "moved": moved,
     }
     write_report(run.folder, summary)
     return summary
@@ -134,11 +148,13 @@ def _remarks(variants: dict[str, list[Record]], real: list[Record]) -> Steps[Non
             )
 
 
-def _caveat(trained_on: frozenset[str], reference: list[Record], others: list[Record]) -> str:
-    """What the floor suffers from where the extractor was trained on one of its sides."""
-    if trained_on & {r.path for r in others}:
+def _caveat(trained: Run | None, reference: list[Record], others: list[Record]) -> str:
+    """What the floor suffers from where the extractor was trained, by that run, on one of its sides."""
+    if trained is None:
+        return ""
+    if seen_by(trained, others):
         return TRAINED_ON_OTHERS
-    return TRAINED_ON_REFERENCE if trained_on & {r.path for r in reference} else ""
+    return TRAINED_ON_REFERENCE if seen_by(trained, reference) else ""
 
 
 def _remarks_on_counts(label: str, counts: dict[str, int], n_reference: int) -> Steps[None]:
@@ -194,3 +210,11 @@ def _floor_rows(label: str, split: str, n: int, draws: list[dict[str, Outcome]])
         values = [draw[metric].value for draw in draws if isinstance(draw[metric], Estimate)]
         found = Estimate(float(np.mean(values)), min(values), max(values)) if values else draws[0][metric]
         yield row_of(REAL, label, split, n, metric, found)
+
+
+def _most_moved(shifts: dict[str, float], of_real: list[dict[str, float]]) -> list[dict]:
+    """The families of features that a variant has moved in most, and how far real images have, on average."""
+    return [
+        {"family": family, "shift": shift, "floor": float(np.mean([s[family] for s in of_real])) if of_real else None}
+        for family, shift in list(shifts.items())[:MOST_MOVED]
+    ]

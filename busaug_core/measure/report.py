@@ -33,6 +33,8 @@ def write_report(folder: Path, summary: dict) -> None:
         f"{summary['floor']}.",
         "Research use only; no number here says anything about patients.",
     ]
+    if summary["moved"]:
+        lines += ["", *_moved(summary)]
     if summary["left_out"]:
         lines += ["", "Left out as near-copies of real images:", ""]
         lines += [f"- {c['variant']}: {c['path']} of {c['real']} ({c['likeness']:.2f})" for c in summary["left_out"]]
@@ -50,14 +52,41 @@ def brief(summary: dict, folder: Path) -> list[str]:
     """What a terminal shows: the table over all classes without the speckle, and what its numbers are."""
     rows = [r for r in overall(summary) if not r["metric"].startswith("speckle")]
     copies = [r for r in summary["rows"] if r["metric"] == COPIES and r["reference"] != summary["reference"]]
+    moved = [
+        f"{variant} moved most in " + ", ".join(f"{f['family']} {_shift(f)}" for f in families[:3]) + "."
+        for variant, families in summary.get("moved", {}).items()
+    ]
     return [
         *markdown(rows + copies),
+        *([""] if moved else []),
+        *moved,
         "",
         f"All classes against '{summary['reference']}', features of {summary['extractor']}; in brackets 95 % "
         f"intervals, for the floor the {summary['floor']}.",
         f"Left out as near-copies of real images: {len(summary.get('left_out', ()))}. By class and with all "
         f"references: {folder}/fid.md; plots beside it.",
     ]
+
+
+def _moved(summary: dict) -> list[str]:
+    """A table with the families of features that each variant has moved in most, and what they mean."""
+    variants = summary["moved"]
+    cells = [[f"{f['family']} {_shift(f)}" for f in families] for families in variants.values()]
+    return [
+        f"## What moved most, all classes against {summary['reference']}",
+        "",
+        "| " + " | ".join(variants) + " |",
+        "|" + " --- |" * len(variants),
+        *("| " + " | ".join(line) + " |" for line in zip(*cells, strict=True)),
+        "",
+        "By how many standard deviations of the real images a feature's mean differs from theirs, averaged over the "
+        "family; in brackets, real images of other splits. FRD is a squared distance, d², in these units, which its "
+        "intervals take as given: compare it against one reference only. frd-score prints ln d², its paper takes ln d.",
+    ]
+
+
+def _shift(family: dict) -> str:
+    return f"{family['shift']:.2f}" + ("" if family["floor"] is None else f" ({family['floor']:.2f})")
 
 
 def markdown(rows: list[dict]) -> list[str]:

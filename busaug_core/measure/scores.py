@@ -18,7 +18,7 @@ from busaug_core.features.extractors import make_extractor
 from busaug_core.files import write_rows
 from busaug_core.jobs.device import pick_device
 from busaug_core.jobs.events import Notice, Progress, Steps
-from busaug_core.jobs.roles import TRAIN, is_evaluation, of_split, refuse_synthetic_training
+from busaug_core.jobs.roles import TRAIN, is_evaluation, of_split
 from busaug_core.jobs.run import Run
 from busaug_core.measure.config import NEAR_COPY, ScoreSynthetic
 from busaug_core.measure.copies import Originals
@@ -48,10 +48,6 @@ def score_synthetic(config: ScoreSynthetic, run: Run) -> Steps[dict[str, Any]]:
     everything = selected(run.records, config.variants)
     synthetic = [r for r in everything if r.synthetic]
     training, reference = of_split(everything, TRAIN), of_split(everything, config.reference)
-    if not synthetic:
-        raise UserError("There is no synthetic image to score; generate some first.")
-    if len(training) <= config.neighbors or not reference:
-        raise UserError(f"Scores need real images tagged 'train' (over {config.neighbors}) and '{config.reference}'.")
     device = pick_device()
     classifier = _classifier_of(run, {r.label for r in synthetic}).to(device)
     extractor = make_extractor(config.extractor, run, device, config.preprocessing)
@@ -61,11 +57,14 @@ def score_synthetic(config: ScoreSynthetic, run: Run) -> Steps[dict[str, Any]]:
     if not run.is_main:
         return {}
     likeness, most_alike = yield from Originals(training).nearest(synthetic)
-    made, real = features.of(synthetic), features.of(training)
-    distance, place = nearest(made, np.concatenate([real, mirrored.matrix]))
-    ratio = distance / typical_distance(real, mirrored.matrix, [r.split_group for r in training])
+    by_training = features.standardised(extractor, training)
+    by_reference = features.standardised(extractor, reference)
+    made, real = by_training.of(synthetic), by_training.of(training)
+    turned = extractor.standardise(mirrored.matrix, features.of(training))
+    distance, place = nearest(made, np.concatenate([real, turned]))
+    ratio = distance / typical_distance(real, turned, [r.split_group for r in training])
     realistic = realism(real, made, config.neighbors)
-    influence = yield from _influence(config, synthetic, reference, training, features)
+    influence = yield from _influence(config, synthetic, reference, training, by_reference, by_training)
     probabilities = yield from _class_probabilities(classifier, synthetic, config.batch_size, device)
     scores = [
         {
@@ -116,9 +115,8 @@ def likely_original(score: dict) -> str:
 
 
 def _classifier_of(run: Run, labels: set[str]) -> Classifier:
-    """The classifier that the config names; raises UserError where it saw synthetic images, or lacks a class."""
+    """The classifier that the config names; raises UserError where it lacks a class."""
     used = run.used["classifier"]
-    refuse_synthetic_training(used.run)
     model = load_classifier(used.path)
     unknown = sorted(labels - set(model.classes))
     if unknown:
@@ -134,9 +132,10 @@ def _influence(
     synthetic: list[Record],
     reference: list[Record],
     training: list[Record],
-    features: Features,
+    by_reference: Features,
+    by_training: Features,
 ) -> Steps[dict[str, float]]:
-    """Each image's influence by its path."""
+    """Each image's influence by its path; features are in the units of what they are compared with."""
     rng = np.random.default_rng(config.seed)
     influence: dict[str, float] = {}
     variants = sorted({r.variant for r in synthetic})
@@ -147,11 +146,11 @@ def _influence(
         if len(own) < 3:
             yield Notice(f"{variant} has no evaluation set, so its images have no influence on a FID.")
             continue
-        moved = fid_influence(features.of(real), features.of(own))
+        moved = fid_influence(by_reference.of(real), by_reference.of(own))
         influence |= {r.path: float(value) for r, value in zip(own, moved, strict=True)}
         real, own = matched(training, evaluation, rng)
         if others and len(own) >= 3:
-            added = fid_influence_of_new(*map(features.of, (real, own, others)))
+            added = fid_influence_of_new(*map(by_training.of, (real, own, others)))
             influence |= {r.path: float(value) for r, value in zip(others, added, strict=True)}
         yield Progress(done, len(variants), "Weighing each image's influence on FID")
     return influence

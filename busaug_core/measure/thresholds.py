@@ -4,6 +4,7 @@ from collections import Counter
 
 from busaug_core.errors import UserError
 from busaug_core.jobs.roles import refuse_unknown_variants
+from busaug_core.jobs.run import Run
 from busaug_core.measure.config import FilterSynthetic
 from busaug_core.records import Record, Scores
 
@@ -15,6 +16,11 @@ LIMITS = {
     "influence": "max_influence",
 }
 """The scores that have a threshold, and the field that sets it."""
+
+
+def check(config: FilterSynthetic, run: Run, records: list[Record]) -> None:
+    """Raises UserError where `chosen` does."""
+    chosen(records, config)
 
 
 def chosen(records: list[Record], config: FilterSynthetic) -> list[Record]:

@@ -31,7 +31,7 @@ class Batch:
         noise: float32 B×C×h×w
         timesteps: int64 B
         noisy: float32 B×C×h×w, the latents at their timesteps
-        target: float32 B×C×h×w, what the base predicts: the noise, or the velocity
+        target: float32 B×C×h×w, what the base predicts: the noise, the velocity, or the clean latents
     """
 
     chosen: list[int]
@@ -76,8 +76,12 @@ class Batches:
         )
 
     def _target(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-        if self.schedule.config.prediction_type == "v_prediction":
-            return self.schedule.get_velocity(latents, noise, timesteps)
+        """What the base predicts; of another kind than these `load_pipeline` lets no base through."""
+        match self.schedule.config.prediction_type:
+            case "v_prediction":
+                return self.schedule.get_velocity(latents, noise, timesteps)
+            case "sample":
+                return latents
         return noise
 
 

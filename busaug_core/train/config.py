@@ -1,17 +1,21 @@
 """Settings of the diffusion trainings. What is left open takes the base model's own defaults."""
 
+import re
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from busaug_core.base.components import LORA
+from busaug_core.base.components import LORA, TOKEN
 from busaug_core.base.defaults import BASE, MINI, defaults_of
-from busaug_core.jobs.config import JobConfig, Precision
+from busaug_core.jobs.config import OnSamples, Precision
 from busaug_core.jobs.execute import Job
-from busaug_core.prompts import BUSI_PROMPTS, Prompts
+from busaug_core.jobs.roles import training_images
+from busaug_core.jobs.run import Run
+from busaug_core.prompts import BUSI_PROMPTS, Prompts, prompt_of, refuse_unknown_classes
+from busaug_core.records import Record
 
 
-class DiffusionTraining(JobConfig):
+class DiffusionTraining(OnSamples):
     """What all diffusion trainings share."""
 
     without_effect = frozenset({"checkpoint_seconds"})
@@ -82,7 +86,7 @@ class TextualInversion(DiffusionTraining):
     preset: Literal["hybrid", "demo"] | None = Field(
         None, description="Settings of a paper; what you set yourself goes before them."
     )
-    token: str = Field("<ultrasound>", pattern=r"^<[^<>\s]+>$", description="The new token, in angle brackets.")
+    token: str = Field("<ultrasound>", description="The new token, in angle brackets; case does not matter.")
     initial_word: str = Field("ultrasound", min_length=1, description="The word whose embedding it starts from.")
     vectors: int = Field(1, ge=1, le=32, description="Embedding vectors of the token.")
     lora: Annotated[str | None, LORA.product] = Field(
@@ -98,6 +102,14 @@ class TextualInversion(DiffusionTraining):
         description="Hold the vectors' norm at the vocabulary's mean, so that the token does not drown the class.",
     )
 
+    @field_validator("token")
+    @classmethod
+    def _no_word(cls, token: str) -> str:
+        """In brackets it cannot take over a word of the vocabulary."""
+        if re.fullmatch(r"<[^<>\s]+>", token) is None:
+            raise ValueError("a token is one word in angle brackets, such as <ultrasound>")
+        return token
+
     def resolve(self) -> "TextualInversion":
         base = defaults_of(self.base_model)
         open_fields = dict(
@@ -109,14 +121,31 @@ class TextualInversion(DiffusionTraining):
         return self.fill(open_fields)
 
 
+def check(config: DiffusionTraining, run: Run, records: list[Record]) -> None:
+    """Raises UserError where no sample trains, a class has no prompt, or a prompt no class."""
+    labels = sorted({r.label for r in training_images(records)})
+    refuse_unknown_classes(config.prompts, labels)
+    for label in labels:
+        prompt_of(label, config.prompts)
+
+
 TRAIN_LORA = Job(
-    "train_lora", Lora, "busaug_core.train.lora:train_lora", distributed=True, stops_together=True, learns=True
+    "train_lora",
+    Lora,
+    "busaug_core.train.lora:train_lora",
+    check,
+    distributed=True,
+    stops_together=True,
+    learns=True,
+    files=(LORA.product.name,),
 )
 TRAIN_TEXTUAL_INVERSION = Job(
     "train_textual_inversion",
     TextualInversion,
     "busaug_core.train.textual_inversion:train_textual_inversion",
+    check,
     distributed=True,
     stops_together=True,
     learns=True,
+    files=(TOKEN.product.name,),
 )

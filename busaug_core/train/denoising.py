@@ -10,7 +10,8 @@ from torch.nn.functional import mse_loss
 
 from busaug_core.base.loading import fingerprint, load_pipeline, refuse_long
 from busaug_core.jobs.device import describe, dtype_of, pick_device
-from busaug_core.jobs.events import Steps
+from busaug_core.jobs.events import Notice, Steps
+from busaug_core.jobs.roles import remarks_on_training
 from busaug_core.jobs.run import Run
 from busaug_core.records import Record
 from busaug_core.train.batch import Batch, Batches, encode_images
@@ -38,12 +39,15 @@ class Denoising(Method):
         return self.pipe.unet(batch.noisy.to(dtype), batch.timesteps, states.to(dtype)).sample
 
     def loss(self, batch: Batch) -> Tensor:
-        """The squared error of the prediction at uniform timesteps (Ho et al. 2020; or in v, as the base has it)."""
+        """The squared error of the prediction at uniform timesteps (Ho et al. 2020; or as the base predicts)."""
         return mse_loss(self.predict(batch).float(), batch.target)
 
 
 def load_base(config: DiffusionTraining, run: Run) -> StableDiffusionPipeline:
-    """The config's base, frozen, its weights held in the dtype of the arithmetic; noted in the run."""
+    """The config's base, frozen, its weights held in the dtype of the arithmetic; noted in the run.
+
+    Raises UserError where it cannot be loaded.
+    """
     device = pick_device()
     pipe = load_pipeline(config.base_model, device, dtype_of(config.precision, device))
     torch.manual_seed(config.seed)
@@ -61,6 +65,7 @@ def train_denoising(
     """
     pipe = method.pipe
     refuse_long(pipe, dict.fromkeys(prompts))
+    yield from map(Notice, remarks_on_training(records))
     moments = yield from encode_images(pipe, [r.path for r in records], config.resolution)
     method.batches = Batches(pipe, moments, prompts, config)
     settings: dict[str, Any] = dict(steps=config.steps, learning_rate=config.learning_rate)

@@ -14,7 +14,7 @@ from torch import Tensor
 from busaug_core.base.components import LORA
 from busaug_core.files import write_whole
 from busaug_core.jobs.events import Steps
-from busaug_core.jobs.roles import training_images
+from busaug_core.jobs.roles import remarks_on_training, training_images
 from busaug_core.jobs.run import Run
 from busaug_core.prompts import prompt_of
 from busaug_core.records import count_labels
@@ -34,8 +34,8 @@ LAYERS = {
 def train_lora(config: Lora, run: Run) -> Steps[dict[str, Any]]:
     """Adapt the UNet to the training split's images and class prompts.
 
-    Returns `weights` (the file), the mean `loss` of the last tenth, `images` by class, `trained_parameters` and
-    their `share_of_unet`. Raises UserError where no sample trains or a class has no prompt.
+    Returns `weights` (the file), the mean `loss` of the last tenth, `images` by class, `remarks` on them,
+    `trained_parameters` and their `share_of_unet`. Raises UserError where no sample trains or a class has no prompt.
     """
     records = training_images(run.records)
     prompts = [prompt_of(r.label, config.prompts) for r in records]
@@ -47,6 +47,7 @@ def train_lora(config: Lora, run: Run) -> Steps[dict[str, Any]]:
         "weights": str(run.folder / LORA.product.name),
         "loss": loss,
         "images": count_labels(records),
+        "remarks": remarks_on_training(records),
         "trained_parameters": trained,
         "share_of_unet": trained / (total - trained),
     }

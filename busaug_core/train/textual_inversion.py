@@ -10,12 +10,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from busaug_core.base.components import LORA, TOKEN
+from busaug_core.base.components.token import refuse_known
 from busaug_core.errors import UserError
 from busaug_core.files import write_whole
 from busaug_core.jobs.events import Steps
-from busaug_core.jobs.roles import training_images
+from busaug_core.jobs.roles import remarks_on_training, training_images
 from busaug_core.jobs.run import Run
-from busaug_core.prompts import prompt_of, with_token
+from busaug_core.prompts import prompt_of, with_token, written
 from busaug_core.records import Record, count_labels
 from busaug_core.train.config import TextualInversion
 from busaug_core.train.denoising import Denoising, load_base, train_denoising
@@ -24,8 +25,9 @@ from busaug_core.train.denoising import Denoising, load_base, train_denoising
 def train_textual_inversion(config: TextualInversion, run: Run) -> Steps[dict[str, Any]]:
     """Learn the token inside the class prompts, on a class-balanced draw from the training split.
 
-    Returns `weights` (the file), `token`, the mean `loss` of the last tenth, `images` by class, and the mean `norm`
-    of its vectors beside the `vocabulary_norm`. Raises UserError where a class has too few images or no prompt.
+    Returns `weights` (the file), `token` as prompts hold it, the mean `loss` of the last tenth, `images` by class,
+    `remarks` on them, and the mean `norm` of its vectors beside the `vocabulary_norm`. Raises UserError where a class
+    has too few images or no prompt.
     """
     records = balanced_draw(training_images(run.records), config.images_per_class, config.seed)
     prompts = [with_token(prompt_of(r.label, config.prompts), config.token) for r in records]
@@ -38,9 +40,10 @@ def train_textual_inversion(config: TextualInversion, run: Run) -> Steps[dict[st
     loss = yield from train_denoising(method, records, prompts, config, run)
     return {
         "weights": str(run.folder / TOKEN.product.name),
-        "token": config.token,
+        "token": method.token,
         "loss": loss,
         "images": count_labels(records),
+        "remarks": remarks_on_training(records),
         "norm": float(method.vectors.detach().norm(dim=-1).mean()),
         "vocabulary_norm": method.vocabulary_norm,
     }
@@ -70,17 +73,15 @@ class TokenMethod(Denoising):
     message = "Learning the token"
 
     def __init__(self, pipe: StableDiffusionPipeline, token: str, initial_word: str, vectors: int, keep_norm: bool):
-        self.pipe, self.token, self.keep_norm = pipe, token, keep_norm
+        self.pipe, self.token, self.keep_norm = pipe, written(token), keep_norm
         table = pipe.text_encoder.get_input_embeddings().weight.detach().float()
         self.vocabulary_norm = float(table.norm(dim=-1).mean())
         ids = pipe.tokenizer.encode(initial_word, add_special_tokens=False)
         if len(ids) != 1:
             raise UserError(f"initial_word {initial_word!r} is {len(ids)} tokens for this base; give a single word.")
         # diffusers' names for a token of several vectors, so that its loader splits a prompt alike.
-        self.names = [token, *(f"{token}_{i}" for i in range(1, vectors))]
-        taken = [name for name in self.names if name in pipe.tokenizer.get_vocab()]
-        if taken:
-            raise UserError(f"The token {taken[0]} is already a word of this base; choose another.")
+        self.names = [self.token, *(f"{self.token}_{i}" for i in range(1, vectors))]
+        refuse_known(pipe.tokenizer, self.token)
         pipe.tokenizer.add_tokens(self.names)
         pipe.text_encoder.resize_token_embeddings(len(pipe.tokenizer), mean_resizing=False)
         self.ids = pipe.tokenizer.convert_tokens_to_ids(self.names)

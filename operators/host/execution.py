@@ -1,14 +1,17 @@
 """How a job runs for an operator: its events reach the App, its images and results the dataset."""
 
 import time
+import traceback
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from typing import Any
 
 import fiftyone as fo
+from fiftyone.operators import types
 from fiftyone.operators.executor import ExecutionContext
 
 from busaug_core.errors import UserError
+from busaug_core.files import make_folder
 from busaug_core.jobs.events import Begun, Ended, Finished, Made, Notice, Progress, Stopped
 from busaug_core.jobs.execute import Job
 from busaug_core.jobs.run import Run
@@ -16,9 +19,11 @@ from busaug_core.records import Record
 
 from .. import results
 from ..results import mirror
+from .form import FAILURE, is_form
 from .progress import Reporter
 from .samples import insert_missing
 
+TRACEBACK = "traceback.txt"
 INTERVAL = 2.0
 """Seconds between insertions of what a running job has made."""
 
@@ -83,8 +88,9 @@ class Execution:
     def _insert(self) -> Iterator[Any]:
         """Insert the images that were made since the last time and have the App show them."""
         if self._waiting:
-            results.prepare(self.dataset, (self._member or self.run).job)
-            insert_missing(self.dataset, self._waiting)
+            maker = self._member or self.run
+            results.prepare(self.dataset, maker.job, maker.config)
+            insert_missing(self.dataset, self._waiting, maker)
             self._waiting = []
             yield self.ctx.ops.reload_samples() if self._inserted_at else self.ctx.ops.reload_dataset()
             self._inserted_at = time.monotonic()
@@ -97,15 +103,42 @@ class Execution:
 
 
 def tell_errors(ctx: ExecutionContext, title: str, steps: Iterator[Any]) -> Iterator[Any]:
-    """The steps; where they fail the App is told so in a sentence, and the error goes on."""
+    """The steps; where they fail the App is told why.
+
+    A form that asked for them comes back as it was filled in, with the message in it, which stays in a dialog beneath
+    it too. Any other caller gets the error.
+    """
     try:
         yield from steps
     except Exception as error:
-        message = str(error)
-        if not isinstance(error, UserError):
-            message = f"{type(error).__name__}: {error} (the server's log has the traceback)"
-        yield ctx.ops.set_progress(progress=0, label=f"{title}: failed")
-        yield ctx.ops.notify(message, variant="error")
+        message = explain(error)
+        outputs = types.Object()
+        outputs.view(FAILURE, types.Error(label=f"{title} failed", description=message))
+        yield ctx.ops.show_output(types.Property(outputs).to_json(), {})
+        if ctx.delegated or not is_form(ctx.params):
+            yield ctx.ops.notify(message, variant="error")
+            raise
+        yield ctx.prompt(ctx.operator_uri, params={**ctx.params, FAILURE: message})
+
+
+def explain(error: Exception) -> str:
+    """An error in words, with where its traceback lies."""
+    message = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+    return " ".join([message, *getattr(error, "__notes__", [])])
+
+
+@contextmanager
+def kept_traceback(run: Run) -> Iterator[None]:
+    """Keep the traceback of what the user cannot put right in the run's folder, and have the error say where."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        make_folder(run.folder)
+        path = run.folder / TRACEBACK
+        path.write_text(traceback.format_exc(), encoding="utf-8")
+        error.add_note(f"Its traceback: {path}")
         raise
 
 

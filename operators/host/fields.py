@@ -1,14 +1,19 @@
 """The fields that this plugin writes to a dataset: their types and descriptions, and those of earlier versions."""
 
+from collections.abc import Collection
 from dataclasses import fields
 from typing import Any, get_args
 
 import fiftyone as fo
+from fiftyone.core.collections import SampleCollection
 
 from busaug_core.base.components import COMPONENTS
 from busaug_core.errors import UserError
+from busaug_core.jobs.config import LABEL_FIELD
 from busaug_core.records import DOCUMENTS as OF_RECORDS
 from busaug_core.records import Distance, Document
+
+from .classes import label_path, refuse_nested
 
 DOCUMENTS: dict[str, type[Document]] = {**OF_RECORDS, "distance": Distance}
 """The typed documents that a sample may hold, by field."""
@@ -35,6 +40,7 @@ PLAIN: dict[str, Declaration] = {
     "duplicate_group": (fo.StringField, {}, "Joins images of the same picture"),
     "split_group": (fo.StringField, {}, "Joins images that must lie in one split: same picture or same scan"),
     "annotation_score": (fo.FloatField, {}, "How surely the scan bears burnt-in marks; from 1 on it is tagged"),
+    "burnt_in_text": (fo.StringField, {}, "Text burnt into the scan, line by line; empty where none was read"),
 }
 
 
@@ -60,31 +66,55 @@ def all_fields() -> dict[str, Declaration]:
     return {**PLAIN, **documents, **_of_components()}
 
 
-def declare_fields(dataset: fo.Dataset) -> None:
-    """Add the fields that this plugin writes, with their descriptions; existing ones are left alone.
+def declare_fields(dataset: fo.Dataset, roots: Collection[str] | None = None) -> list[str]:
+    """Add fields that this plugin writes, with their descriptions; existing ones are left alone.
 
-    Fields that an earlier version wrote under other names are renamed first. Raises UserError where the dataset has
-    one of another type under such a name.
+    `roots` are the top-level fields that are about to be written, by default all. Returns those that were added.
+    Raises UserError where the dataset has one of another type under such a name.
     """
-    wanted = all_fields()
-    present = {name: dataset.get_field(name) for name in wanted}
-    for name, (field, options, _) in wanted.items():
-        document = options.get("embedded_doc_type")
-        own, root = present[name], name.split(".")[0]
-        if own is not None and not (isinstance(own, field) and (document is None or own.document_type == document)):
+    refuse_other_fields(dataset, roots)
+    added = []
+    for name, (field, options, description) in _of_roots(roots).items():
+        if dataset.get_field(name) is None:
+            dataset.add_sample_field(name, field, description=description, **options)
+            added.append(name)
+    return [name for name in added if "." not in name]
+
+
+def declare_label_field(dataset: fo.Dataset, name: str) -> None:
+    """Add the field that holds the class where the dataset lacks it; raises UserError where it can hold none."""
+    refuse_nested(name)
+    if dataset.get_field(name) is None:
+        field, options, description = PLAIN[LABEL_FIELD]
+        dataset.add_sample_field(name, field, description=description, **options)
+    label_path(dataset, name)
+
+
+def refuse_other_fields(dataset: fo.Dataset, roots: Collection[str] | None = None) -> None:
+    """Raises UserError where the dataset has a field of another type than this plugin writes under one of the names."""
+    for name in _of_roots(roots):
+        root = name.split(".")[0]
+        if not is_ours(dataset, name):
             raise UserError(
                 f"The dataset's own field '{root}' holds something else than BUSAug would write there; rename it "
                 f"first: dataset.rename_sample_field('{root}', 'my_{root}')."
             )
-    if move_old_fields(dataset):
-        present = {name: dataset.get_field(name) for name in wanted}
-    for name, (field, options, description) in wanted.items():
-        if present[name] is None:
-            dataset.add_sample_field(name, field, description=description, **options)
+
+
+def is_ours(samples: SampleCollection, path: str) -> bool:
+    """Whether a field is missing, or of the type that this plugin gives it."""
+    kind, options, _ = all_fields()[path]
+    own, document = samples.get_field(path), options.get("embedded_doc_type")
+    return own is None or (isinstance(own, kind) and (document is None or own.document_type == document))
+
+
+def _of_roots(roots: Collection[str] | None) -> dict[str, Declaration]:
+    """The declarations of these top-level fields and of what lies in them; of all for None."""
+    return {name: of for name, of in all_fields().items() if roots is None or name.split(".")[0] in roots}
 
 
 def move_old_fields(dataset: fo.Dataset) -> dict[str, str]:
-    """Rename the fields that an earlier version wrote; returns the old names and the new ones."""
+    """Rename the fields that an earlier version wrote, and describe them; returns the old names and the new ones."""
     is_ours = _is_document(dataset, "fid") and dataset.get_field("fid.reference") is not None
     old = {"fid": "distance"} if is_ours else {}
     for name, kind in DOCUMENTS.items():
@@ -94,6 +124,7 @@ def move_old_fields(dataset: fo.Dataset) -> dict[str, str]:
     found = {before: now for before, now in found.items() if dataset.get_field(now) is None}
     if found:
         dataset.rename_sample_fields(found)
+        declare_fields(dataset, {now.split(".")[0] for now in found.values()})
     return found
 
 

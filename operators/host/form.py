@@ -1,13 +1,17 @@
 """The App's form of a job, made from the fields of its config."""
 
-from collections.abc import Collection
+import re
+from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from fiftyone.operators import types
 from pydantic_core import PydanticUndefined
 
 from busaug_core.base.components import COMPONENTS
+from busaug_core.errors import UserError
 from busaug_core.jobs.config import FieldType, JobConfig, field_type
 
 MARK = "form"
@@ -15,10 +19,12 @@ MARK = "form"
 ALL_SETTINGS = "all_settings"
 BACKGROUND = "background"
 PROBLEM = "problem"
+FAILURE = "failure"
+"""Why the job failed that the form was last sent for."""
 TARGET = ("view_target", "custom_view_target")
 """Which samples to use, as FiftyOne names the choice."""
-OWN = frozenset({MARK, ALL_SETTINGS, BACKGROUND, PROBLEM, *TARGET})
-"""Parameters of every form that are no fields of the job's config."""
+OWN = frozenset({MARK, ALL_SETTINGS, BACKGROUND, PROBLEM, FAILURE, "panel_state", *TARGET})
+"""Parameters of every form that are no fields of the job's config; the App adds the state of a panel."""
 
 LABELS = {"flip": "Mirror", "arch": "Architecture"}
 
@@ -28,7 +34,11 @@ class Suggestions:
     """What the dataset at hand lends to a form: values to choose from and values to start with."""
 
     choices: dict[str, list[str]] = field(default_factory=dict)
+    notes: dict[str, str] = field(default_factory=dict)
+    """What is said of a choice, by its value."""
     defaults: dict[str, Any] = field(default_factory=dict)
+    problems: dict[str, str] = field(default_factory=dict)
+    """What is wrong with values by what the dataset holds, by field."""
     hidden: Collection[str] = ()
 
 
@@ -53,17 +63,43 @@ def is_form(params: dict[str, Any]) -> bool:
     return MARK in params
 
 
+def begin(params: dict[str, Any]) -> types.Object:
+    """The inputs of a form, which says that it is one, and why its job failed where it comes back for that."""
+    inputs = types.Object()
+    # The App sends no value of what it hides by itself.
+    unseen = types.SwitchView(componentsProps={"container": {"sx": {"display": "none"}}})
+    inputs.bool(MARK, default=True, view=unseen)
+    if params.get(FAILURE):
+        inputs.view(FAILURE, types.Error(label="This failed", description=params[FAILURE]))
+    return inputs
+
+
+def left_open(config: type[JobConfig], values: dict[str, Any]) -> dict[str, str]:
+    """What the fields that `values` leave open will be, and whose value that is."""
+    wrong = {name.partition(".")[0] for name in config.find_problems(values)}
+    given = {name: value for name, value in values.items() if name in config.model_fields and name not in wrong}
+    preset = config.preset_values(dict(given))
+    chosen = config.model_construct(**{**preset, **given})
+    resolved = chosen
+    with suppress(UserError):
+        resolved = chosen.resolve()
+    found = {}
+    for name, info in config.model_fields.items():
+        value = getattr(resolved, name, None)
+        if info.default is None and given.get(name) is None and value is not None:
+            found[name] = f"{_short(value)}, by the preset" if name in preset else _short(value)
+    return found
+
+
 class Form:
     """Inputs for a config's fields; a field whose value in `values` is wrong is marked invalid."""
 
     def __init__(self, inputs: types.Object, config: type[JobConfig], values: dict[str, Any], suggestions: Suggestions):
-        self.inputs, self.config, self.suggestions = inputs, config, suggestions
+        self.inputs, self.config, self.values, self.suggestions = inputs, config, values, suggestions
+        self.left_open = left_open(config, values)
         self.problems: dict[str, list[str]] = {}
-        for name, text in config.find_problems(values).items():
+        for name, text in {**suggestions.problems, **config.find_problems(values)}.items():
             self.problems.setdefault(name.partition(".")[0], []).append(text)
-        # The App sends no value of what it hides by itself.
-        unseen = types.SwitchView(componentsProps={"container": {"sx": {"display": "none"}}})
-        inputs.bool(MARK, default=True, view=unseen)
 
     def add(self, names: Collection[str]) -> None:
         """Add an input for each named field that is not hidden."""
@@ -87,12 +123,12 @@ class Form:
         default = self.suggestions.defaults.get(name, None if info.default is PydanticUndefined else info.default)
         options: dict[str, Any] = dict(
             label=_label(name),
-            description=info.description,
+            description=self._describe(name, default),
             required=info.is_required(),
         )
         if default is not None:
             options["default"] = default
-        choices = kind.choices or self.suggestions.choices.get(name, [])
+        choices, notes = kind.choices or self.suggestions.choices.get(name, []), self.suggestions.notes
         if kind.kind is bool:
             return self.inputs.bool(name, **options)
         if kind.kind in (int, float) and not kind.choices:
@@ -112,8 +148,20 @@ class Form:
                 view.add_choice(value, label=str(value) or "none")
             return self.inputs.enum(name, values, view=view, **options)
         if choices:
-            options["view"] = _autocomplete(choices, types.AutocompleteView(allow_user_input=True))
+            options["view"] = _autocomplete(choices, types.AutocompleteView(allow_user_input=True), notes)
         return self.inputs.str(name, allow_empty=not info.is_required(), **options)
+
+    def _describe(self, name: str, default: Any) -> str:
+        """What the field holds: what it will be where it is left open, or what is known of what is chosen."""
+        text = self.config.model_fields[name].description or ""
+        if name in self.left_open:
+            empty = self.left_open[name]
+            text, told = re.subn(r"\(empty: ([^)]*)\)", lambda m: f"(empty: {_joined(empty, m[1])})", text)
+            if not told:
+                text += f" (empty: {empty})"
+        chosen = self.values.get(name, default)
+        note = self.suggestions.notes.get(chosen) if isinstance(chosen, str) else None
+        return f"{text} {chosen}: {note}." if note else text
 
 
 def _add_entries(
@@ -129,10 +177,21 @@ def _add_entries(
     return prop
 
 
-def _autocomplete(choices: Collection[str], view: types.AutocompleteView) -> types.AutocompleteView:
+def _autocomplete(
+    choices: Collection[str], view: types.AutocompleteView, notes: Mapping[str, str] = MappingProxyType({})
+) -> types.AutocompleteView:
     for choice in choices:
-        view.add_choice(choice, label=choice)
+        view.add_choice(choice, label=choice, description=notes.get(choice))
     return view
+
+
+def _short(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _joined(empty: str, described: str) -> str:
+    """A value and whose it is, where the field's description says that and the preset does not."""
+    return f"{empty}, {described}" if described.startswith("the base") and "," not in empty else empty
 
 
 def _label(name: str) -> str:

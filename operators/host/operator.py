@@ -2,15 +2,18 @@
 
 from collections import deque
 from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, ClassVar
 
 import fiftyone as fo
 import fiftyone.operators as foo
+from fiftyone.core.collections import SampleCollection
 from fiftyone.operators import types
 from fiftyone.operators.executor import ExecutionContext, Executor
 
 from busaug_core.errors import UserError
-from busaug_core.jobs.config import JobConfig
+from busaug_core.jobs.config import LABEL_FIELD, JobConfig
+from busaug_core.jobs.lineage import product_fields, resolve_product
 from busaug_core.jobs.run import Run
 from busaug_core.jobs.runs import free_unused_key, reserve_key, runs_folder
 from busaug_core.records import Record
@@ -18,10 +21,16 @@ from busaug_core.registry import Job, job
 
 from .. import results
 from .call import make_request, outcome, queue
-from .execution import Execution, tell_errors
-from .form import ALL_SETTINGS, BACKGROUND, TARGET, Form, Suggestions, is_form, read_form
+from .classes import class_fields, label_path, likely_field
+from .execution import Execution, kept_traceback, tell_errors
+from .form import ALL_SETTINGS, BACKGROUND, TARGET, Form, Suggestions, begin, is_form, read_form
+from .images import every_image, images_of, refuse_generated
+from .names import home_of
 from .samples import read_samples
-from .suggestions import product_choices
+from .suggestions import describe, product_choices
+
+WATCH = "watch_queue"
+"""The operator that shows what a job in the background has made, when it ends."""
 
 
 class JobOperator(foo.Operator):
@@ -64,7 +73,7 @@ class JobOperator(foo.Operator):
         """The fields that the form neither shows nor reads."""
         return ()
 
-    def suggest(self, dataset: fo.Dataset) -> Suggestions:
+    def suggest(self, dataset: fo.Dataset, label_field: str) -> Suggestions:
         """What the dataset lends to the form, beside the runs for fields that name a product."""
         return Suggestions()
 
@@ -74,6 +83,10 @@ class JobOperator(foo.Operator):
 
     def add_control(self, ctx: ExecutionContext, inputs: types.Object, name: str) -> None:
         """An input of the form's own, named in `main_fields` among those of the config."""
+
+    def remarks(self, ctx: ExecutionContext, config: JobConfig) -> Iterator[types.View]:
+        """What the form says of a config that is right: what the run will make of the samples, what is doubtful."""
+        yield from ()
 
     def show(self, ctx: ExecutionContext, dataset: fo.Dataset, result: dict[str, Any]) -> Iterator[Any]:
         """What the App shows of a result."""
@@ -87,26 +100,49 @@ class JobOperator(foo.Operator):
     # What FiftyOne calls
 
     def resolve_input(self, ctx: ExecutionContext) -> types.Property:
-        known = self.all_suggestions(ctx.dataset) if ctx.dataset_name is not None else Suggestions()
+        known = Suggestions()
+        if ctx.dataset_name is not None:
+            known = self.all_suggestions(ctx.dataset, ctx.params.get("label_field"))
         return self.make_form(ctx, known)
 
-    def all_suggestions(self, dataset: fo.Dataset) -> Suggestions:
-        """What the dataset lends to the form; of fields that name a product, names that are no run come first."""
-        known = self.suggest(dataset)
-        for name, keys in product_choices(self.config_class, dataset.name, self.offers).items():
+    def all_suggestions(self, dataset: fo.Dataset, label_field: str | None = None) -> Suggestions:
+        """What the dataset lends to the form; of fields that name a product, names that are no run come first.
+
+        `label_field` is what the form says of it so far.
+        """
+        likely = likely_field(dataset)
+        known = self.suggest(dataset, label_field or likely)
+        if "label_field" in self.config_class.model_fields:
+            known.choices["label_field"], known.defaults["label_field"] = class_fields(dataset), likely
+        for name, runs in product_choices(self.config_class, home_of(dataset), self.offers).items():
+            keys = list(runs)
             known.choices[name] = [*known.choices.get(name, []), *keys]
+            known.notes |= {key: describe(run) for key, run in runs.items()}
             info = self.config_class.model_fields[name]
             if keys and (info.is_required() or (self.starts_with_newest and info.default is None)):
                 known.defaults.setdefault(name, keys[0])
         return known
 
+    def unknown_products(self, home: str, values: dict[str, Any]) -> dict[str, str]:
+        """What is wrong with the fields that name what another run has made, by field."""
+        found = {}
+        for name, product in product_fields(self.config_class).items():
+            if isinstance(given := values.get(name), str) and given:
+                try:
+                    resolve_product(Run(runs_folder(home) / self.job_name), given, product)
+                except UserError as problem:
+                    found[name] = str(problem)
+        return found
+
     def make_form(self, ctx: ExecutionContext, suggestions: Suggestions) -> types.Property:
         """The controls of the operator, the main fields, and on demand all others."""
-        inputs = types.Object()
+        inputs, values = begin(ctx.params), self.read_form(ctx.params)
         suggestions.hidden = self.hidden_fields(ctx.params)
+        if ctx.dataset_name is not None:
+            suggestions.problems |= self.unknown_products(home_of(ctx.dataset), values)
         if ctx.dataset_name is not None and not self.whole_dataset:
             inputs.view_target(ctx, action_description="Use", default_target="DATASET")
-        form = Form(inputs, self.config_class, self.read_form(ctx.params), suggestions)
+        form = Form(inputs, self.config_class, values, suggestions)
         fields = self.config_class.model_fields
         # What a form does not show the job does not get.
         suggested = [n for n, value in suggestions.defaults.items() if value != fields[n].default]
@@ -126,6 +162,12 @@ class JobOperator(foo.Operator):
             default=False,
         )
         form.close()
+        if ctx.dataset_name is not None and not suggestions.problems:
+            started = {n: value for n, value in suggestions.defaults.items() if n not in suggestions.hidden}
+            with suppress(UserError):  # the form marks what is wrong, and what is still empty
+                config = self.config_class.parse({**started, **values}).resolve()
+                for number, view in enumerate(self.remarks(ctx, config)):
+                    inputs.view(f"remark_{number}", view)
         return types.Property(inputs, view=types.View(label=f"BUSAug: {self.label}"))
 
     def execute(self, ctx: ExecutionContext) -> Iterator[Any]:
@@ -152,14 +194,20 @@ class JobOperator(foo.Operator):
             UserError: a wrong field, or what else the user can put right
         """
         delegate = config.pop(BACKGROUND, delegate)  # what the form calls it
-        request = make_request(sample_collection, config)
+        group_slice = None
+        if isinstance(sample_collection, SampleCollection):
+            group_slice = sample_collection.group_slice
+            sample_collection = images_of(sample_collection)
+        request = {**make_request(sample_collection, config), "group_slice": group_slice}
         ctx = ExecutionContext(request, executor=Executor(), operator_uri=self.uri)
-        run, _ = self._name_run(ctx, config)
-        request["params"]["run_key"] = run.key
-        if delegate:
-            return self._queue(request, run)
-        deque(self.execute(ctx), maxlen=0)
-        return outcome(run)
+        with _same_slice(sample_collection):
+            run, dataset = self._name_run(ctx, config)
+            request["params"]["run_key"] = run.key
+            if delegate:
+                self._refuse(ctx, run, config, dataset)
+                return self._queue(request, run)
+            deque(self.execute(ctx), maxlen=0)
+            return outcome(run)
 
     # How a run goes
 
@@ -182,8 +230,10 @@ class JobOperator(foo.Operator):
         """Go on with a run of the dataset at hand, with the settings that it was begun with."""
         values = {name: value for name, value in run.config.items() if name != "job"}
         dataset = ctx.dataset
-        results.prepare(dataset, self.job_name)
-        yield from self._work(ctx, run, {**values, "run_key": run.key}, dataset, read_samples(dataset))
+        with kept_traceback(run):
+            results.prepare(dataset, self.job_name, values)
+            records = read_samples(every_image(dataset), values.get("label_field", LABEL_FIELD))
+            yield from self._work(ctx, run, {**values, "run_key": run.key}, dataset, records)
 
     def _start(self, ctx: ExecutionContext) -> Iterator[Any]:
         """Begin or go on with the run that the context asks for."""
@@ -192,11 +242,12 @@ class JobOperator(foo.Operator):
         if not ctx.delegated:
             yield ctx.ops.set_progress(progress=0, label=f"{self.label}: preparing run {run.key}")
         try:
-            records: list[Record] = []
-            if dataset is not None:
-                results.prepare(dataset, self.job_name)
-                records = read_samples(dataset if self.whole_dataset else ctx.target_view())
-            yield from self._work(ctx, run, {**values, "run_key": run.key}, dataset, records)
+            with kept_traceback(run):
+                records: list[Record] = []
+                if dataset is not None:
+                    results.prepare(dataset, self.job_name, values)
+                    records = self._read(ctx, values)
+                yield from self._work(ctx, run, {**values, "run_key": run.key}, dataset, records)
         finally:
             free_unused_key(run.folder)
 
@@ -221,23 +272,58 @@ class JobOperator(foo.Operator):
         if new is None and ctx.dataset_name is None:
             named = " (or name a new one by dataset_name)" if self.job.makes_dataset else ""
             raise UserError(f"{self.job_name} works on a dataset; open or pass one{named}.")
-        name = new or ctx.dataset.name
+        name = new or home_of(ctx.dataset)
         if new is not None:
             # A chain's dataset is made by a run of its own.
             maker = runs_folder(new) if self.job.chain else config.run_key and runs_folder(new) / config.run_key
             results.refuse_taken_name(new, maker)
+        else:
+            label_path(self._chosen(ctx), getattr(config, "label_field", LABEL_FIELD))
         run = Run(runs_folder(name) / (config.run_key or reserve_key(self.job_name, name)))
         return run, ctx.dataset if new is None else None
 
+    def _chosen(self, ctx: ExecutionContext) -> SampleCollection:
+        """The images to work on; raises UserError where the dataset or view is none of images."""
+        refuse_generated(ctx.view)
+        return images_of(ctx.dataset if self.whole_dataset else ctx.target_view())
+
+    def _read(self, ctx: ExecutionContext, values: dict[str, Any]) -> list[Record]:
+        return read_samples(self._chosen(ctx), values.get("label_field") or LABEL_FIELD)
+
+    def _refuse(self, ctx: ExecutionContext, run: Run, values: dict[str, Any], dataset: fo.Dataset | None) -> None:
+        """Raise UserError for what would stop a call at once, before it is queued; its key is free again then."""
+        try:
+            config = self.config_class.parse(values).resolve()
+            if dataset is not None and run.state == "new":
+                results.prepare(dataset, self.job_name, values)
+                self.job.refuse(config, run, self._read(ctx, values))
+        except BaseException:
+            free_unused_key(run.folder)
+            raise
+
     def _queue_from_form(self, ctx: ExecutionContext) -> Iterator[Any]:
         values = self.read_values(ctx)
-        run, _ = self._name_run(ctx, values)
+        run, dataset = self._name_run(ctx, values)
+        self._refuse(ctx, run, values, dataset)
         kept = {k: v for k, v in ctx.request_params.items() if k not in ("params", "prompt_id")}
         target = {name: ctx.params[name] for name in TARGET if name in ctx.params}
         self._queue({**kept, "params": {**target, **values, "run_key": run.key}}, run)
         message = f"{self.label}: queued as run {run.key}; `fiftyone delegated launch` works the queue off."
         yield ctx.ops.notify(message, variant="info")
+        yield ctx.trigger(f"{self.uri.rpartition('/')[0]}/{WATCH}")
 
     def _queue(self, request: dict[str, Any], run: Run) -> dict[str, Any]:
         queue(self.uri, request, label=f"{self.label} ({run.key})")
         return outcome(run, "queued")
+
+
+@contextmanager
+def _same_slice(samples: SampleCollection | None) -> Iterator[None]:
+    """Leave the slice that the caller's dataset shows as it is; FiftyOne's context sets that of the request."""
+    dataset = samples._root_dataset if isinstance(samples, SampleCollection) else None
+    shown = dataset.group_slice if dataset is not None else None
+    try:
+        yield
+    finally:
+        if dataset is not None and not dataset.deleted and dataset.group_slice != shown:
+            dataset.group_slice = shown

@@ -38,7 +38,7 @@ class Reporter:
         if now - self.shown < interval and event.done < event.total:
             return
         self.shown = now
-        values = "".join(f" · {name} {value:.3g}" for name, value in event.values.items())
+        values = "".join(f" · {name} {_number(value)}" for name, value in event.values.items())
         yield from self._send(event.done / max(1, event.total), f"{event.message} {event.done}/{event.total}{values}")
 
     def say(self, message: str) -> None:
@@ -81,7 +81,7 @@ class Bar:
             )
         self._bar.total = event.total
         if event.values:
-            self._bar.set_postfix({k: f"{v:.3g}" for k, v in event.values.items()}, refresh=False)
+            self._bar.set_postfix({k: _number(v) for k, v in event.values.items()}, refresh=False)
         self._bar.update(event.done - self._bar.n)
         if event.done >= event.total:
             self.close()
@@ -100,3 +100,7 @@ class Bar:
 
 def _name(event: Begun) -> str:
     return f"{event.number}/{event.total} {event.title}"
+
+
+def _number(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:.3g}"

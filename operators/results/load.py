@@ -1,27 +1,33 @@
 """Results of the jobs that load: a dataset, or samples of the one at hand and a new audit of those that it had."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Any
 
 import fiftyone as fo
 
 from busaug_core.errors import UserError
+from busaug_core.jobs.config import LABEL_FIELD
 from busaug_core.jobs.run import Run
 
 from ..host.appearance import tidy
-from ..host.fields import declare_fields
+from ..host.classes import label_field_of
+from ..host.fields import all_fields, declare_fields
+from ..host.images import every_image
+from ..host.names import INFO, refuse_unusable_name
 from ..host.samples import insert_missing
-from .audit import audited
+from .audit import FIELDS, audited
+from .ids import SampleIds
 from .overwritten import Overwritten
 from .results import Results
 from .values import Values
 
-INFO = "busaug"
-
 
 class LoadedSamples(Results):
-    uses_fields = True
     keeps_values = True
+
+    def writes(self, config: Mapping[str, Any]) -> Collection[str]:
+        return [*FIELDS, "origin", "variant", "lesions", "source"]
 
     def open(self, dataset: fo.Dataset | None, run: Run) -> fo.Dataset:
         """The dataset at hand, or the one that the run has made or makes now."""
@@ -39,14 +45,14 @@ class LoadedSamples(Results):
     def insert(self, dataset: fo.Dataset, run: Run, kept: Overwritten) -> None:
         new = set(self.new_files(run))
         if not is_made_by(dataset, run):
-            kept.note(added=sorted(new.difference(dataset.values("filepath"))))
-        insert_missing(dataset, (record for record in run.products if record.path in new))
+            kept.note(added=sorted(new.difference(every_image(dataset).values("filepath"))))
+        insert_missing(dataset, (record for record in run.products if record.path in new), run)
 
     def new_files(self, run: Run) -> list[str]:
         given = {record.path for record in run.records}
         return [record.path for record in run.products if record.path not in given]
 
-    def values(self, dataset: fo.Dataset, run: Run, ids: Mapping[str, str]) -> Values:
+    def values(self, dataset: fo.Dataset, run: Run, ids: SampleIds) -> Values:
         new = set(self.new_files(run))
         return audited((record for record in run.products if record.path not in new), ids)
 
@@ -58,8 +64,8 @@ class LoadedSamples(Results):
             )
 
     def remove_samples(self, dataset: fo.Dataset, run: Run, kept: Overwritten) -> None:
-        ids = dict(zip(*dataset.values(["filepath", "id"]), strict=True))
-        dataset.delete_samples([ids[path] for path in kept.added if path in ids])
+        ids = SampleIds(dataset, run)
+        dataset.delete_samples([id_ for path in kept.added for id_ in ids.of_file(path)[:1]])
 
 
 def is_made_by(dataset: fo.Dataset, run: Run) -> bool:
@@ -68,10 +74,11 @@ def is_made_by(dataset: fo.Dataset, run: Run) -> bool:
 
 
 def refuse_taken_name(name: str, folder: Path | None) -> None:
-    """Raises UserError where there is a dataset of that name that the run in the folder has not made.
+    """Raises UserError where FiftyOne takes no such name, or the run in the folder has not made the dataset of it.
 
     Where `folder` holds several runs, any of them may have made it.
     """
+    refuse_unusable_name(name)
     maker = Path(_maker(fo.load_dataset(name)) or "/") if fo.dataset_exists(name) else None
     if maker is not None and folder not in (maker, maker.parent):
         raise UserError(
@@ -90,11 +97,11 @@ def _make_dataset(name: str, run: Run) -> fo.Dataset:
     try:
         dataset.info[INFO] = {"loaded_from": str(run.folder)}
         dataset.save()
-        declare_fields(dataset)
-        insert_missing(dataset, run.products)
-        dataset.default_classes = sorted(run.result["counts"])
+        declare_fields(dataset, {path.split(".")[0] for path in all_fields()} - {LABEL_FIELD})
+        insert_missing(dataset, run.products, run)
+        dataset.default_classes = sorted(filter(None, run.result["counts"]))
         dataset.save()
-        tidy(dataset)
+        tidy(dataset, label_field_of(run))
         dataset.persistent = True
     except BaseException:
         dataset.delete()

@@ -7,11 +7,14 @@ import fiftyone as fo
 
 from busaug_core.jobs.run import Run
 
+from ..host.names import note_home
+
 METHOD = "busaug/"
 
 
 def register(dataset: fo.Dataset, run: Run) -> None:
     """Register a run that has begun, with its settings; one of that key loses its results."""
+    note_home(dataset)
     settings = {name: value for name, value in run.config.items() if name != "job"}
     dataset.register_run(run.key, dataset.init_run(method=METHOD + run.job, **settings), overwrite=True)
 

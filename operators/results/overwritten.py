@@ -7,6 +7,7 @@ of one that is removed, it keeps what that one had overwritten.
 """
 
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,13 @@ from busaug_core.files import read_rows, write_rows
 from busaug_core.jobs.run import Run
 from busaug_core.jobs.runs import runs_folder, runs_in
 
+from ..host.images import every_image
+from ..host.names import home_of
 from .values import Values, digest, from_json, is_tag, read_values, to_json, write_values
 
 FOLDER = "overwritten"
+GRANTED = frozenset({"origin", "variant"})
+"""Fields that the first run fills in for all; they go with the last one."""
 
 
 class Overwritten:
@@ -65,10 +70,11 @@ class Overwritten:
         self.order = (self.run.folder / "result.json").stat().st_mtime_ns
         self.note(made, added)
 
-    def write(self, values: Values, again: bool) -> None:
-        """Set the values, keeping those before; `again` says that they were written to the end once.
+    def write(self, values: Values, again: bool, lost: Collection[str] = ()) -> bool:
+        """Set the values, keeping those before; returns whether any was changed.
 
-        Then only what is missing since, because samples were deleted and came back, is written.
+        `again` says that they were written to the end once. Then only what is missing since is written: because
+        samples were deleted and came back, or because fields, the `lost` ones, were deleted.
         """
         before = read_values(self.dataset, values)
         changed: Values = {column: {} for column in values}
@@ -80,6 +86,8 @@ class Overwritten:
                     if again and now is not None and not is_tag(column):
                         continue
                     cell = self.cells[id_][column] = [to_json(now), digest(value)]
+                elif column in lost:
+                    cell[0] = None
                 elif again or digest(now) != digest(from_json(cell[0])):
                     continue  # written already, or changed since
                 if digest(now) != digest(value):
@@ -87,12 +95,16 @@ class Overwritten:
                 cell[1] = digest(value)
         self._save()
         write_values(self.dataset, changed)
+        return any(changed.values())
 
     def put_back(self) -> None:
         """Set what the run wrote, and nothing has changed since, to what it was before."""
         if not self.exists:
             return
-        later = [kept for kept in written_to(self.dataset, self.run) if kept.order > self.order]
+        others = written_to(self.dataset, self.run)
+        if others:
+            self._hand_over(others[-1])
+        later = [kept for kept in others if kept.order > self.order]
         present = [
             column for column in sorted(self.columns) if is_tag(column) or self.dataset.get_field(column) is not None
         ]
@@ -117,8 +129,17 @@ class Overwritten:
             later[heir]._save()
         write_values(self.dataset, restored)
         for field in self.made:
-            if self.dataset.get_field(field) is not None and not self.dataset.count(field):
+            if self.dataset.get_field(field) is not None and not every_image(self.dataset).count(field):
                 self.dataset.delete_sample_field(field)
+
+    def _hand_over(self, heir: "Overwritten") -> None:
+        """Leave it to another run to put back what every run takes for granted."""
+        for id_, cells in self.cells.items():
+            for column in GRANTED & cells.keys():
+                heir.cells.setdefault(id_, {}).setdefault(column, cells.pop(column))
+        heir.made += [field for field in self.made if field in GRANTED]
+        self.made = [field for field in self.made if field not in GRANTED]
+        heir._save()
 
     def forget(self) -> None:
         """Delete the file."""
@@ -136,7 +157,7 @@ class Overwritten:
 
 def written_to(dataset: fo.Dataset, run: Run) -> list[Overwritten]:
     """What the other runs of the dataset, or beside the run, have overwritten in it; the earliest first."""
-    folders = dict.fromkeys([run.folder.parent, runs_folder(dataset.name)])
+    folders = dict.fromkeys([run.folder.parent, runs_folder(home_of(dataset))])
     others = [other for folder in folders for other in runs_in(folder) if other.folder != run.folder]
     found = [kept for other in others if (kept := Overwritten(other, dataset)).exists]
     return sorted(found, key=lambda kept: kept.order)

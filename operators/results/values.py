@@ -15,6 +15,8 @@ import fiftyone as fo
 import numpy as np
 from bson import json_util
 
+from ..host.images import every_image
+
 TAGS = "tags."
 
 DOCUMENT = (fo.EmbeddedDocument, fo.DynamicEmbeddedDocument)
@@ -32,8 +34,8 @@ def read_values(dataset: fo.Dataset, columns: Iterable[str]) -> Values:
     columns = list(columns)
     names = [c for c in columns if not is_tag(c) and dataset.get_field(c) is not None]
     with_tags = any(map(is_tag, columns))
-    ids, *found = dataset.values(["id", *names, *(["tags"] if with_tags else [])])
-    tags = dict(zip(ids, map(frozenset, found.pop()), strict=True)) if with_tags else {}
+    ids, *found = every_image(dataset).values(["id", *names, *(["tags"] if with_tags else [])])
+    tags = {id_: frozenset(own or ()) for id_, own in zip(ids, found.pop(), strict=True)} if with_tags else {}
     values = {name: dict(zip(ids, column, strict=True)) for name, column in zip(names, found, strict=True)}
     for column in columns:
         if is_tag(column):
@@ -45,19 +47,20 @@ def read_values(dataset: fo.Dataset, columns: Iterable[str]) -> Values:
 
 def write_values(dataset: fo.Dataset, values: Values) -> None:
     """Set values of samples that the dataset has, in fields that it has; other tags of theirs stay."""
+    images = every_image(dataset)
     changed: dict[str, dict[str, bool]] = {}
     for column, of_samples in values.items():
         if is_tag(column):
             for id_, wanted in of_samples.items():
                 changed.setdefault(id_, {})[column.removeprefix(TAGS)] = wanted
         elif of_samples:
-            dataset.set_values(column, of_samples, key_field="id")
+            images.set_values(column, of_samples, key_field="id")
     if changed:
-        tags = dict(zip(*dataset.select(list(changed)).values(["id", "tags"]), strict=True))
+        tags = dict(zip(*images.select(list(changed)).values(["id", "tags"]), strict=True))
         for id_, wanted in changed.items():
-            kept = [tag for tag in tags[id_] if wanted.get(tag, True)]
+            kept = [tag for tag in tags[id_] or () if wanted.get(tag, True)]
             tags[id_] = kept + [tag for tag, given in wanted.items() if given and tag not in kept]
-        dataset.set_values("tags", tags, key_field="id")
+        images.set_values("tags", tags, key_field="id")
 
 
 def digest(value: Any) -> str | None:

@@ -1,4 +1,4 @@
-"""The App in a real browser: open the dataset, filter by variant, generate from the form, meet an error.
+"""The App in a real browser: open the dataset, filter, generate from the form, meet errors, hear of the background.
 
 Screenshots go to the folder `$SCREENSHOTS`, by default one of pytest's temporary ones.
 """
@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import socket
+import threading
 import time
 import urllib.request
 from pathlib import Path
@@ -15,6 +16,7 @@ import fiftyone as fo
 import fiftyone.operators as foo
 import psutil
 import pytest
+from fiftyone.operators.delegated import DelegatedOperationService
 
 from busaug_core.base.defaults import MINI, MINI_FOLDER
 
@@ -155,29 +157,57 @@ def test_generate_through_its_form_adds_two_images_to_the_grid(page, shots, data
     dialog.locator("[data-testid=CancelIcon]").last.click()  # leaves sd alone of sd and sd_img2img
     fill_generate(page, dialog, base_model, [1, 1, 0])
     page.screenshot(path=shots / "form_filled.png")
+    dialog.get_by_text("Will make 2 images: 1 benign, 1 malignant, 0 normal").wait_for()
     dialog.get_by_role("button", name="Execute").click()
-    page.wait_for_timeout(1500)
+    page.get_by_text("Generating images: step").first.wait_for(timeout=SLOW)
     page.screenshot(path=shots / "running.png")
-    count(page, "44 samples", SLOW)
-    page.get_by_text("generate: 2 images").first.wait_for()
-    page.screenshot(path=shots / "generated.png")
+    page.get_by_text("generate: 2 images").first.wait_for(timeout=SLOW)
     page.locator(".MuiDialog-root").get_by_role("button", name="Done").click()
-    filter_variant(page, "sd")
-    count(page, r"\b5\b")
+    count(page, "2 samples")  # the new images are opened as a view
     page.wait_for_timeout(1500)
-    page.screenshot(path=shots / "generated_filtered.png")
+    page.screenshot(path=shots / "generated.png")
     dataset.reload()
     assert dataset.match({"variant": "sd"}).count() == 5
 
 
-def test_a_wrong_setting_is_told_in_one_sentence(page, shots, base_model):
+def test_a_name_that_is_not_there_is_marked_before_the_job_begins(page, shots, base_model):
     dialog = open_form(page, "BUSAug: generate")
     fill_generate(page, dialog, base_model, [1, 0, 0])
     dialog.locator("input[type=text]").nth(1).fill("no_such_run")
     page.keyboard.press("Tab")
+    dialog.get_by_text("'no_such_run' is neither a run of this dataset").wait_for()
+    assert dialog.get_by_role("button", name="Execute").is_disabled()
+    page.screenshot(path=shots / "marked.png")
+
+
+def test_a_form_comes_back_as_it_was_filled_in_with_why_it_failed(page, shots):
+    dialog = open_form(page, "BUSAug: compute embeddings")
+    dialog.locator("input[type=text]").first.fill("incepton")
+    page.keyboard.press("Tab")
     page.wait_for_timeout(1500)
     dialog.get_by_role("button", name="Execute").click()
-    message = page.get_by_text("'no_such_run' is neither a run of this dataset")
-    message.first.wait_for(timeout=SLOW)
-    page.screenshot(path=shots / "error.png")
+    page.get_by_text("This failed").wait_for(timeout=SLOW)
+    page.wait_for_timeout(6000)  # longer than a notification stays
+    message = "There is no extractor 'incepton'; there are efficientnet_lite0,"
+    form = page.locator(".MuiDialog-root").filter(has_text="Run in the background")
+    assert form.get_by_text(message).is_visible()
+    assert form.locator("input[type=text]").first.input_value() == "incepton"
+    page.screenshot(path=shots / "failed.png")
+    form.get_by_role("button", name="Cancel").click()
+    page.wait_for_timeout(1000)
+    assert page.locator(".MuiDialog-root").get_by_text(message).is_visible()
     assert page.get_by_text("Traceback").count() == 0
+
+
+def test_the_app_tells_when_a_job_in_the_background_has_ended(page, shots):
+    dialog = open_form(page, "BUSAug: audit")
+    dialog.get_by_text("Run in the background").click()
+    page.wait_for_timeout(1500)
+    dialog.get_by_role("button", name="Execute").click()
+    page.get_by_text("audit: queued as run").first.wait_for(timeout=SLOW)
+    page.wait_for_timeout(2000)
+    queue = threading.Thread(target=DelegatedOperationService().execute_queued_operations, kwargs={"limit": 1})
+    queue.start()
+    page.get_by_text(re.compile("audit: 36 images")).first.wait_for(timeout=SLOW)
+    page.screenshot(path=shots / "background.png")
+    queue.join()

@@ -91,6 +91,12 @@ def help_of(job, capsys):
     return " ".join(capsys.readouterr().out.split())
 
 
+def test_the_field_of_a_dataset_that_holds_the_class_is_no_option_here(capsys):
+    with pytest.raises(SystemExit):
+        main(["train_classifier", "--dataset", "trial", "--data", "load", "--label_field", "diagnosis"])
+    assert "--label_field" in capsys.readouterr().err
+
+
 def test_help_tells_choices_and_defaults(capsys):
     text = help_of("compute_fid", capsys)
     assert "One of refuse, leave_out. Default: refuse." in text

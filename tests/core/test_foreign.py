@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from busaug_core.errors import UserError
-from busaug_core.foreign import kind_of, reading
+from busaug_core.foreign import kind_of, read_document, reading
 
 
 def write_zip(path, *names):
@@ -59,6 +59,13 @@ def test_a_safetensors_file_is_known_to_be_whole_or_cut(tmp_path):
     (tmp_path / "cut").write_bytes(whole[:-3])
     assert kind_of(tmp_path / "whole") == "a safetensors file"
     assert "cut short" in kind_of(tmp_path / "cut")
+    entries = {f"layer.{i}": {"dtype": "F32", "shape": [1], "data_offsets": [4 * i, 4 * i + 4]} for i in range(500)}
+    long = json.dumps(entries).encode()
+    whole = struct.pack("<Q", len(long)) + long + bytes(2000)
+    (tmp_path / "whole").write_bytes(whole)
+    (tmp_path / "cut").write_bytes(whole[:-1])
+    assert kind_of(tmp_path / "whole") == "a safetensors file"
+    assert "cut short" in kind_of(tmp_path / "cut")
 
 
 def test_an_image_and_a_folder_are_told(tmp_path):
@@ -81,3 +88,15 @@ def test_a_readers_error_becomes_a_sentence_with_file_and_kind(tmp_path):
 def test_a_sentence_that_is_one_already_stays(tmp_path):
     with pytest.raises(UserError, match="^as it is$"), reading(tmp_path, "a table"):
         raise UserError("as it is")
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [(b"[1]", "a JSON document"), (b'{"a":', "a JSON document"), (b"<html>", "an HTML page"), (b"", "empty")],
+)
+def test_a_document_that_is_no_object_of_names_is_told(tmp_path, content, kind):
+    (tmp_path / "config.json").write_bytes(content)
+    with pytest.raises(UserError, match=f"config.json cannot be read as a configuration .* it seems to be .*{kind}"):
+        read_document(tmp_path / "config.json", "a configuration")
+    (tmp_path / "config.json").write_bytes(b'{"a": 1}')
+    assert read_document(tmp_path / "config.json", "a configuration") == {"a": 1}

@@ -17,7 +17,7 @@ import busaug_core
 CORE = Path(busaug_core.__file__).parent
 ROOT = CORE.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-ASKED_FOR_AT_NEED = {"kagglehub", "pandas"}
+ASKED_FOR_AT_NEED = {"kagglehub", "pandas", "pydicom", "rapidocr_onnxruntime"}
 
 
 def packages(lines: list[str]) -> dict[str, Requirement]:

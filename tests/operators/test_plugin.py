@@ -25,6 +25,7 @@ NAMES = {
     "run_experiment",
     "manage_runs",
     "check_setup",
+    "watch_queue",
 }
 
 

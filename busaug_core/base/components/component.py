@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from busaug_core.errors import UserError
 from busaug_core.jobs.lineage import Product
 
 if TYPE_CHECKING:
@@ -53,9 +52,3 @@ class Component(ABC):
     @abstractmethod
     def attach(self, pipe: "StableDiffusionPipeline", path: Path) -> Attached:
         """Load it into the pipeline, switched off where it can be; raises UserError where it does not fit."""
-
-
-def refuse_pickle(file: Path) -> None:
-    """Raises UserError for weights that are no safetensors."""
-    if file.suffix != ".safetensors":
-        raise UserError(f"{file} is not a .safetensors file; convert it first.")

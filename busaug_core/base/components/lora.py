@@ -1,40 +1,53 @@
-"""LoRA: low-rank updates of the base's layers, put on and off as a whole."""
+"""LoRA and its kin: low-rank updates of the base's layers, put on and off as a whole."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from busaug_core.base.components.component import Attached, Component, refuse_pickle
+from busaug_core.base.components.component import Attached, Component
+from busaug_core.base.weights import kind_of_weights, load_weights
 from busaug_core.errors import UserError
+from busaug_core.foreign import read_document
 from busaug_core.jobs.lineage import Product
 
 if TYPE_CHECKING:
     from diffusers import StableDiffusionPipeline
+    from peft import PeftConfig
+    from torch import Tensor
+
+    from busaug_core.base.components.lycoris import Change
+
+NAME = "busaug"
+"""What the adapter is called on the pipeline."""
+PEFT_PREFIX, PEFT_CONFIG, PEFT_WEIGHTS = "base_model.model.", "adapter_config.json", "adapter_model.safetensors"
+PEFT_TYPES = {"LORA", "LOHA", "LOKR"}
+FOREIGN = {
+    "lora_te2_": "of Stable Diffusion XL",
+    "text_encoder_2": "of Stable Diffusion XL",
+    "transformer.": "of Flux or another diffusion transformer",
+    "double_blocks": "of Flux",
+}
+"""What a file is whose names hold a word, where it does not fit."""
 
 
 class LoraComponent(Component):
-    """A LoRA file of diffusers' or peft's key names."""
+    """A LoRA file of diffusers' (new or old), kohya's or peft's key names, a LoHa or LoKr, or peft's adapter folder."""
 
-    def attach(self, pipe: "StableDiffusionPipeline", path: Path) -> "AttachedLora":
-        """Load the file; raises UserError where it fits no layer of this base."""
-        from safetensors.torch import load_file
+    def attach(self, pipe: "StableDiffusionPipeline", path: Path) -> Attached:
+        """Load the file; raises UserError where it is none, or fits no layer of this base."""
+        from busaug_core.base.components import lycoris
 
-        refuse_pickle(path)
-        weights = load_file(path)
-        try:
-            pipe.load_lora_weights(str(path.parent), weight_name=path.name, adapter_name="busaug")
-        except (RuntimeError, ValueError) as error:
-            reason = str(error).splitlines()[0]
-            raise UserError(
-                f"{path} is no LoRA of this base model ({reason}); was it trained on another one?"
-            ) from None
-        parts = (pipe.unet, pipe.text_encoder)
-        loaded = sum(".lora_" in name for part in parts for name, _ in part.named_parameters())
-        wanted = sum(not name.endswith(".alpha") for name in weights)
-        if loaded != wanted:
-            raise UserError(
-                f"{path} holds {wanted} tensors, but {loaded} fit this base model; was it trained on another one?"
-            )
-        attached = AttachedLora(pipe)
+        weights = load_weights(path, self.called)
+        if weights and all(name.startswith(PEFT_PREFIX) for name in weights):
+            attached: Attached = _attach_peft(pipe, path, weights)
+        elif lycoris.is_kohyas(weights):
+            layers = lycoris.by_layer(pipe, path, weights)
+            if all(tensors.keys() <= lycoris.LORA for tensors in layers.values()):
+                attached = _inject(pipe, path, lambda: lycoris.lora_of(layers))
+            else:
+                attached = AttachedChanges(lycoris.weight_changes(pipe, path, layers))
+        else:
+            attached = _attach_lora(pipe, path, weights)
         attached.switch(False)
         return attached
 
@@ -51,10 +64,94 @@ class AttachedLora(Attached):
         (self.pipe.enable_lora if on else self.pipe.disable_lora)()
 
 
+class AttachedChanges(Attached):
+    """Changes of a pipeline's weights; they may reach the text encoder."""
+
+    changes_text = True
+
+    def __init__(self, changes: "list[Change]"):
+        self.changes = changes
+
+    def switch(self, on: bool) -> None:
+        for change in self.changes:
+            change.switch(on)
+
+
+def _attach_lora(pipe: "StableDiffusionPipeline", path: Path, weights: "dict[str, Tensor]") -> AttachedLora:
+    """By diffusers, which knows its own names, new and old; every tensor must have found its layer."""
+    if not any("lora" in name for name in weights):
+        raise UserError(f"{path} is no LoRA; it seems to be {kind_of_weights(weights)}.")
+    first = next(iter(weights))
+    source, options = str(path.parent), dict(weight_name=path.name)
+    if path.suffix != ".safetensors":
+        raise UserError(f"{path} is a safetensors file of another name; rename it to {path.stem}.safetensors.")
+    if first.startswith(("down_blocks.", "mid_block.", "up_blocks.")):  # diffusers before 0.15
+        source, options = {f"unet.{name}": tensor for name, tensor in weights.items()}, {}
+    hint = next((f", it seems to be {kind}" for word, kind in FOREIGN.items() if any(word in n for n in weights)), "")
+    try:
+        pipe.load_lora_weights(source, adapter_name=NAME, **options)
+    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{path} is no LoRA of this base model ({_reason(error)}){hint}; was it trained on another one?"
+        ) from None
+    loaded = sum(".lora_" in name for part in (pipe.unet, pipe.text_encoder) for name, _ in part.named_parameters())
+    wanted = sum(not name.endswith(".alpha") for name in weights)
+    if loaded != wanted:
+        raise UserError(
+            f"{path} holds {wanted} tensors, but {loaded} fit this base model{hint}; was it trained on another one?"
+        )
+    return AttachedLora(pipe)
+
+
+def _attach_peft(pipe: "StableDiffusionPipeline", path: Path, weights: "dict[str, Tensor]") -> AttachedLora:
+    """An adapter of peft by its own settings, on the part that has its layers."""
+    from peft import PeftConfig
+
+    settings = path.with_name(PEFT_CONFIG)
+    if not settings.exists():
+        raise UserError(f"{path} is an adapter of peft without its {PEFT_CONFIG}; put that beside it.")
+    if (kind := read_document(settings, "the settings of an adapter").get("peft_type")) not in PEFT_TYPES:
+        raise UserError(f"{settings} is of the kind {kind}; adapters of {', '.join(sorted(PEFT_TYPES))} can be loaded.")
+    state = {name.removeprefix(PEFT_PREFIX).removeprefix("text_model."): tensor for name, tensor in weights.items()}
+    part = "text_encoder" if next(iter(state)).startswith("encoder.") else "unet"
+    return _inject(pipe, path, lambda: {part: (PeftConfig.from_pretrained(str(path.parent)), state)})
+
+
+def _inject(
+    pipe: "StableDiffusionPipeline",
+    path: Path,
+    adapters: "Callable[[], dict[str, tuple[PeftConfig, dict[str, Tensor]]]]",
+) -> AttachedLora:
+    """Put adapters on their parts by peft; raises UserError where a tensor or a layer is left over."""
+    from peft import inject_adapter_in_model, set_peft_model_state_dict
+
+    try:
+        for name, (config, state) in adapters().items():
+            part = getattr(pipe, name)
+            inject_adapter_in_model(config, part, adapter_name=NAME)
+            report = set_peft_model_state_dict(part, state, adapter_name=NAME)
+            part.requires_grad_(False).eval()
+            part._hf_peft_config_loaded = True
+            added = sum(f".{NAME}" in name for name, _ in part.named_parameters())
+            if added != len(state) or report.unexpected_keys:
+                raise ValueError(f"it holds {len(state)} tensors, its layers take {added}")
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{path} is no LoRA of this base model ({_reason(error)}); was it trained on another one?"
+        ) from None
+    return AttachedLora(pipe)
+
+
+def _reason(error: Exception) -> str:
+    """The first two lines of a library's error; the first alone may only say that there was one."""
+    lines = [line.strip() for line in str(error).strip().splitlines()[:2]]
+    return " ".join(lines) or type(error).__name__
+
+
 LORA = LoraComponent(
     field="lora",
     title="LoRA",
     called="a LoRA",
     description="LoRA of the tuned variants: a run, a file or a folder.",
-    product=Product("pytorch_lora_weights.safetensors", job="train_lora"),
+    product=Product("pytorch_lora_weights.safetensors", job="train_lora", also=(PEFT_WEIGHTS,)),
 )

@@ -10,9 +10,12 @@ import numpy as np
 
 from busaug_core.data.audit.descriptors import Descriptors, describe
 from busaug_core.data.audit.groups import find_groups
+from busaug_core.data.audit.patient_text import patient_text
+from busaug_core.data.audit.text import INSTALL, TextReader, is_annotation, is_installed
 from busaug_core.data.config import Audit
 from busaug_core.data.splits import leaked
 from busaug_core.errors import UserError
+from busaug_core.files import refuse_missing
 from busaug_core.images import open_image
 from busaug_core.jobs.events import Notice, Progress, Steps
 from busaug_core.jobs.run import Run
@@ -25,6 +28,10 @@ NEARLY_ALL = 0.95
 AXILLA = "axilla"
 TAGS = ("duplicate", "label_conflict", "annotated")
 """The tags that the audit gives, and takes from images that no longer deserve them."""
+PATIENT_TEXT = "patient_text"
+"""Another such tag, of images whose burnt-in text has been read at some time."""
+NOT_ASKED = "not read: read_text is off"
+NOT_INSTALLED = f"not read: rapidocr-onnxruntime is not installed; run {INSTALL}"
 
 
 def audit(config: Audit, run: Run) -> Steps[dict[str, Any]]:
@@ -32,7 +39,12 @@ def audit(config: Audit, run: Run) -> Steps[dict[str, Any]]:
     records = [replace(r, tags=list(r.tags)) for r in run.records if not r.synthetic]
     if not records:
         raise UserError("There is no real or simulated sample to audit.")
-    descriptors = yield from describe_files(records)
+    reader = None
+    if config.read_text and is_installed():
+        reader = TextReader()
+    elif config.read_text:
+        yield Notice(f"Burnt-in text is {NOT_INSTALLED}")
+    descriptors = yield from describe_files(records, reader)
     summary = yield from audit_records(records, descriptors, config)
     splits = [next(iter(r.splits), None) for r in records]
     if leaks := leaked(splits, [r.split_group for r in records]):
@@ -44,13 +56,14 @@ def audit(config: Audit, run: Run) -> Steps[dict[str, Any]]:
     return summary
 
 
-def describe_files(records: list[Record]) -> Steps[list[Descriptors]]:
-    """Read the images, yielding progress; returns the descriptors of each."""
-    found = []
-    for descriptors in in_order(lambda record: describe(open_image(record.path)), records):
+def describe_files(records: list[Record], reader: TextReader | None = None) -> Steps[list[Descriptors]]:
+    """Read the images, and their text where there is a reader, yielding progress; returns the descriptors of each."""
+    refuse_missing(record.path for record in records)
+    found, often = [], 50 if reader is None else 5
+    for descriptors in in_order(lambda record: describe(open_image(record.path), reader), records):
         found.append(descriptors)
-        if len(found) % 50 == 0 or len(found) == len(records):
-            yield Progress(len(found), len(records), "Reading images")
+        if len(found) % often == 0 or len(found) == len(records):
+            yield Progress(len(found), len(records), "Reading images" if reader is None else "Reading images and text")
     return found
 
 
@@ -60,8 +73,13 @@ def audit_records(records: list[Record], descriptors: list[Descriptors], config:
         record.tags = [tag for tag in record.tags if tag not in TAGS]
         record.duplicate_group = record.split_group = None
         record.annotation_score = found.annotation_score
-        if found.annotation_score >= config.annotation_threshold:
+        if found.text is not None:
+            record.burnt_in_text = found.text
+        if found.annotation_score >= config.annotation_threshold or is_annotation(record.burnt_in_text):
             record.tags.append("annotated")
+        if record.burnt_in_text is not None:
+            record.tags = [tag for tag in record.tags if tag != PATIENT_TEXT]
+            record.tags += [PATIENT_TEXT] if patient_text(record.burnt_in_text) else []
     one_scan = config.scan_likeness_among(len(records))
     pairs = yield from find_groups(records, descriptors, config.copy_likeness, one_scan)
     busi = is_busi(records)
@@ -75,7 +93,8 @@ def audit_records(records: list[Record], descriptors: list[Descriptors], config:
         "pairs": len(pairs),
         "scan_likeness": one_scan,
         "groups": {name: _count(records, name) for name in ("duplicate_group", "split_group")},
-        "tags": {tag: sum(tag in r.tags for r in records) for tag in (*TAGS, AXILLA)},
+        "tags": {tag: sum(tag in r.tags for r in records) for tag in (*TAGS, PATIENT_TEXT, AXILLA)},
+        "text": _what_was_read(descriptors, config),
         "published": agreement(records, pairs) if busi else None,
     }
 
@@ -107,6 +126,14 @@ def published_pairs() -> set[tuple[str, str]]:
     for row in _rows("duplicates.csv"):
         groups.setdefault(row["group"], []).append(row["filename"])
     return {pair for names in groups.values() for pair in combinations(sorted(names), 2)}
+
+
+def _what_was_read(descriptors: list[Descriptors], config: Audit) -> str:
+    """Whether burnt-in text was read, in words; why it was not."""
+    read = [d.text for d in descriptors if d.text is not None]
+    if read:
+        return f"read: {sum(map(bool, read))} of {len(read)} images bear some"
+    return NOT_INSTALLED if config.read_text or not is_installed() else NOT_ASKED
 
 
 def _count(records: list[Record], name: str) -> int:

@@ -10,7 +10,7 @@ from scipy.sparse.csgraph import connected_components
 from busaug_core.data.audit.descriptors import Descriptors
 from busaug_core.data.audit.perceptual_hash import HashIndex
 from busaug_core.data.audit.similarity import likeness
-from busaug_core.jobs.events import Progress, Steps
+from busaug_core.jobs.events import Notice, Progress, Steps
 from busaug_core.records import Record
 
 BLOCK = 512
@@ -18,19 +18,23 @@ BLOCK = 512
 PAIRS = 4096
 """Pairs that are compared at a time."""
 
+Patient = tuple[str | None, str]
+"""A set, and a patient's number in it."""
+
 
 def find_groups(records: list[Record], descriptors: list[Descriptors], copy: float, scan: float) -> Steps[np.ndarray]:
     """Set `duplicate_group` and `split_group` of the records, and the tags `duplicate` and `label_conflict`.
 
     All images of a scan get `label_conflict` where two of them differ in class. Images of one subject
-    (`source.subject`) share a `split_group` too, whatever their classes.
+    (`source.subject`) share a `split_group` too, whatever their classes. Images that a set ascribes to different
+    patients are joined by nothing but a copy, not by way of other images either: see `_kept_apart`.
 
     Args:
         records: the images
         descriptors: theirs, in the same order
         copy, scan: likeness from which two images are the same picture, or frames of one scan
 
-    Yields progress; returns the pairs of one scan, int M×2.
+    Yields progress, and says how many pairs are kept apart; returns the pairs of one scan, int M×2.
     """
     pairs = yield from _candidates(np.stack([d.perceptual_hash for d in descriptors]))
     normalised = np.stack([d.normalised for d in descriptors])
@@ -38,10 +42,19 @@ def find_groups(records: list[Record], descriptors: list[Descriptors], copy: flo
     for first in range(0, len(pairs), PAIRS):
         values[first : first + PAIRS] = likeness(normalised, pairs[first : first + PAIRS])
         yield Progress(min(first + PAIRS, len(pairs)), len(pairs), "Comparing pairs of images")
-    same_scan = pairs[values >= scan]
-    copies = _components(pairs[values >= copy], len(records))
+    order = np.argsort(-values, kind="stable")[: np.count_nonzero(values >= scan)]
+    surely, alike = np.split(pairs[order], [np.count_nonzero(values >= copy)])
+    subjects = _of_one_subject(records)
+    apart = _kept_apart(records, np.concatenate([surely, subjects]), alike)
+    if apart.any():
+        yield Notice(
+            f"{apart.sum()} pairs of images look like frames of one scan, but the set ascribes them to different "
+            "patients: they are kept apart."
+        )
+    same_scan = np.concatenate([surely, alike[~apart]])
+    copies = _components(surely, len(records))
     scans = _components(same_scan, len(records))
-    together = _components(np.concatenate([same_scan, _of_one_subject(records)]), len(records))
+    together = _components(np.concatenate([same_scan, subjects]), len(records))
     for name, components in (("duplicate_group", copies), ("split_group", together)):
         for members in components:
             key = _key(records[members[0]].path)
@@ -81,6 +94,52 @@ def _of_one_subject(records: list[Record]) -> np.ndarray:
                 pairs.append((last[key], i))
             last[key] = i
     return np.array(pairs, int).reshape(-1, 2)
+
+
+def _kept_apart(records: list[Record], joined: np.ndarray, alike: np.ndarray) -> np.ndarray:
+    """Which of the pairs that look alike, the most alike first, would bring patients together that a set tells apart.
+
+    Pairs are joined in their order, so that an image of an unknown patient goes to the one whom it resembles most.
+
+    Args:
+        records: the images
+        joined: pairs that are joined in any case, int N×2
+        alike: the pairs in question, int M×2
+
+    Returns:
+        bool M
+    """
+    of_group = [{(r.source.set, r.source.patient)} if r.source and r.source.patient else set() for r in records]
+    group = list(range(len(records)))
+
+    def find(i: int) -> int:
+        while group[i] != i:
+            group[i] = i = group[group[i]]
+        return i
+
+    def join(one: int, other: int) -> None:
+        if one != other:
+            group[other] = one
+            of_group[one] = of_group[one] | of_group[other]
+
+    for i, j in joined:
+        join(find(i), find(j))
+    apart = np.zeros(len(alike), bool)
+    for n, (i, j) in enumerate(alike):
+        one, other = find(i), find(j)
+        apart[n] = _differ(of_group[one], of_group[other])
+        if not apart[n]:
+            join(one, other)
+    return apart
+
+
+def _differ(one: set[Patient], other: set[Patient]) -> bool:
+    """Whether two groups hold different patients of one set; patients of two sets may be the same."""
+    for name in {name for name, _ in one} & {name for name, _ in other}:
+        these, those = ({patient for patient in group if patient[0] == name} for group in (one, other))
+        if not (these <= those or those <= these):
+            return True
+    return False
 
 
 def _components(pairs: np.ndarray, n: int) -> list[np.ndarray]:

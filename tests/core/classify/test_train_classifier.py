@@ -1,5 +1,7 @@
 """Training a classifier: what it trains on, what it reports, and going on after a stop."""
 
+import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +10,7 @@ import torch
 from quick import QUICK
 from safetensors.torch import load_file
 
+from busaug_core.classify import train
 from busaug_core.classify.config import WEIGHTS
 from busaug_core.classify.model import load_classifier, predict
 from busaug_core.classify.predictions import read_predictions
@@ -20,9 +23,70 @@ from busaug_core.records import Record
 from busaug_core.registry import job
 
 
-def test_a_resolution_that_an_architecture_cannot_take_is_named(run_job, records):
-    with pytest.raises(UserError, match="vit_b_16 takes no images of 40 px"):
-        run_job("train_classifier", records, **{**QUICK, "arch": "vit_b_16", "resolution": 40})
+@pytest.mark.parametrize(
+    ("arch", "resolution"), [("vit_b_16", 40), ("alexnet", 32), ("inception_v3", 64), ("maxvit_t", 64)]
+)
+def test_a_resolution_that_an_architecture_cannot_take_is_named_before_an_image_is_read(
+    run_job, records, arch, resolution, monkeypatch
+):
+    monkeypatch.setattr(train, "load_batch", lambda *_: pytest.fail("an image was read"))
+    with pytest.raises(UserError, match=f"{arch} takes no images of {resolution} px .* its own is (224|299)"):
+        run_job("train_classifier", records, **{**QUICK, "arch": arch, "resolution": resolution})
+
+
+@pytest.mark.parametrize("labels", [("benign",), ("malignant",)])
+@pytest.mark.parametrize("n", [1, 3])
+def test_a_single_class_teaches_nothing_and_is_refused(run_job, records, labels, n):
+    training = [r for r in records if r.label in labels and "train" in r.tags][:n]
+    held_out = [r for r in records if r.label in labels and "val" in r.tags]
+    with pytest.raises(UserError, match=rf"All training images \({n}\) are of the class '{labels[0]}'"):
+        run_job("train_classifier", [*training, *held_out], **QUICK)
+
+
+def chosen(records, split, counts):
+    """So many records of a split of each class."""
+    return [r for label, n in counts.items() for r in [r for r in records if r.label == label and split in r.tags][:n]]
+
+
+@pytest.mark.parametrize(
+    ("train_counts", "val_counts", "remarks"),
+    [
+        (dict(benign=3, malignant=2), dict(benign=2, malignant=2), []),
+        (dict(benign=3, malignant=1), dict(benign=2, malignant=2), ["A single image of malignant is learned from"]),
+        (
+            dict(benign=1, malignant=1),
+            dict(benign=2, malignant=2),
+            ["A single image of benign, malignant is learned from"],
+        ),
+        (dict(benign=3, malignant=2), dict(benign=2), [r"All evaluated images \(2 of 'val'\) are .* 'benign'"]),
+        (
+            dict(benign=3, malignant=2),
+            dict(malignant=1),
+            [r"All evaluated images \(1 of 'val'\)", "'val' has a single image of malignant"],
+        ),
+        (
+            dict(benign=3, malignant=2, normal=2),
+            dict(benign=2, normal=1),
+            ["'val' has no image of malignant", "'val' has a single image of normal"],
+        ),
+    ],
+)
+def test_figures_that_mean_little_are_said_to_beside_them(run_job, records, train_counts, val_counts, remarks):
+    given = [*chosen(records, "train", train_counts), *chosen(records, "val", val_counts)]
+    result = run_job("train_classifier", given, epochs=1, resolution=32, batch_size=4, run_key="clf")
+    assert len(result["remarks"]) == len(remarks)
+    assert all(re.search(wanted, found) for wanted, found in zip(remarks, result["remarks"], strict=True))
+    events = (Path(result["folder"]) / "events.jsonl").read_text()
+    assert all(json.dumps(found)[1:-1] in events for found in result["remarks"])
+    applied = run_job("apply_classifier", given, classifier="clf", run_key="applied")
+    assert applied["remarks"] == [r for r in result["remarks"] if "learned from" not in r]
+
+
+def test_a_training_that_diverges_is_told_and_reports_no_accuracy(run_job, records, monkeypatch):
+    nan = torch.tensor(float("nan"), requires_grad=True)
+    monkeypatch.setattr(train, "cross_entropy", lambda *_: nan * 1)
+    with pytest.raises(UserError, match="The loss is nan in epoch 1; lower learning_rate"):
+        run_job("train_classifier", records, **{**QUICK, "arch": "squeezenet1_1"})
 
 
 def test_a_class_that_training_lacks_is_named_before_training(run_job, records):

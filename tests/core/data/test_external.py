@@ -1,43 +1,17 @@
 """External sets: their layouts, what ties their images, and loading them beside a dataset."""
 
-import csv
 import json
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
+from set_folders import NUMBERS, label_of, load, made, notices, write_scan, write_table
 
 from busaug_core.data import external
 from busaug_core.data.config import LoadExternal
 from busaug_core.errors import UserError
-from busaug_core.jobs.events import Made, Notice
 from busaug_core.records import Source
-from busaug_core.registry import job
-from busaug_core.simulate import simulate
-
-NUMBERS = range(1, 9)
-
-
-def write_scan(image, mask, number, label="benign"):
-    scan = simulate(label, number, 64)
-    image.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(scan.image).save(image)
-    if mask is not None:
-        mask.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(scan.mask.astype(np.uint8) * 255).save(mask)
-
-
-def write_table(path, rows):
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def label_of(number):
-    return "malignant" if number % 3 == 0 else "benign"
 
 
 @pytest.fixture
@@ -97,19 +71,6 @@ def udiat(tmp_path):
         write_scan(tmp_path / f"original/{n:06d}.png", tmp_path / f"GT/{n:06d}.png", n, label_of(n))
     write_table(tmp_path / "DatasetB.csv", [{"Image": n, "Type": label_of(n).title()} for n in NUMBERS])
     return tmp_path
-
-
-def load(folder, root, records=(), **values):
-    values = dict(source=str(folder), dataset_name="outside") | values
-    return list(job("load_external").run(values, list(records), "outside", root))
-
-
-def made(events):
-    return [e.record for e in events if isinstance(e, Made)]
-
-
-def notices(events):
-    return " ".join(e.message for e in events if isinstance(e, Notice))
 
 
 def test_bus_bra_has_classes_masks_and_patients(bus_bra, tmp_path):
@@ -186,6 +147,12 @@ def test_udiat_takes_its_classes_from_the_table(udiat, tmp_path):
     assert events[-1].result["counts"] == {"benign": 6, "malignant": 2}
     assert [r.source.name for r in made(events)] == [f"{n:06d}" for n in NUMBERS]
     assert all(r.lesions for r in made(events))
+
+
+def test_an_image_that_udiat_lacks_is_named(udiat, tmp_path):
+    (udiat / "original/000003.png").unlink()
+    with pytest.raises(UserError, match=r"000003\.png is listed but missing"):
+        load(udiat, tmp_path / "home", layout="udiat")
 
 
 def test_any_folder_a_class_is_loaded_and_its_classes_may_be_renamed(tmp_path):
@@ -294,3 +261,13 @@ def test_the_rest_of_an_incomplete_set_is_loaded_on_demand(bus_bra, tmp_path):
 def test_the_two_sets_called_dataset_b_have_two_names():
     assert {"meddap_kaggle", "udiat"} <= set(external.SETS)
     assert external.SETS.keys() == set(LoadExternal.model_fields["layout"].annotation.__args__)
+
+
+def test_a_row_that_is_listed_twice_is_one_image_and_one_of_two_classes_is_refused(bus_bra, tmp_path):
+    table = bus_bra / "BUSBRA/bus_data.csv"
+    rows = table.read_text().splitlines()
+    table.write_text("\n".join([*rows, rows[1]]) + "\n")
+    assert load(bus_bra, tmp_path / "once", layout="bus_bra")[-1].result["counts"] == {"benign": 4, "malignant": 4}
+    table.write_text("\n".join([*rows, rows[1].replace("Benign", "Malignant")]) + "\n")
+    with pytest.raises(UserError, match="is listed as Benign and as Malignant; correct the table"):
+        load(bus_bra, tmp_path / "twice", layout="bus_bra")

@@ -10,7 +10,6 @@ from PIL import Image
 
 from busaug_core import images
 from busaug_core.data import scans
-from busaug_core.data.audit import audit
 from busaug_core.data.splits import leaked
 from busaug_core.errors import UserError
 from busaug_core.jobs.events import Made, Notice
@@ -69,8 +68,7 @@ def damaged(copy, damage):
         case "mask of another size":
             Image.new("L", (9, 9), 255).save(mask)
         case "one name twice":
-            (copy / "benign/more").mkdir()
-            shutil.copy(image, copy / "benign/more")
+            Image.open(image).save(image.with_suffix(".jpg"))
         case "one image in a class":
             for path in (copy / "normal").iterdir():
                 if path.stem not in ("normal (1)", "normal (1)_mask"):
@@ -89,7 +87,7 @@ def damaged(copy, damage):
         ("no mask", r"benign \(2\).png is benign but has no mask", 14),
         ("truncated mask", r"benign \(2\)_mask.png cannot be read", 14),
         ("mask of another size", r"benign \(2\)_mask.png is 9×9, but its image is 64×64", 14),
-        ("one name twice", r"benign \(2\).png and .*more/benign \(2\).png have one name", 15),
+        ("one name twice", r"benign \(2\).jpg and .*benign \(2\).png have one name", 15),
         ("one image in a class", "'normal' has 1 image", 12),
     ],
 )
@@ -162,14 +160,14 @@ def test_the_masks_of_one_image_are_lesions_with_box_and_pixels(copy, tmp_path):
 
 def test_each_file_is_read_once(copy, tmp_path, monkeypatch):
     read = Counter()
-    original = images.open_image
+    original = images.decode
 
     def counted(path):
         read[Path(path).name] += 1
         return original(path)
 
-    for module in (images, scans, audit):
-        monkeypatch.setattr(module, "open_image", counted)
+    for module in (images, scans):
+        monkeypatch.setattr(module, "decode", counted)
     list(job("load_busi").run({"source": str(copy), "dataset_name": "trial", "split": "50-50"}, [], "trial", tmp_path))
     assert len(read) == 30
     assert set(read.values()) == {1}

@@ -50,7 +50,7 @@ def test_a_source_is_noted_as_it_stands_from_everywhere(busi, monkeypatch):
 
 
 def test_paths_are_stored_without_dots(busi):
-    (first, *_), _ = list_scans(busi / ".." / busi.name)
+    first, *_ = list_scans(busi / ".." / busi.name).scans
     assert first.path == busi / "benign" / "benign (1).png"
     assert drain(sources.open_source(f"{busi}/../{busi.name}", busi, sources.BUSI)) == busi
 

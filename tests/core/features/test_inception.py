@@ -57,7 +57,7 @@ def test_legacy_pixels_equal_pytorch_fids_and_the_canonical_ones_are_gray_and_an
         assert torch.equal(legacy.prepare([legacy.load(path)]), theirs)
         gray = torch.from_numpy(load_gray(path, 299).copy()).float() / 255
         assert torch.equal(canonical.prepare([canonical.load(path)]), gray.expand(1, 3, -1, -1))
-    assert canonical.preprocessing == "gray, whole image to a square, Pillow bicubic with antialiasing, 299 px"
+    assert canonical.preprocessing == "gray, upright, whole image to a square, Pillow bicubic with antialiasing, 299 px"
     assert legacy.preprocessing.startswith("pytorch-fid's") and legacy.weights == canonical.weights
 
 
@@ -96,6 +96,29 @@ def test_weights_of_another_network_or_no_weights_are_no_inception(run, tmp_path
     torch.save({"layer": torch.zeros(3)}, tmp_path / "other.pth")
     with pytest.raises(UserError, match="other layers than pytorch-fid's Inception"):
         make_extractor(f"inception:{tmp_path}/other.pth", run, CPU)
-    (tmp_path / "text.pth").write_text("Not found")
-    with pytest.raises(UserError, match="no weights that can be read"):
-        make_extractor(f"inception:{tmp_path}/text.pth", run, CPU)
+
+
+@pytest.mark.parametrize("name", ["weights.pth", "weights.safetensors"])
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (b"Not found", "a text"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "a git-LFS pointer"),
+        (b"<!doctype html><html></html>", "an HTML page"),
+        (b"", "an empty file"),
+    ],
+)
+def test_a_file_that_holds_no_weights_is_named_with_what_it_is(run, tmp_path, name, content, kind):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=f"{name} cannot be read as weights of .*Inception.* it seems to be {kind}"):
+        make_extractor(f"inception:{tmp_path}/{name}", run, CPU)
+
+
+def test_a_pickle_with_more_than_tensors_is_not_run_and_torchs_advice_to_do_so_is_not_passed_on(run, tmp_path):
+    torch.save({"code": print}, tmp_path / "weights.pth")
+    with pytest.raises(UserError, match="cannot be read as weights") as told:
+        make_extractor(f"inception:{tmp_path}/weights.pth", run, CPU)
+    assert "weights_only" not in str(told.value)
+    torch.save([torch.zeros(3)], tmp_path / "weights.pth")
+    with pytest.raises(UserError, match="holds something else than tensors by name"):
+        make_extractor(f"inception:{tmp_path}/weights.pth", run, CPU)

@@ -1,5 +1,7 @@
 """DINOv2 and CLIP."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -43,6 +45,14 @@ def test_a_folder_of_another_network_or_of_pickles_is_refused(run, transformers_
     (tmp_path / "pytorch_model.bin").write_bytes(b"")
     with pytest.raises(MissingWeights, match="holds no model.safetensors; pickles are not read"):
         make_extractor(f"clip:{tmp_path}", run, CPU)
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_a_broken_file_of_a_folder_is_named(run, transformers_folder, tmp_path, name):
+    folder = shutil.copytree(transformers_folder / "clip", tmp_path / "clip")
+    (folder / name).write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
+    with pytest.raises(UserError, match=f"{name} cannot be read as .* it seems to be a git-LFS pointer"):
+        make_extractor(f"clip:{folder}", run, CPU)
 
 
 @pytest.mark.parametrize("name", ["dinov2", "clip:openai/clip-vit-base-patch32"])

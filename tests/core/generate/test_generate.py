@@ -1,5 +1,6 @@
 """The job that generates: counts, provenance, going on after a stop, what it remarks on."""
 
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,9 @@ from generating import FOUR, QUICK, images, make
 from PIL import Image
 
 from busaug_core.errors import UserError
+from busaug_core.generate.steps import denoise
 from busaug_core.images import NOTICE, load_gray, read_synthesis
-from busaug_core.jobs.events import Made, Notice
+from busaug_core.jobs.events import Made, Notice, Progress
 from busaug_core.records import count_labels
 from busaug_core.registry import job
 
@@ -103,3 +105,38 @@ def test_other_prompts_than_the_loras_own_are_noticed(trained, records, base):
     events = make(trained, records, "other_words", prompts={"benign": "a lesion"}, **values)
     (notice,) = [e.message for e in events if isinstance(e, Notice) and "other prompts" in e.message]
     assert '{"benign": "ultrasound image of a benign breast lesion"}' in notice
+
+
+def test_progress_comes_by_denoising_step(trained, records, base):
+    values = dict(base_model=base, variants=["sd", "sd_img2img"], counts={"benign": 4})
+    steps = [e for e in make(trained, records, "by_step", token=None, **values) if isinstance(e, Progress)]
+    # Two batches, each of ten steps of text2img and three of img2img; a batch that is done is told of once more.
+    assert [e.done for e in steps] == [*range(14), *range(13, 27), 26]
+    assert {e.total for e in steps} == {26}
+    assert [e.values["images"] for e in steps if e.done in (0, 12, 26)] == [0, 0, 6, 8]
+
+
+def test_a_run_that_is_stopped_between_two_steps_leaves_neither_half_an_image_nor_a_thread(trained, records, base):
+    values = {**QUICK, "base_model": base, "variants": ["base"], "counts": {"benign": 3}, "run_key": "halfway"}
+    stream = job("generate").run(values, records, "trial", trained)
+    next(e for e in stream if isinstance(e, Progress) and e.done == 2)
+    stream.close()
+    assert not list((trained / "trial/runs/halfway").rglob("*.png"))
+    assert "denoising" not in {thread.name for thread in threading.enumerate()}
+    made = make(
+        trained,
+        records,
+        "halfway",
+        lora=None,
+        token=None,
+        **{k: values[k] for k in ("base_model", "variants", "counts")},
+    )
+    assert sum(isinstance(e, Made) for e in made) == 3
+
+
+def test_what_fails_within_a_step_is_raised_to_the_caller():
+    def fail(callback_on_step_end):
+        raise RuntimeError("out of memory")
+
+    with pytest.raises(RuntimeError, match="out of memory"):
+        list(denoise(fail))

@@ -3,7 +3,13 @@
 from generating import Generate
 
 from busaug_core.generate.plan import class_counts, item_seed, work_list
-from busaug_core.records import Record
+from busaug_core.jobs.roles import of_split
+from busaug_core.records import Record, count_labels
+
+
+def counts_of(records, **amount):
+    config = Generate.parse({"variants": ["base"], **amount})
+    return class_counts(config, lambda split: count_labels(of_split(records, split)))
 
 
 def test_balancing_fills_each_class_of_the_training_split():
@@ -12,14 +18,13 @@ def test_balancing_fills_each_class_of_the_training_split():
         for c, n in (("benign", 349), ("malignant", 168), ("normal", 106))
         for i in range(n)
     ] + [Record("v", "benign", tags=["val"])]
-    config = Generate.parse({"variants": ["base"], "balance_to": 350})
-    assert class_counts(config, records) == {"benign": 1, "malignant": 182, "normal": 244}
+    assert counts_of(records, balance_to=350) == {"benign": 1, "malignant": 182, "normal": 244}
 
 
 def test_a_ratio_is_rounded_up_but_not_by_binary_fractions():
     records = [Record(str(i), "benign", tags=["train"]) for i in range(110)]
     for ratio, wanted in ((1.1, 121), (0.5, 55), (0.501, 56)):
-        assert class_counts(Generate.parse({"variants": ["base"], "ratio": ratio}), records) == {"benign": wanted}
+        assert counts_of(records, ratio=ratio) == {"benign": wanted}
 
 
 def test_seeds_differ_between_items_and_stay_when_counts_grow():

@@ -11,7 +11,12 @@ from generating import FOUR, images, make
 from busaug_core.generate.plan import Item
 from busaug_core.generate.sampler import Sampler
 from busaug_core.images import load_gray
-from busaug_core.jobs.events import Made
+from busaug_core.jobs.events import Made, drain
+
+
+def produced(producer, item):
+    """The image of each variant, by slug."""
+    return dict(filter(None, producer.produce([item])))
 
 
 def test_lora_on_differs_from_lora_off(events):
@@ -39,11 +44,11 @@ def test_base_is_the_untouched_base(events, base, tmp_path):
 
 def test_sd_img2img_is_img2img_of_the_sd_image_at_its_strength(producer):
     item = Item("benign", 0, 123)
-    made = dict(producer.produce([item]))
+    made = produced(producer, item)
     from busaug_core.generate.recipes import RECIPES
 
     producer.sampler.switch(RECIPES["sd"].components)
-    latents = producer.sampler.text_to_image([producer.prompt(item, RECIPES["sd"])], [123])
+    latents = drain(producer.sampler.text_to_image([producer.prompt(item, RECIPES["sd"])], [123]))
     pipe = StableDiffusionImg2ImgPipeline(**producer.sampler.pipe.components, requires_safety_checker=False)
     calls = []
     hook = pipe.unet.register_forward_pre_hook(lambda *_: calls.append(1))
@@ -61,7 +66,7 @@ def test_sd_img2img_is_img2img_of_the_sd_image_at_its_strength(producer):
     assert np.array_equal(producer.sampler.decode(refined), made["sd_img2img"])
     assert not np.array_equal(made["sd"], made["sd_img2img"])
     kept = np.corrcoef(made["sd"].ravel(), made["sd_img2img"].ravel())[0, 1]
-    other = dict(producer.produce([Item("benign", 1, 999)]))["sd_img2img"]
+    other = produced(producer, Item("benign", 1, 999))["sd_img2img"]
     assert kept > np.corrcoef(made["sd"].ravel(), other.ravel())[0, 1]
 
 
@@ -89,7 +94,7 @@ def test_sd_ti_puts_the_learned_vectors_into_the_prompt(producer):
         lambda _m, args, kwargs: seen.append(args[0] if args else kwargs["input_ids"]), with_kwargs=True
     )
     producer.sampler._states.clear()
-    dict(producer.produce([Item("benign", 0, 5)]))
+    produced(producer, Item("benign", 0, 5))
     hook.remove()
     ids = producer.sampler.pipe.tokenizer.convert_tokens_to_ids(["<ultrasound>", "<ultrasound>_1"])
     word = producer.sampler.pipe.tokenizer.encode("ultrasound", add_special_tokens=False)[0]
@@ -107,7 +112,7 @@ def test_text2img_runs_once_for_the_variants_that_grow_from_it(producer, monkeyp
     calls = []
     original = Sampler.text_to_image
     monkeypatch.setattr(Sampler, "text_to_image", lambda *a: calls.append(1) or original(*a))
-    assert [slug for slug, _ in producer.produce([Item("benign", 0, 1)])] == ["base", *FOUR]
+    assert list(produced(producer, Item("benign", 0, 1))) == ["base", *FOUR]
     assert len(calls) == 3
 
 

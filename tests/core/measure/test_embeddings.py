@@ -35,4 +35,4 @@ def test_embeddings_are_blind_to_batch_size(records, home, tmp_path):
 def test_fid_without_inception_weights_says_where_they_belong(records, home, tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     with pytest.raises(MissingWeights, match="pt_inception-2015-12-05-6726825d.pth into"):
-        list(job("compute_embeddings").run({}, records, "trial", home))
+        list(job("compute_embeddings").run({"extractor": "inception"}, records, "trial", home))

@@ -176,16 +176,16 @@ def test_validation_images_are_never_trained_on(run_job, records, base, monkeypa
 
 
 def test_pickles_and_missing_bases_are_refused_with_the_way_out(tmp_path, monkeypatch):
-    (tmp_path / "model.ckpt").write_bytes(b"x")
+    torch.save({"weight": torch.zeros(1)}, tmp_path / "model.ckpt")
     with pytest.raises(UserError, match="Convert it to safetensors"):
         load_pipeline(str(tmp_path / "model.ckpt"), CPU, torch.float32)
     with pytest.raises(MissingWeights, match="diffusers folder"):
         load_pipeline(str(tmp_path / "nothing-here"), CPU, torch.float32)
-    (tmp_path / "lora.safetensors").write_bytes(b"x")
+    save_file({"model.diffusion_model.input_blocks.0.0.weight": torch.zeros(8, 4, 3, 3)}, tmp_path / "one.safetensors")
     missing = SingleFileComponentError("Failed to load CLIPTextModel.")
     monkeypatch.setattr(StableDiffusionPipeline, "from_single_file", lambda *_, **__: (_ for _ in ()).throw(missing))
     with pytest.raises(MissingWeights, match="CLIPTextModel"):
-        load_pipeline(str(tmp_path / "lora.safetensors"), CPU, torch.float32)
+        load_pipeline(str(tmp_path / "one.safetensors"), CPU, torch.float32)
 
 
 def test_the_fingerprint_is_of_the_weights_that_are_loaded(base, tmp_path, monkeypatch):
@@ -211,7 +211,8 @@ def test_a_prompt_that_the_base_would_cut_is_refused(run_job, records, base):
 
 
 def test_a_class_without_a_prompt_is_named(run_job, records, base):
-    odd = [*records, Record(records[0].path, "cyst", tags=["train"])]
+    trained = next(r for r in records if "train" in r.tags)
+    odd = [*records, Record(trained.path, "cyst", tags=["train"])]
     with pytest.raises(UserError, match="No prompt for class 'cyst'"):
         run_job("train_lora", odd, base_model=base, **SMALL)
 

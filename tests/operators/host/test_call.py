@@ -43,8 +43,9 @@ def test_the_form_queues_a_job_in_the_background(context, loaded):
     operator, ctx = context(
         "train_classifier", loaded, epochs=1, resolution=32, background=True, form=True, all_settings=False
     )
-    (notice,) = [m.body for m in operator.execute(ctx)]
+    notice, watch = [m.body for m in operator.execute(ctx)]
     assert "queued as run" in notice.params["message"]
+    assert watch.operator_uri.endswith("/watch_queue")
     service = DelegatedOperationService()
     (queued,) = service.list_operations(run_state="queued")
     service.execute_queued_operations(limit=1)

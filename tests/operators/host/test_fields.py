@@ -9,18 +9,34 @@ from operators.host.samples import read_samples
 
 def test_a_field_of_the_users_own_under_our_name_is_refused_before_the_job(call, loaded):
     dataset = loaded.match({"origin": "simulated"}).clone("own_field")
-    dataset.delete_sample_field("source")
-    dataset.add_sample_field("source", fo.StringField)
-    with pytest.raises(UserError, match=r"own field 'source'.*rename_sample_field\('source', 'my_source'\)"):
+    dataset.delete_sample_field("split_group")
+    dataset.add_sample_field("split_group", fo.IntField)
+    with pytest.raises(
+        UserError, match=r"own field 'split_group'.*rename_sample_field\('split_group', 'my_split_group'"
+    ):
         call("audit", dataset)
-    dataset.delete_sample_field("source")
-    dataset.add_sample_field("source", fo.EmbeddedDocumentField, embedded_doc_type=fo.Classification)
-    with pytest.raises(UserError, match="own field 'source'"):
+    dataset.delete_sample_field("split_group")
+    dataset.add_sample_field("split_group", fo.EmbeddedDocumentField, embedded_doc_type=fo.Classification)
+    with pytest.raises(UserError, match="own field 'split_group'"):
         call("audit", dataset)
     assert call("train_classifier", dataset, epochs=1, resolution=32)["state"] == "done"
-    dataset.rename_sample_field("source", "my_source")
+    dataset.rename_sample_field("split_group", "my_split_group")
     assert call("audit", dataset)["images"] == len(dataset)
     fo.delete_dataset("own_field")
+
+
+@pytest.mark.parametrize("name", ["variant", "origin", "source", "scores", "synthesis", "distance", "pair", "lesions"])
+def test_a_field_that_a_job_never_writes_may_be_of_any_type(call, loaded, name):
+    dataset = loaded.match({"origin": "simulated"}).clone("any_type")
+    dataset.delete_sample_field(name)
+    dataset.add_sample_field(name, fo.IntField)
+    dataset.set_values(name, range(len(dataset)))
+    assert call("audit", dataset)["images"] == len(dataset)
+    assert dataset.values(name) == list(range(len(dataset)))
+    if name in ("variant", "origin", "synthesis", "pair"):
+        with pytest.raises(UserError, match=f"own field '{name}'"):
+            call("generate", dataset, variants=["base"], counts={"benign": 1})
+    fo.delete_dataset("any_type")
 
 
 @pytest.fixture

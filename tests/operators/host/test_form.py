@@ -1,9 +1,12 @@
 """Forms are made from the jobs' configs."""
 
+import re
+
 import fiftyone as fo
 import pytest
 from fiftyone.operators.executor import ValidationContext
 
+from busaug_core.features.extractors import INCEPTION_FILE
 from busaug_core.jobs.runs import runs_folder
 
 
@@ -113,7 +116,7 @@ def test_run_keys_are_suggested_and_free_text_is_allowed(context, loaded, lora):
     field = properties(operator, ctx)["lora"]
     assert "lora" in [choice.value for choice in field.view.choices]
     assert field.default == "lora"
-    operator, ctx = context("generate", loaded, lora="/some/file.safetensors", amount="ratio", ratio=1.0)
+    operator, ctx = context("generate", loaded, lora=lora["weights"], amount="ratio", ratio=1.0)
     assert problems(operator, ctx) == []
 
 
@@ -135,16 +138,121 @@ def test_the_form_of_generate_proposes_a_seed_that_no_run_has_used(context, call
 
 def test_further_classes_of_a_dataset_get_a_prompt_and_samples_without_one_break_no_form(context, loaded):
     dataset = loaded.match_tags("train").limit(3).clone("odd")
-    first, second = dataset.limit(2)
+    first, second, third = dataset
     first.ground_truth.label = "cyst"
     first.save()
     second.ground_truth = None
     second.save()
     for name in ("train_lora", "train_textual_inversion", "generate"):
         operator, ctx = context(name, dataset)
-        assert set(properties(operator, ctx)["prompts"].type.properties) == {"benign", "cyst", "malignant", "normal"}
+        assert set(properties(operator, ctx)["prompts"].type.properties) == {"cyst", third.ground_truth.label}
     operator, ctx = context("train_lora", loaded)
     assert "prompts" not in properties(operator, ctx)
     operator, ctx = context("generate", dataset, amount="counts")
     assert "cyst" in properties(operator, ctx)["counts"].type.properties
     fo.delete_dataset("odd")
+
+
+def remarks(operator, ctx):
+    return [p.view.label for name, p in properties(operator, ctx).items() if name.startswith("remark")]
+
+
+@pytest.mark.parametrize(
+    ("name", "amount"), [("generate", dict(amount="ratio", ratio=1.0)), ("train_textual_inversion", {})]
+)
+def test_a_product_that_is_not_there_is_marked_at_its_field(context, loaded, name, amount):
+    operator, ctx = context(name, loaded, lora="nope", form=True, **amount)
+    ((path, reason),) = problems(operator, ctx)
+    assert path.endswith("lora")
+    assert "'nope' is neither a run of this dataset, nor a file" in reason
+
+
+def test_what_a_field_is_when_left_open_is_told(context, loaded, small):
+    def described(**params):
+        operator, ctx = context("train_lora", loaded, all_settings=True, **params)
+        return {name: prop.view.description for name, prop in properties(operator, ctx).items()}
+
+    assert "(empty: 600, the base's own)" in described()["steps"]
+    assert "(empty: wide, the base's own)" in described()["layers"]
+    assert "(empty: 0.001, the base's own)" in described()["learning_rate"]
+    other = described(base_model="stable-diffusion-v1-5/stable-diffusion-v1-5")
+    assert "(empty: 3000, the base's own)" in other["steps"]
+    assert "(empty: 512" in other["resolution"]
+    preset = described(preset="demo", rank=0)
+    assert "(empty: 500, by the preset)" in preset["steps"]
+    operator, ctx = context("train_classifier", loaded)
+    assert "(empty: resnet18)" in properties(operator, ctx)["arch"].view.description
+
+
+def test_a_chosen_product_is_told_by_steps_loss_and_date(context, loaded, lora, classifier):
+    operator, ctx = context("generate", loaded)
+    field = properties(operator, ctx)["lora"]
+    (choice,) = [c for c in field.view.choices if c.value == "lora"]
+    assert choice.description.startswith(f"steps 2, loss {lora['loss']:.3g}, ")
+    assert f"lora: {choice.description}." in field.view.description
+    operator, ctx = context("apply_classifier", loaded, classifier="clf")
+    assert "clf: epochs 1, accuracy " in properties(operator, ctx)["classifier"].view.description
+
+
+def test_the_extractor_is_one_that_works_here_and_the_form_says_so(context, loaded, classifier, tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    operator, ctx = context("compute_fid", loaded)
+    assert properties(operator, ctx)["extractor"].default == "efficientnet_lite0"
+    assert remarks(operator, ctx) == ["Measured in the features of efficientnet_lite0"]
+    operator, ctx = context("compute_fid", loaded, extractor="inception")
+    assert remarks(operator, ctx) == ["The Inception weights are not here"]
+    operator, ctx = context("compute_fid", loaded, extractor="incepton")
+    assert remarks(operator, ctx)[0].startswith("There is no extractor 'incepton'")
+    weights = tmp_path / "hub/checkpoints" / INCEPTION_FILE
+    weights.parent.mkdir(parents=True)
+    weights.touch()
+    operator, ctx = context("compute_fid", loaded)
+    assert properties(operator, ctx)["extractor"].default == "inception"
+    assert remarks(operator, ctx) == []
+
+
+def test_generate_says_how_many_images_it_will_make_of_the_samples_at_hand(context, loaded, small, lora):
+    values = dict(form=True, variants=["sd", "sd_img2img"], **small)
+    counts = loaded.match_tags("train").count_values("ground_truth.label")
+    operator, ctx = context("generate", loaded, amount="balance_to", balance_to=max(counts.values()), **values)
+    missing = {label: max(counts.values()) - n for label, n in sorted(counts.items())}
+    told = ", ".join(f"{n} {label}" for label, n in missing.items())
+    assert remarks(operator, ctx) == [f"Will make {2 * sum(missing.values())} images: {told}, of each of 2 variants"]
+    operator, ctx = context("generate", loaded, amount="balance_to", balance_to=107, **values)
+    ctx.request_params.update(view=loaded.match_tags("train").limit(1)._serialize())
+    ctx.params["view_target"] = "CURRENT_VIEW"
+    assert remarks(operator, ctx) == ["Will make 212 images: 106 benign, of each of 2 variants"]
+    operator, ctx = context("generate", loaded, amount="balance_to", balance_to=1, **values)
+    assert remarks(operator, ctx) == ["Nothing to generate: every class has 1 images already."]
+
+
+def test_the_time_that_a_generation_takes_is_told_by_the_runs_before(context, call, loaded, small, lora):
+    params = dict(form=True, variants=["base"], amount="counts", counts={"benign": 600}, **small)
+    operator, ctx = context("generate", loaded, **params)
+    (view,) = [p.view for n, p in properties(operator, ctx).items() if n.startswith("remark")]
+    assert re.fullmatch(r"About \d+ (seconds|minutes), by the runs before.", view.description)
+    operator, ctx = context("generate", loaded, **{**params, "resolution": 96})
+    (view,) = [p.view for n, p in properties(operator, ctx).items() if n.startswith("remark")]
+    assert view.description == "No run on this base tells yet how long that takes."
+
+
+@pytest.mark.parametrize("name", ["train_lora", "train_textual_inversion", "train_classifier"])
+def test_training_on_few_images_is_warned_of(context, loaded, name):
+    operator, ctx = context(name, loaded)
+    assert remarks(operator, ctx) == []
+    operator, ctx = context(name, loaded)
+    one = loaded.match_tags("train").match({"ground_truth.label": "benign"}).limit(1)
+    ctx.request_params.update(view=one._serialize())
+    ctx.params["view_target"] = "CURRENT_VIEW"
+    assert remarks(operator, ctx) == ["Few images to train on: 1 benign"]
+
+
+def test_a_log_that_a_kill_has_cut_tells_what_is_left_of_it(context, call, loaded, small, lora):
+    log = runs_folder("loaded") / "lora" / "events.jsonl"
+    whole = log.read_text()
+    log.write_text(whole + '{"time": 1, "eve\n')
+    operator, ctx = context(
+        "generate", loaded, form=True, variants=["base"], counts={"benign": 1}, amount="counts", **small
+    )
+    assert remarks(operator, ctx)[0].startswith("Will make 1 images")
+    log.write_text(whole)

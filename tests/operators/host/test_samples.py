@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from busaug_core.data.scans import read_mask
+from busaug_core.data.masks import read_mask
 from busaug_core.records import Lesion, Record, Scores
 from operators.host.fields import all_fields, declare_fields
 from operators.host.samples import insert_missing, make_sample, read_samples

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import fiftyone as fo
 import pytest
+from PIL import Image, ImageDraw
 
 
 @pytest.fixture
@@ -65,3 +66,31 @@ def test_auditing_again_takes_back_what_no_longer_applies(call, copied):
     assert not {"duplicate", "label_conflict"} & set(original.tags)
     assert "mine" in original.tags
     assert Path(original.filepath).exists()
+
+
+def test_text_that_was_read_before_stays_with_its_tags_where_none_is_read(call, copied):
+    dataset, original, copy = copied
+    original["burnt_in_text"] = "MAMA DIREITA | 54 ANOS"
+    original.save()
+    copy.tags.append("patient_text")  # by hand, of a sample whose text was never read
+    copy.save()
+    result = call("audit", dataset)
+    original.reload()
+    copy.reload()
+    assert original.burnt_in_text == "MAMA DIREITA | 54 ANOS"
+    assert {"annotated", "patient_text"} <= set(original.tags)
+    assert copy.burnt_in_text is None and "patient_text" in copy.tags
+    assert result["text"].startswith("not read: ")
+
+
+@pytest.mark.text
+def test_burnt_in_text_is_read_into_a_field_of_its_sample(call, copied):
+    dataset, original, copy = copied
+    image = Image.open(copy.filepath).convert("L").resize((224, 224))
+    ImageDraw.Draw(image).text((60, 180), "54 ANOS", fill=200, font_size=14)
+    image.save(copy.filepath)
+    assert call("audit", dataset, read_text=True)["tags"]["patient_text"] == 1
+    original.reload()
+    copy.reload()
+    assert "ANOS" in copy.burnt_in_text and "patient_text" in copy.tags
+    assert original.burnt_in_text == "" and "patient_text" not in original.tags

@@ -19,6 +19,16 @@ def test_embeddings_lie_in_a_field_and_a_brain_run(call, synthetic, classifier):
     assert synthetic.load_brain_results("umap_clf").points.shape == (len(vectors), 2)
 
 
+def test_the_app_is_shown_how_the_variants_overlap_with_real_images(context, call, synthetic, classifier):
+    result = call("compute_embeddings", synthetic, extractor="clf")
+    operator, ctx = context("compute_embeddings", synthetic)
+    shown = [m.body.params for m in operator.show(ctx, synthetic, result) if m.body.operator_uri == "show_output"]
+    rows = shown[0]["results"]["overlap"]
+    assert {"sd", "sd_ti_img2img"} <= {row["variant"] for row in rows}
+    assert [row["n"] for row in rows] == [row["n"] for row in result["overlap"]]
+    assert all("coverage" in row for row in rows)
+
+
 def test_distances_are_written_on_the_samples_of_each_variant(call, synthetic, classifier, capsys):
     result = call("compute_fid", synthetic, extractor="clf", reference="val")
     wanted = {"variant": "sd", "class": "all", "reference": "val", "metric": "FD (classifier)"}

@@ -54,9 +54,9 @@ def test_filtering_tags_samples_saves_a_view_and_is_reversible(call, scored):
 def test_the_form_counts_while_one_types(scored, context):
     operator, ctx = context("filter_synthetic", scored, min_copy_ratio=1e9)
     properties = operator.resolve_input(ctx).type.properties
-    assert properties["count_sd"].view.label.startswith("sd keeps benign 0 of ")
+    assert properties["remark_0"].view.label.startswith("sd keeps benign 0 of ")
     operator, ctx = context("filter_synthetic", scored)
-    label = operator.resolve_input(ctx).type.properties["count_sd"].view.label
+    label = operator.resolve_input(ctx).type.properties["remark_0"].view.label
     assert all(kept == total for kept, _, total in (part.split()[-3:] for part in label.split(",")))
 
 
@@ -64,5 +64,5 @@ def test_the_form_says_when_scores_are_missing(loaded, call, synthetic, context)
     dataset = synthetic.clone("unscored")
     dataset.clear_sample_field("scores")
     operator, ctx = context("filter_synthetic", dataset, min_realism=1.0)
-    assert "score_synthetic first" in operator.resolve_input(ctx).type.properties["count"].view.label
+    assert "score_synthetic first" in operator.resolve_input(ctx).type.properties["remark_0"].view.label
     fo.delete_dataset("unscored")

@@ -1,35 +1,136 @@
-"""Burnt-in annotations."""
+"""Burnt-in annotations, drawn onto simulated scans."""
+
+import csv
+import math
+from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image, ImageDraw
 
+import busaug_core
 from busaug_core.data.audit.annotations import annotation_score
-from busaug_core.images import open_image
 from busaug_core.simulate import simulate
 
-
-def marked(scan, path, draw):
-    image = scan.convert("RGB")
-    draw(ImageDraw.Draw(image))
-    image.save(path)
-    return annotation_score(open_image(path))
-
-
-def cross(draw):
-    draw.line([(100, 90), (100, 102)], fill="white", width=2)
-    draw.line([(94, 96), (106, 96)], fill="white", width=2)
+LIST = Path(busaug_core.__file__).parents[1] / "docs" / "burnt-in-marks.csv"
+KINDS = {
+    *("text", "patient text", "unreadable text", "caliper", "cursor", "body mark", "frame"),
+    *("scale", "edge of scale", "logo"),
+}
 
 
-def test_a_caliper_text_and_colour_are_annotations_and_a_plain_scan_is_not(scan, tmp_path):
-    assert marked(scan, tmp_path / "plain.png", lambda d: None) < 1
-    assert marked(scan, tmp_path / "cross.png", cross) >= 1
-    assert marked(scan, tmp_path / "text.png", lambda d: d.text((30, 180), "RT UOQ", fill="white", font_size=14)) >= 1
-    assert marked(scan, tmp_path / "colour.png", lambda d: d.rectangle((90, 90, 110, 110), outline="yellow")) >= 1
+def marked(draw, label="benign", size=224):
+    """The score of a simulated scan that a function has drawn onto, in units of 1/224 of its side."""
+    image = Image.fromarray(simulate(label, 7, size).image).convert("RGB")
+    draw(ImageDraw.Draw(image), size / 224)
+    return annotation_score(image)
 
 
-def test_simulated_scans_bear_no_annotations(tmp_path):
-    scores = []
-    for seed in range(12):
-        Image.fromarray(simulate(("benign", "malignant", "normal")[seed % 3], seed, 224).image).save(tmp_path / "s.png")
-        scores.append(annotation_score(open_image(tmp_path / "s.png")))
-    assert np.mean(np.array(scores) >= 1) <= 1 / 12
+def cross(level, diagonal=False):
+    def draw(onto, unit):
+        x, y, arm, width = 100 * unit, 90 * unit, 5 * unit, max(1, round(unit))
+        ends = [(arm, arm), (arm, -arm)] if diagonal else [(arm, 0), (0, arm)]
+        for right, down in ends:
+            onto.line([(x - right, y - down), (x + right, y + down)], fill=(level,) * 3, width=width)
+
+    return draw
+
+
+def text(words, level, size):
+    return lambda onto, unit: onto.text((30 * unit, 180 * unit), words, fill=(level,) * 3, font_size=size * unit)
+
+
+def dotted(degrees, level=255, step=3):
+    def draw(onto, unit):
+        for n in range(20):
+            right, down = n * step * math.cos(math.radians(degrees)), n * step * math.sin(math.radians(degrees))
+            x, y, side = round((80 + right) * unit), round((60 + down) * unit), round(unit) - 1
+            onto.rectangle((x, y, x + side, y + side), fill=(level,) * 3)
+
+    return draw
+
+
+def cursor(onto, unit):
+    onto.line([(60 * unit, 150 * unit), (60 * unit, 160 * unit)], fill=(180,) * 3, width=max(1, round(unit)))
+
+
+def frame(onto, unit):
+    onto.rectangle((60 * unit, 60 * unit, 140 * unit, 120 * unit), outline=(180,) * 3, width=max(1, round(unit)))
+
+
+def arrow(onto, unit):
+    x, y = 100 * unit, 60 * unit
+    tip = [(x, y), (x, y + 20 * unit), (x - 4 * unit, y + 16 * unit)]
+    onto.line([*tip, (x + 4 * unit, y + 16 * unit), tip[1]], fill=(255,) * 3, width=max(1, round(unit)))
+
+
+MARKS = {
+    "white cross": cross(255),
+    "gray cross": cross(180),
+    "diagonal cross": cross(255, diagonal=True),
+    "white text": text("RT UOQ", 255, 14),
+    "gray text": text("37 ANOS", 140, 12),
+    "small gray text": text("lt axilla", 180, 8),
+    "dotted line": dotted(5),
+    "gray dotted line": dotted(90, 180),
+    "slanting dotted line": dotted(35),
+    "cursor": cursor,
+    "arrow": arrow,
+    "frame": frame,
+    "colour": lambda onto, unit: onto.rectangle((90, 90, 110, 110), outline="yellow"),
+}
+
+
+@pytest.mark.parametrize("label", ["benign", "normal"])
+@pytest.mark.parametrize("mark", MARKS)
+def test_a_mark_on_a_scan_is_an_annotation(mark, label):
+    assert marked(lambda onto, unit: None, label) < 1
+    assert marked(MARKS[mark], label) >= 1
+
+
+@pytest.mark.parametrize("mark", ["white cross", "gray text", "small gray text", "cursor", "arrow", "frame"])
+def test_a_mark_is_found_on_a_scan_of_full_size(mark):
+    assert marked(MARKS[mark], size=500) >= 1
+
+
+def test_a_hundred_simulated_scans_bear_no_annotations():
+    scans = (simulate(("benign", "malignant", "normal")[n % 3], n, (128, 160, 224)[n // 3 % 3]) for n in range(100))
+    assert sum(annotation_score(Image.fromarray(scan.image)) >= 1 for scan in scans) == 0
+
+
+def test_the_scanners_mark_in_the_corner_and_what_cropping_left_at_the_edge_are_none():
+    def draw(onto, unit):
+        onto.text((1, 1), "Q", fill="white", font_size=9)
+        for y in range(40, 200, 20):
+            onto.line([(220, y), (224, y)], fill="white")
+
+    assert marked(draw) < 1
+
+
+def test_a_scan_in_a_colour_map_is_not_taken_for_marked():
+    gray = simulate("normal", 7, 224).image
+    assert annotation_score(Image.fromarray(np.stack([gray, gray // 2, gray // 4], -1))) < 1
+
+
+def test_a_strip_is_looked_at_without_being_blown_up():
+    strip = Image.fromarray(np.random.default_rng(0).integers(0, 255, (3, 4000), np.uint8))
+    assert annotation_score(strip) >= 0
+    assert annotation_score(strip.transpose(Image.Transpose.ROTATE_90)) >= 0
+    assert annotation_score(Image.new("L", (1, 1))) == 0
+
+
+def test_the_list_of_marks_names_each_scan_once_with_known_kinds():
+    rows = list(csv.DictReader(LIST.open(encoding="utf-8")))
+    assert len({(r["set"], r["name"]) for r in rows}) == len(rows)
+    for row in rows:
+        assert row["set"] in ("busi", "bus_bra") and row["name"].endswith(".png")
+        assert row["half"] in ("tune", "report") and row["drawn"] in ("random", "unflagged")
+        assert set(filter(None, row["marks"].split("; "))) <= KINDS
+    for name in ("busi", "bus_bra"):
+        clean = [r for r in rows if r["set"] == name and set(r["marks"].split("; ")) <= {"", "logo", "edge of scale"}]
+        assert sum(r["set"] == name for r in rows) >= 200 and len(clean) >= 60
+    halves = {}
+    for row in rows:
+        if row["set"] == "bus_bra":
+            halves.setdefault(row["name"].split("-")[0], set()).add(row["half"])
+    assert all(len(found) == 1 for found in halves.values())

@@ -1,0 +1,68 @@
+"""Weight files of others: reading safetensors, and telling what one holds by the names in it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from busaug_core.errors import UserError
+from busaug_core.foreign import kind_of, reading
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+KINDS = {
+    "hada_": "a LoHa",
+    "lokr_": "a LoKr",
+    "oft_": "an OFT adapter",
+    "lora": "a LoRA",
+    "emb_params": "a learned token",
+    "clip_g": "a learned token of Stable Diffusion XL",
+    "controlnet_cond_embedding": "a ControlNet",
+    "control_model.": "a ControlNet",
+    "model.diffusion_model.": "a whole checkpoint in one file",
+    "double_blocks.": "a Flux transformer",
+    "quant_conv": "an autoencoder",
+    "decoder.up_blocks": "an autoencoder",
+    "time_embedding.": "a UNet",
+    "token_embedding": "a text encoder",
+    "transformer_blocks": "a diffusion transformer",
+}
+"""What a file is whose tensors' names hold a word; the first that fits."""
+
+
+def load_weights(path: Path, wanted: str) -> "dict[str, Tensor]":
+    """The tensors of a safetensors file, on the CPU; raises UserError where it is none (`wanted`, with its article)."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    refuse_pickle(path)
+    with reading(path, wanted, SafetensorError):
+        return load_file(path)
+
+
+def tensor_shapes(path: Path, wanted: str) -> dict[str, tuple[int, ...]]:
+    """The shapes of the tensors of a safetensors file, by name, from its header; raises UserError as `load_weights`."""
+    from safetensors import SafetensorError, safe_open
+
+    refuse_pickle(path)
+    with reading(path, wanted, SafetensorError), safe_open(path, "pt") as file:
+        return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+
+
+def kind_of_weights(tensors: "Mapping[str, Tensor | tuple[int, ...]]") -> str:
+    """What tensors are, told by their names, with an article: "a LoRA", "a UNet"."""
+    kind = next((kind for word, kind in KINDS.items() if any(word in name for name in tensors)), None)
+    if kind is None:
+        some = ", ".join(sorted(tensors)[:2])
+        kind = f"something else ({len(tensors)} tensors, such as {some})" if tensors else "a file without tensors"
+    return kind
+
+
+def refuse_pickle(path: Path) -> None:
+    """Raises UserError for weights that are a pickle, whatever the name."""
+    if "pickle" in kind_of(path):
+        raise UserError(
+            f"{path} is a pickle, which can run code when it is loaded. Convert it to safetensors first: "
+            "torch.load(..., weights_only=True) and safetensors.torch.save_file for single tensors, or "
+            "StableDiffusionPipeline.from_single_file(...).save_pretrained(folder) for a whole base."
+        )
