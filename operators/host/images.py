@@ -1,5 +1,8 @@
 """Which images a dataset or view stands for; what is no collection of images is refused before any work."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import fiftyone as fo
 from fiftyone.core.collections import SampleCollection
 from fiftyone.core.stages import ExcludeFields, SelectFields
@@ -47,6 +50,18 @@ def slice_of(dataset: fo.Dataset, ids: list[str]) -> str | None:
         return None
     slices = every_image(dataset).select(ids).limit(1).values(f"{dataset.group_field}.name")
     return slices[0] if slices else dataset.default_group_slice
+
+
+@contextmanager
+def same_slice(samples: SampleCollection | None) -> Iterator[None]:
+    """Leave the slice that the caller's dataset shows as it is; FiftyOne's context sets that of the request."""
+    dataset = samples._root_dataset if isinstance(samples, SampleCollection) else None
+    shown = dataset.group_slice if dataset is not None else None
+    try:
+        yield
+    finally:
+        if dataset is not None and not dataset.deleted and dataset.group_slice != shown:
+            dataset.group_slice = shown
 
 
 def refuse_generated(samples: SampleCollection) -> None:

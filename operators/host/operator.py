@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import Any, ClassVar
 
 import fiftyone as fo
@@ -24,7 +24,7 @@ from .call import make_request, outcome, queue
 from .classes import class_fields, label_path, likely_field
 from .execution import Execution, kept_traceback, tell_errors
 from .form import ALL_SETTINGS, BACKGROUND, TARGET, Form, Suggestions, begin, is_form, read_form
-from .images import every_image, images_of, refuse_generated
+from .images import every_image, images_of, refuse_generated, same_slice
 from .names import home_of
 from .samples import read_samples
 from .suggestions import describe, product_choices
@@ -200,7 +200,7 @@ class JobOperator(foo.Operator):
             sample_collection = images_of(sample_collection)
         request = {**make_request(sample_collection, config), "group_slice": group_slice}
         ctx = ExecutionContext(request, executor=Executor(), operator_uri=self.uri)
-        with _same_slice(sample_collection):
+        with same_slice(sample_collection):
             run, dataset = self._name_run(ctx, config)
             request["params"]["run_key"] = run.key
             if delegate:
@@ -315,15 +315,3 @@ class JobOperator(foo.Operator):
     def _queue(self, request: dict[str, Any], run: Run) -> dict[str, Any]:
         queue(self.uri, request, label=f"{self.label} ({run.key})")
         return outcome(run, "queued")
-
-
-@contextmanager
-def _same_slice(samples: SampleCollection | None) -> Iterator[None]:
-    """Leave the slice that the caller's dataset shows as it is; FiftyOne's context sets that of the request."""
-    dataset = samples._root_dataset if isinstance(samples, SampleCollection) else None
-    shown = dataset.group_slice if dataset is not None else None
-    try:
-        yield
-    finally:
-        if dataset is not None and not dataset.deleted and dataset.group_slice != shown:
-            dataset.group_slice = shown
