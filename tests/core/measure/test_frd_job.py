@@ -125,5 +125,7 @@ def test_embeddings_are_z_scores_and_need_a_reference(records, sets, scoring_hom
         stored, z_scores(raw(records + sets), raw(of_split(records, "train"))), rtol=1e-4, atol=1e-4
     )
     unsplit = [replace(r, tags=[]) for r in records]
-    with pytest.raises(UserError, match="z-scored on the real images of the reference, of which there are 0"):
+    with pytest.raises(
+        UserError, match="radiomics is measured in units of the reference, but no sample is tagged 'train'"
+    ):
         list(job("compute_embeddings").run(values | dict(run_key="unsplit"), unsplit, "trial", scoring_home))

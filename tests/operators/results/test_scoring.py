@@ -52,10 +52,11 @@ def test_filtering_tags_samples_saves_a_view_and_is_reversible(call, scored):
 
 
 def test_the_form_counts_while_one_types(scored, context):
-    operator, ctx = context("filter_synthetic", scored, min_copy_ratio=1e9)
+    values = dict(variants=["sd"])
+    operator, ctx = context("filter_synthetic", scored, min_copy_ratio=1e9, **values)
     properties = operator.resolve_input(ctx).type.properties
     assert properties["remark_0"].view.label.startswith("sd keeps benign 0 of ")
-    operator, ctx = context("filter_synthetic", scored)
+    operator, ctx = context("filter_synthetic", scored, **values)
     label = operator.resolve_input(ctx).type.properties["remark_0"].view.label
     assert all(kept == total for kept, _, total in (part.split()[-3:] for part in label.split(",")))
 
