@@ -42,7 +42,7 @@ class Measurement(JobOperator):
 
     def remarks(self, ctx: ExecutionContext, config: JobConfig) -> Iterator[types.View]:
         """Whether there is such an extractor, and what takes the place of Inception where its weights are not here."""
-        extractor = config.extractor or default_extractor()
+        extractor = config.extractor
         try:
             refuse_unknown(extractor, Run(runs_folder(home_of(ctx.dataset)) / self.job_name))
         except UserError as problem:

@@ -174,10 +174,10 @@ def _text(sentence: str) -> str:
 
 def _each_once(scans: list[Scan]) -> tuple[list[Scan], list[str]]:
     """The scans without those that are listed again, and what is wrong where a file is listed with two classes."""
-    first, problems = {}, []
+    first, wrong, problems = {}, set(), []
     for scan in scans:
         before = first.setdefault(scan.path, scan)
         if before.label != scan.label:
+            wrong.add(scan.path)
             problems.append(f"{scan.path} is listed as {before.label} and as {scan.label}; correct the table.")
-    wrong = {problem.partition(" is listed as ")[0] for problem in problems}
-    return [scan for scan in first.values() if str(scan.path) not in wrong], problems
+    return [scan for path, scan in first.items() if path not in wrong], problems

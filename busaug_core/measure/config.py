@@ -20,6 +20,8 @@ from busaug_core.jobs.roles import (
 from busaug_core.jobs.run import PRODUCTS, Run
 from busaug_core.records import Record
 
+FEATURES, DISTANCES, SCORES = "features.npy", "fid.json", "scores.jsonl"
+"""The files that hold what was measured."""
 NEAR_COPY = 0.5
 """Likeness of a near-copy; `copies` tells how it was chosen."""
 
@@ -150,7 +152,7 @@ COMPUTE_EMBEDDINGS = Job(
     check,
     needs_classes=False,
     distributed=True,
-    files=("features.npy", PRODUCTS),
+    files=(FEATURES, PRODUCTS),
 )
 COMPUTE_FID = Job(
     "compute_fid",
@@ -158,7 +160,7 @@ COMPUTE_FID = Job(
     "busaug_core.measure.fid:compute_fid",
     check_distances,
     distributed=True,
-    files=("fid.json",),
+    files=(DISTANCES,),
 )
 SCORE_SYNTHETIC = Job(
     "score_synthetic",
@@ -166,7 +168,7 @@ SCORE_SYNTHETIC = Job(
     "busaug_core.measure.scores:score_synthetic",
     check_scores,
     distributed=True,
-    files=("scores.jsonl", PRODUCTS),
+    files=(SCORES, PRODUCTS),
 )
 FILTER_SYNTHETIC = Job(
     "filter_synthetic",

@@ -12,13 +12,11 @@ from busaug_core.jobs.device import pick_device
 from busaug_core.jobs.events import Row, Steps
 from busaug_core.jobs.roles import is_evaluation, of_split, refuse_unknown_variants
 from busaug_core.jobs.run import Run
-from busaug_core.measure.config import ComputeEmbeddings
+from busaug_core.measure.config import FEATURES, ComputeEmbeddings
 from busaug_core.measure.sets import matched
 from busaug_core.metrics.prdc import prdc
 from busaug_core.metrics.two_sample import two_sample_accuracy
 from busaug_core.records import Record
-
-FILE = "features.npy"
 
 
 def compute_embeddings(config: ComputeEmbeddings, run: Run) -> Steps[dict[str, Any]]:
@@ -29,7 +27,7 @@ def compute_embeddings(config: ComputeEmbeddings, run: Run) -> Steps[dict[str, A
     if not run.is_main:
         return {}
     features = features.standardised(extractor, of_split(records, config.reference))
-    np.save(run.folder / FILE, features.matrix.astype(np.float32, copy=False))
+    np.save(run.folder / FEATURES, features.matrix.astype(np.float32, copy=False))
     run.write_products(records)
     overlap = list(_overlap(records, features, config, extractor.name))
     for row in overlap:

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from busaug_core.files import write_json
+from busaug_core.measure.config import DISTANCES
 from busaug_core.measure.rows import COLUMNS, COPIES, REAL, overall
 from busaug_core.measure.sets import ALL
 
@@ -17,7 +18,7 @@ PANELS = 4
 def write_report(folder: Path, summary: dict) -> None:
     """Write `fid.json`, `fid.csv`, `fid.md` and `fid.png` from the rows of `compute_fid`."""
     rows = summary["rows"]
-    write_json(folder / "fid.json", summary)
+    write_json(folder / DISTANCES, summary)
     with (folder / "fid.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()

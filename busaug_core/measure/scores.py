@@ -20,7 +20,7 @@ from busaug_core.jobs.device import pick_device
 from busaug_core.jobs.events import Notice, Progress, Steps
 from busaug_core.jobs.roles import TRAIN, is_evaluation, of_split
 from busaug_core.jobs.run import Run
-from busaug_core.measure.config import NEAR_COPY, ScoreSynthetic
+from busaug_core.measure.config import NEAR_COPY, SCORES, ScoreSynthetic
 from busaug_core.measure.copies import Originals
 from busaug_core.measure.embeddings import selected
 from busaug_core.measure.grids import pair_grid
@@ -30,7 +30,6 @@ from busaug_core.metrics.neighbours import nearest
 from busaug_core.metrics.realism import realism, typical_distance
 from busaug_core.records import Record
 
-FILE = "scores.jsonl"
 PAIRS = 12
 
 
@@ -82,7 +81,7 @@ def score_synthetic(config: ScoreSynthetic, run: Run) -> Steps[dict[str, Any]]:
         for i, record in enumerate(synthetic)
     ]
     rows = ({"path": record.path, **score} for record, score in zip(synthetic, scores, strict=True))
-    write_rows(run.folder / FILE, rows)
+    write_rows(run.folder / SCORES, rows)
     run.write_products(synthetic)
     likeliest = sorted(range(len(scores)), key=lambda i: copy_order(scores[i]))[:PAIRS]
     pair_grid(

@@ -7,6 +7,7 @@ import fiftyone as fo
 import numpy as np
 
 from busaug_core.jobs.run import Run
+from busaug_core.measure.config import FEATURES
 
 from ..host.fields import Declaration
 from ..host.images import every_image
@@ -14,7 +15,6 @@ from .ids import SampleIds
 from .results import Results
 from .values import Values
 
-FILE = "features.npy"
 NEIGHBORS = 15
 FEWEST = 5
 """Samples that a UMAP is made of."""
@@ -28,7 +28,7 @@ class Embeddings(Results):
         return {run.result["field"]: (fo.VectorField, {}, description)}
 
     def values(self, dataset: fo.Dataset, run: Run, ids: SampleIds) -> Values:
-        features = np.load(run.folder / FILE)
+        features = np.load(run.folder / FEATURES)
         rows = {id_: features[i] for i, record in enumerate(run.products) for id_ in ids.of(record)}
         return {run.result["field"]: rows}
 

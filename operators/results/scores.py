@@ -7,6 +7,7 @@ import fiftyone as fo
 
 from busaug_core.files import read_rows
 from busaug_core.jobs.run import Run
+from busaug_core.measure.config import SCORES
 from busaug_core.records import Scores
 
 from ..host.images import every_image
@@ -49,7 +50,7 @@ class ScoreResults(Results):
 def _rows(run: Run) -> list[dict[str, Any]]:
     """The run's scores; what an earlier version called otherwise, by its present name."""
     names = {"likest_real_path": "most_alike_real_path", "fid_influence": "influence"}
-    return [{names.get(k, k): v for k, v in row.items()} for row in read_rows(run.folder / "scores.jsonl")]
+    return [{names.get(k, k): v for k, v in row.items()} for row in read_rows(run.folder / SCORES)]
 
 
 def _document(row: dict[str, Any], ids: SampleIds) -> fo.DynamicEmbeddedDocument:

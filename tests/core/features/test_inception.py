@@ -14,7 +14,7 @@ from busaug_core.features.extractors import make_extractor
 from busaug_core.features.inception import INCEPTION_FILE
 from busaug_core.images import load_gray
 from busaug_core.jobs.runs import run_of
-from busaug_core.measure.embeddings import FILE as FEATURES
+from busaug_core.measure.config import FEATURES
 from busaug_core.registry import job
 
 CPU = torch.device("cpu")
