@@ -4,6 +4,7 @@ import hashlib
 import time
 import uuid
 from collections import defaultdict
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -24,6 +25,21 @@ SAVE_EVERY = 30
 """Seconds of work that a killed process may lose."""
 FILE_ROWS = 4096
 """Most rows of a file."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What is done to images before the extractor takes them: left and right exchanged, so many pixels a side."""
+
+    mirrored: bool = False
+    side: int | None = None
+
+    def __str__(self) -> str:
+        """What a cache's name is made of."""
+        return f"{self.mirrored}" + ("" if self.side is None else f" {self.side} px")
+
+
+AS_IS = Seen()
 
 
 class Features:
@@ -49,18 +65,16 @@ class Features:
 
 
 def extract(
-    records: list[Record], extractor: Extractor, run: Run, batch_size: int, mirrored: bool = False
+    records: list[Record], extractor: Extractor, run: Run, batch_size: int, seen: Seen = AS_IS
 ) -> Steps[Features | None]:
-    """Yield progress; returns `Features`.
-
-    With `mirrored`, the features are those of the images with left and right exchanged; hashes are of the files.
+    """Yield progress; returns `Features`: of the images as they are, or as they are to be `seen`; hashes are of files.
 
     Under `accelerate launch` each process computes its share, and all but the main one get None, since they are then
     done. A process that is killed and started again finds the features that were saved.
     """
     refuse_missing(r.path for r in records)
     team = Team()
-    cache = FeatureCache(run, extractor, mirrored)
+    cache = FeatureCache(run, extractor, seen)
     hashes = yield from _compute(team.share(records), extractor, cache, batch_size)
     if team.has_several:
         team.meet()
@@ -75,8 +89,8 @@ def _compute(records: list[Record], extractor: Extractor, cache: "FeatureCache",
     """Put the features that the cache lacks into it; returns the records' content hashes."""
     hashes = list(in_order(content_hash, [r.path for r in records]))
     missing = {h: r.path for h, r in zip(hashes, records, strict=True) if h not in cache}
-    keys, images = list(missing), in_order(extractor.load, missing.values())
-    if cache.mirrored:
+    keys, images = list(missing), in_order(lambda path: extractor.load(path, cache.seen.side), missing.values())
+    if cache.seen.mirrored:
         images = (np.ascontiguousarray(np.fliplr(image)) for image in images)
     try:
         for i in range(0, len(keys), batch_size):
@@ -88,16 +102,16 @@ def _compute(records: list[Record], extractor: Extractor, cache: "FeatureCache",
 
 
 class FeatureCache:
-    """A folder beside the dataset's runs for each extractor's weights and preprocessing, mirrored images apart.
+    """A folder beside the dataset's runs for each extractor's weights, its preprocessing and how images are seen.
 
     Each save adds a file and none is ever written anew, so that processes can share the folder without locks,
     and saving costs the same however much is there.
     """
 
-    def __init__(self, run: Run, extractor: Extractor, mirrored: bool = False):
-        key = hashlib.sha256(f"{extractor.weights} {extractor.preprocessing} {mirrored}".encode()).hexdigest()
+    def __init__(self, run: Run, extractor: Extractor, seen: Seen = AS_IS):
+        key = hashlib.sha256(f"{extractor.weights} {extractor.preprocessing} {seen}".encode()).hexdigest()
         self.folder: Path = run.folder.parent.parent / "features" / f"{extractor.name}-{key[:16]}"
-        self.mirrored = mirrored
+        self.seen = seen
         self._places: dict[str, tuple[Path, int]] = {}
         self._files: set[Path] = set()
         self._waiting: dict[str, np.ndarray] = {}

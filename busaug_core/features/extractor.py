@@ -5,9 +5,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
-from busaug_core.images import PREPROCESSING, load_gray
+from busaug_core.images import PREPROCESSING, load_gray, open_image, to_gray
 from busaug_core.jobs.run import Run
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -42,9 +43,16 @@ class Extractor(ABC):
     def preprocessing(self) -> str:
         return f"{PREPROCESSING}, {self.resolution} px"
 
-    def load(self, path: str) -> np.ndarray:
-        """The image of a file as this extractor takes it, uint8 S×S; raises UserError where it cannot be read."""
-        return load_gray(path, self.resolution)
+    def load(self, path: str, side: int | None = None) -> np.ndarray:
+        """The image of a file as this extractor takes it, uint8 S×S, perhaps first brought to so many pixels a side.
+
+        Raises UserError where it cannot be read.
+        """
+        return self.take(open_image(path) if side is None else Image.fromarray(load_gray(path, side)))
+
+    def take(self, image: Image.Image) -> np.ndarray:
+        """An image as `load` returns it."""
+        return to_gray(image, self.resolution)
 
     @torch.no_grad()
     def __call__(self, images: Sequence[np.ndarray]) -> np.ndarray:

@@ -7,6 +7,7 @@ from unittest.mock import patch
 import numpy as np
 import torch
 from huggingface_hub import constants
+from PIL import Image
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, interpolate
 
@@ -16,7 +17,6 @@ from busaug_core.features.extractor import Extractor
 from busaug_core.features.extractors import INCEPTION, INCEPTION_FILE, LITE0, hub_folder, inception_weights
 from busaug_core.features.pickled import read_pickled
 from busaug_core.files import content_hash
-from busaug_core.images import open_image
 
 PUBLISHED = "6726825d"
 """How the SHA-256 of the published weights begins."""
@@ -62,9 +62,9 @@ class LegacyInception(Inception):
     preprocessing = "pytorch-fid's: RGB, whole image to a square, torch bilinear without antialiasing, 299 px"
     suffix = "_legacy"
 
-    def load(self, path: str) -> np.ndarray:
-        """The image of a file, uint8 H×W×3."""
-        return np.array(open_image(path).convert("RGB"))
+    def take(self, image: Image.Image) -> np.ndarray:
+        """An image as uint8 H×W×3."""
+        return np.array(image.convert("RGB"))
 
     def prepare(self, images: Sequence[np.ndarray]) -> Tensor:
         """One by one, since images of different sizes make no batch."""

@@ -13,7 +13,7 @@ from scipy.special import softmax
 from busaug_core.classify.apply import predict_files
 from busaug_core.classify.model import Classifier, load_classifier
 from busaug_core.errors import UserError
-from busaug_core.features.cache import Features, extract
+from busaug_core.features.cache import Features, Seen, extract
 from busaug_core.features.extractors import make_extractor
 from busaug_core.files import write_rows
 from busaug_core.jobs.device import pick_device
@@ -52,7 +52,7 @@ def score_synthetic(config: ScoreSynthetic, run: Run) -> Steps[dict[str, Any]]:
     extractor = make_extractor(config.extractor, run, device, config.preprocessing)
     records = synthetic + training + [r for r in reference if config.reference != "train"]
     features = yield from extract(records, extractor, run, config.batch_size)
-    mirrored = yield from extract(training, extractor, run, config.batch_size, mirrored=True)
+    mirrored = yield from extract(training, extractor, run, config.batch_size, Seen(mirrored=True))
     if not run.is_main:
         return {}
     likeness, most_alike = yield from Originals(training).nearest(synthetic)

@@ -10,13 +10,15 @@ import numpy as np
 import pytest
 import torch
 from generators import run_to_end
+from PIL import Image
 
 from busaug_core.classify.features import ClassifierFeatures
 from busaug_core.classify.model import Classifier
 from busaug_core.errors import UserError
 from busaug_core.features import cache as features_module
-from busaug_core.features.cache import FeatureCache, extract
+from busaug_core.features.cache import FeatureCache, Seen, extract
 from busaug_core.features.extractors import make_extractor
+from busaug_core.images import load_gray
 from busaug_core.jobs.events import Progress
 from busaug_core.records import write_records
 
@@ -59,10 +61,20 @@ def test_features_are_computed_once_and_come_in_the_records_order(records, extra
 
 def test_mirrored_features_are_those_of_the_mirrored_image(records, extractor, run):
     plain, _ = run_to_end(extract(records, extractor, run, 4))
-    mirrored, _ = run_to_end(extract(records, extractor, run, 4, mirrored=True))
+    mirrored, _ = run_to_end(extract(records, extractor, run, 4, Seen(mirrored=True)))
     expected = extractor([extractor.load(r.path)[:, ::-1] for r in records])
     assert mirrored.hashes == plain.hashes and np.allclose(mirrored.matrix, expected, atol=1e-4)
     assert np.abs(mirrored.matrix - plain.matrix).max() > 0.01
+
+
+def test_features_of_reduced_images_are_those_of_the_reduced_files(records, extractor, run, tmp_path):
+    plain, _ = run_to_end(extract(records, extractor, run, 4))
+    reduced, _ = run_to_end(extract(records, extractor, run, 4, Seen(side=16)))
+    for i, record in enumerate(records):
+        Image.fromarray(load_gray(record.path, 16)).save(tmp_path / f"{i}.png")
+    expected = extractor([extractor.load(str(tmp_path / f"{i}.png")) for i in range(len(records))])
+    assert reduced.hashes == plain.hashes and np.allclose(reduced.matrix, expected, atol=1e-4)
+    assert np.abs(reduced.matrix - plain.matrix).max() > 0.01
 
 
 def test_what_a_stopped_run_computed_is_kept(records, extractor, run):
