@@ -10,12 +10,11 @@ of the half that is the reference and in units of all, and the time of an image.
 import argparse
 import os
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
-from scipy.ndimage import gaussian_filter
+from _changes import blurred, noisy
 
 from busaug_core.features.radiomics import Radiomics
 from busaug_core.jobs.roles import TRAIN, of_split
@@ -30,15 +29,6 @@ from busaug_core.metrics.radiomics.radiomics import radiomic_features
 from busaug_core.registry import job
 
 DATASET = "benchmark-frd"
-
-
-def blurred(sigma: float) -> Callable[[np.ndarray], np.ndarray]:
-    return lambda image: gaussian_filter(image, sigma)
-
-
-def noisy(std: float) -> Callable[[np.ndarray], np.ndarray]:
-    rng = np.random.default_rng(0)
-    return lambda image: np.clip(image + rng.normal(0, std, image.shape), 0, 255).astype(np.uint8)
 
 
 CHANGES = {

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from busaug_core.base.autoencoder import decode
 from busaug_core.base.loading import fingerprint, load_pipeline, refuse_long
 from busaug_core.generate.config import Generation
 from busaug_core.generate.plan import Item
@@ -53,7 +54,7 @@ class Producer:
                 refined = latents
                 if recipe.refine:
                     refined = yield from self.sampler.image_to_image(latents, prompts, seeds)
-                yield slug, self.sampler.decode(refined)
+                yield slug, decode(self.sampler.pipe, refined)
 
     def prompt(self, item: Item, recipe: Recipe) -> str:
         """The prompt of an item in a recipe: the class's, as adjective and components turn it."""

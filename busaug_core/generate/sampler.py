@@ -8,8 +8,8 @@ import torch
 from diffusers import StableDiffusionImg2ImgPipeline, StableDiffusionPipeline
 from torch import Tensor
 
+from busaug_core.base.autoencoder import decode
 from busaug_core.base.components import Attached
-from busaug_core.errors import UserError
 from busaug_core.generate.config import Generation
 from busaug_core.generate.steps import Denoised, denoise
 
@@ -58,7 +58,7 @@ class Sampler:
         """Yield after each step; returns latents of img2img on text2img's latents, at the config's strength."""
         image = latents
         if self.config.handoff == "image":
-            image = torch.from_numpy(self.decode(latents)).to(latents.device, self.pipe.vae.dtype)[:, None] / 255
+            image = torch.from_numpy(decode(self.pipe, latents)).to(latents.device, self.pipe.vae.dtype)[:, None] / 255
             image = image.expand(-1, 3, -1, -1)
         output = yield from denoise(
             self.refiner,
@@ -71,20 +71,6 @@ class Sampler:
             **self._conditions(prompts),
         )
         return output.images
-
-    @torch.no_grad()
-    def decode(self, latents: Tensor) -> np.ndarray:
-        """Images as uint8 N×H×W from latents: the luma of what the pipeline would give as RGB.
-
-        Raises UserError where an image is one flat gray, as an overflow of half precision makes it.
-        """
-        vae = self.pipe.vae
-        decoded = vae.decode(latents.to(vae.dtype) / vae.config.scaling_factor).sample
-        pictures = self.pipe.image_processor.postprocess(decoded, output_type="pil")
-        gray = np.stack([np.asarray(picture.convert("L")) for picture in pictures])
-        if (gray.min((1, 2)) == gray.max((1, 2))).any():
-            raise UserError("An image came out blank, as half precision can do; set precision to 'fp32' or 'bf16'.")
-        return gray
 
     def _conditions(self, prompts: list[str]) -> dict[str, Tensor]:
         negative = [self.config.negative_prompt] * len(prompts)

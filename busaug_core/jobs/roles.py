@@ -102,11 +102,14 @@ def refuse_unknown_variants(records: list[Record], variants: list[str] | None) -
 
 
 def other_splits(real: list[Record], reference: list[Record], split: str, hash_of: dict[str, str]) -> list[Record]:
-    """Real images of other splits that neither have a file's bytes nor, by the audit, show a scan of the reference."""
-    groups = {r.split_group for r in reference} - {None}
+    """Real images of other splits of which none has a file's bytes, a scan or a patient in common with the reference.
+
+    Scans are told by the audit, patients by the set that the images are of.
+    """
+    clusters = {r.cluster for r in reference}
     files = {hash_of[r.path] for r in reference}
     others = [r for r in real if split not in r.tags and r.splits]
-    return [r for r in others if r.split_group not in groups and hash_of[r.path] not in files]
+    return [r for r in others if r.cluster not in clusters and hash_of[r.path] not in files]
 
 
 def refuse_shared_files(records: list[Record], hashes: list[str]) -> None:

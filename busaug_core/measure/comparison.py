@@ -1,12 +1,9 @@
 """All metrics between two sets of features, by the name that a table gives them."""
 
-from collections.abc import Callable
-
 import numpy as np
 
-from busaug_core.errors import UserError
 from busaug_core.measure.config import ComputeFid
-from busaug_core.measure.rows import Outcome
+from busaug_core.measure.rows import Outcome, tried
 from busaug_core.metrics.extrapolation import frechet_at_infinity
 from busaug_core.metrics.influence import frechet_interval
 from busaug_core.metrics.kid import kid
@@ -31,21 +28,14 @@ def compare(
     found: dict[str, Outcome] = {}
     asked, seed = config.metrics, config.seed
     if "fid" in asked:
-        found[frechet] = _tried(lambda: frechet_interval(real, synthetic))
+        found[frechet] = tried(lambda: frechet_interval(real, synthetic))
     if "fid_infinity" in asked:
-        found[f"{frechet}∞"] = _tried(lambda: frechet_at_infinity(real, synthetic, seed=seed))
+        found[f"{frechet}∞"] = tried(lambda: frechet_at_infinity(real, synthetic, seed=seed))
     if "kid" in asked:
-        found["KID"] = _tried(lambda: kid(real, synthetic, config.kid_subset_size, config.kid_subsets, seed))
+        found["KID"] = tried(lambda: kid(real, synthetic, config.kid_subset_size, config.kid_subsets, seed))
     if "prdc" in asked:
-        overlap = _tried(lambda: prdc(real, synthetic, config.neighbors))
+        overlap = tried(lambda: prdc(real, synthetic, config.neighbors))
         found |= {name: overlap if isinstance(overlap, str) else getattr(overlap, name) for name in PRDC}
     if "two_sample" in asked:
-        found[TWO_SAMPLE] = _tried(lambda: real_vs_synthetic_auc(real, synthetic, groups=groups, seed=seed))
+        found[TWO_SAMPLE] = tried(lambda: real_vs_synthetic_auc(real, synthetic, groups=groups, seed=seed))
     return found
-
-
-def _tried(metric: Callable[[], Outcome]) -> Outcome:
-    try:
-        return metric()
-    except UserError as reason:
-        return str(reason)

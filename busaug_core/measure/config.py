@@ -64,12 +64,13 @@ class ComputeEmbeddings(Measurement):
 class ComputeFid(Measurement):
     """FID and its companions of each variant's evaluation set, with intervals and the real-vs-real floor."""
 
-    metrics: list[Literal["fid", "fid_infinity", "kid", "prdc", "two_sample", "speckle"]] = Field(
-        ["fid", "kid", "prdc", "two_sample", "speckle"],
+    metrics: list[Literal["fid", "fid_infinity", "kid", "prdc", "two_sample", "speckle", "ladder", "judge"]] = Field(
+        ["fid", "kid", "prdc", "two_sample", "speckle", "ladder", "judge"],
         min_length=1,
         description="fid; fid_infinity: extrapolated to infinite N, for no fewer images than the features are wide; "
         "kid; prdc: precision, recall, density, coverage; two_sample: AUC of telling real from synthetic; speckle: "
-        "texture and burnt-in marks.",
+        "texture and burnt-in marks; ladder: what real images give in the generated ones' size and out of the "
+        "autoencoder; judge: what share of each class a probe of real images recognises.",
     )
     on_copies: Literal["refuse", "leave_out"] = Field(
         "refuse", description="What to do with a synthetic image that is a near-copy of a real one."

@@ -8,6 +8,7 @@ rows against it have the same.
 """
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 from zlib import crc32
 
@@ -15,7 +16,9 @@ import numpy as np
 
 from busaug_core.errors import UserError
 from busaug_core.features.cache import extract
+from busaug_core.features.extractor import Extractor
 from busaug_core.features.extractors import make_extractor
+from busaug_core.files import content_hash
 from busaug_core.jobs.device import pick_device
 from busaug_core.jobs.events import Notice, Progress, Row, Steps
 from busaug_core.jobs.lineage import seen_by
@@ -24,12 +27,15 @@ from busaug_core.jobs.run import Run
 from busaug_core.measure.comparison import compare
 from busaug_core.measure.config import NEAR_COPY, ComputeFid
 from busaug_core.measure.copies import Originals
+from busaug_core.measure.judge import Judge, train_judge
+from busaug_core.measure.ladder import Taken, ladder, take_along, ways_of
 from busaug_core.measure.report import write_report
 from busaug_core.measure.rows import COPIES, REAL, Outcome, row_of
 from busaug_core.measure.sets import ALL, common_counts, draw, of_class
 from busaug_core.measure.texture import texture_rows
 from busaug_core.metrics.estimate import Estimate
 from busaug_core.metrics.frd import family_shifts
+from busaug_core.parallel import in_order
 from busaug_core.records import Record, count_labels
 
 TRAINED_ON_OTHERS = "; the classifier was trained on some of them, so the floor may be too high"
@@ -37,15 +43,17 @@ TRAINED_ON_REFERENCE = "; the classifier was trained on the reference, which it 
 FEW = 10
 MOST_MOVED = 10
 """Families of features that are told of each variant."""
+LADDER, JUDGE = "ladder", "judge"
 
 
 def compute_fid(config: ComputeFid, run: Run) -> Steps[dict[str, Any]]:
     """Yield a row for each reference, class, variant and metric, and the floor's rows, whose variant is `real`.
 
-    The references are the config's and the training split. Returns all `rows`, what the Fréchet distance is called
+    The references are the config's and the training split. Returns all `rows`, the `ladders` and the
+    verdicts of the `judges` (see these modules), what the Fréchet distance is called
     (`metric`), the `extractor` and its `weights`, the `preprocessing`, the `seed`, what `floor` means, the near-copies
     that were `left_out`, and for an extractor whose features are named the families of them in which each variant
-    `moved` most; writes `fid.json`, `fid.csv`, `fid.md`, `fid.png` and `spectra.png`.
+    `moved` most; writes `fid.json`, `fid.csv`, `fid.md`, `fid.png`, `ladder.png` and `spectra.png`.
     Raises UserError where a file or a near-copy is on both sides, or the extractor's classifier
     knows more than real training images.
     """
@@ -56,29 +64,29 @@ def compute_fid(config: ComputeFid, run: Run) -> Steps[dict[str, Any]]:
     real = [r for r in everything if not r.synthetic]
     records = real + [r for members in variants.values() for r in members]
     extractor = make_extractor(config.extractor, run, pick_device(), config.preprocessing)
+    hash_of = dict(zip([r.path for r in real], in_order(content_hash, [r.path for r in real]), strict=True))
+    others_of = {split: other_splits(real, members, split, hash_of) for split, members in references.items()}
     features = yield from extract(records, extractor, run, config.batch_size)
+    along, judges = yield from _along(config, run, variants, references, others_of[config.reference], extractor)
     if not run.is_main:
         return {}
     refuse_shared_files(records, features.hashes)
     yield from _remarks(variants, real)
-    hash_of = dict(zip([r.path for r in records], features.hashes, strict=True))
     variants, left_out, copy_rows = yield from _without_copies(config, variants, references)
 
     comparable = {split: features.standardised(extractor, members) for split, members in references.items()}
 
     def outcomes(split: str, pair: tuple[list[Record], list[Record]]) -> dict[str, Outcome]:
-        groups = [r.split_group or r.pair or r.path for side in pair for r in side]
+        groups = [r.cluster for side in pair for r in side]
         return compare(*map(comparable[split].of, pair), groups, config, extractor.metric)
 
     def shifts(split: str, pair: tuple[list[Record], list[Record]]) -> dict[str, float]:
         return family_shifts(*map(comparable[split].of, pair), extractor.families)
 
-    def rng(*what: str) -> np.random.Generator:
-        """Draws that depend on what is drawn alone, not on what else is measured."""
-        return np.random.default_rng([config.seed, crc32(" ".join(what).encode())])
+    rng = partial(_rng, config)
 
-    others_of = {split: other_splits(real, members, split, hash_of) for split, members in references.items()}
     rows: list[dict] = []
+    ladders: list[dict] = []
     moved: dict[str, list[dict]] = {}
     steps = [(split, label) for split, members in references.items() for label in [ALL, *count_labels(members)]]
     for done, (split, label) in enumerate(steps, 1):
@@ -101,6 +109,12 @@ def compute_fid(config: ComputeFid, run: Run) -> Steps[dict[str, Any]]:
         pairs = [(draw(reference, counts, own), draw(others, counts, own)) for _ in draws]
         if has_floor:
             rows += _floor_rows(label, split, n, [outcomes(split, pair) for pair in pairs])
+        if (split, label) == steps[0] and has_floor:
+            ways = ways_of(drawn)
+            for taken in along:
+                own = {variant: features.of(drawn[variant]) for variant in ways.get(taken.way, ())}
+                opposite = draw(taken.opposite, counts, rng(LADDER))
+                ladders.append(ladder(taken, extractor, one_reference, opposite, own, split))
         if (split, label) == steps[0] and extractor.families:
             of_real = [shifts(split, pair) for pair in pairs]
             moved = {v: _most_moved(shifts(split, (one_reference, members)), of_real) for v, members in drawn.items()}
@@ -108,6 +122,9 @@ def compute_fid(config: ComputeFid, run: Run) -> Steps[dict[str, Any]]:
             rows += yield from texture_rows(one_reference, drawn, split, run.folder)
         yield Progress(done, len(steps), "Comparing the sets")
     rows += copy_rows
+    verdicts = []
+    for judge in judges:
+        verdicts.append((yield from judge.verdict({v: variants[v] for v in ways_of(variants).get(judge.way, ())})))
     for row in rows:
         yield Row(row)
     summary = {
@@ -118,13 +135,51 @@ def compute_fid(config: ComputeFid, run: Run) -> Steps[dict[str, Any]]:
         "weights": extractor.weights,
         "preprocessing": extractor.preprocessing,
         "seed": config.seed,
-        "floor": f"mean and range of {config.floor_draws} class-matched draws of real images of other splits"
+        "floor": f"mean and range of {config.floor_draws} class-matched draws of real images of other splits, of no "
+        "scan or patient of the reference"
         + _caveat(extractor.run, references[config.reference], others_of[config.reference]),
+        "ladders": ladders,
+        "judges": verdicts,
         "left_out": left_out,
         "moved": moved,
     }
     write_report(run.folder, summary)
     return summary
+
+
+def _along(
+    config: ComputeFid,
+    run: Run,
+    variants: dict[str, list[Record]],
+    references: dict[str, list[Record]],
+    others: list[Record],
+    extractor: Extractor,
+) -> Steps[tuple[list[Taken], list[Judge]]]:
+    """What is needed to set real images along each way of the variants beside these; a notice where it cannot be had.
+
+    `others` are the real images of other splits than the reference's.
+    """
+    reference = references[config.reference]
+    counts = common_counts([reference, others])
+    opposite = draw(others, counts, _rng(config, LADDER))
+    training = references.get(TRAIN, []) if config.reference != TRAIN else []
+    along, judges = [], []
+    asked = {LADDER, JUDGE} & set(config.metrics)
+    for way, names in (ways_of(variants) if asked else {}).items():
+        try:
+            if LADDER in asked and all(counts.values()):
+                along.append((yield from take_along(way, reference, opposite, extractor, run, config.batch_size)))
+            if JUDGE in asked:
+                evaluation = [r for name in names for r in variants[name]]
+                judges.append((yield from train_judge(way, training, reference, evaluation, run, config.batch_size)))
+        except UserError as reason:
+            yield Notice(f"{', '.join(names)}: not set beside real images along the generator's way. {reason}")
+    return [taken for taken in along if taken], [judge for judge in judges if judge]
+
+
+def _rng(config: ComputeFid, *what: str) -> np.random.Generator:
+    """Draws that depend on what is drawn alone, not on what else is measured."""
+    return np.random.default_rng([config.seed, crc32(" ".join(what).encode())])
 
 
 def _remarks(variants: dict[str, list[Record]], real: list[Record]) -> Steps[None]:

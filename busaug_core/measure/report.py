@@ -2,6 +2,8 @@
 
 import csv
 import textwrap
+from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -16,7 +18,7 @@ PANELS = 4
 
 
 def write_report(folder: Path, summary: dict) -> None:
-    """Write `fid.json`, `fid.csv`, `fid.md` and `fid.png` from the rows of `compute_fid`."""
+    """Write `fid.json`, `fid.csv`, `fid.md`, `fid.png` and `ladder.png` from the result of `compute_fid`."""
     rows = summary["rows"]
     write_json(folder / DISTANCES, summary)
     with (folder / "fid.csv").open("w", newline="", encoding="utf-8") as file:
@@ -34,6 +36,9 @@ def write_report(folder: Path, summary: dict) -> None:
         f"{summary['floor']}.",
         "Research use only; no number here says anything about patients.",
     ]
+    for title, part in (("Where the distance comes from", steps_of), ("Recognised as their class", recognised)):
+        if told := part(summary):
+            lines += ["", f"## {title}", "", *told]
     if summary["moved"]:
         lines += ["", *_moved(summary)]
     if summary["left_out"]:
@@ -47,6 +52,17 @@ def write_report(folder: Path, summary: dict) -> None:
             "range."
         )
         plot_metrics(shown, folder / "fid.png", caption)
+    if ladders := summary["ladders"]:
+        panels = [
+            {**row, "metric": f"{row['metric']} against {row['reference']}, by {found['base']} at {found['side']} px"}
+            for found in ladders
+            for row in found["rows"]
+        ]
+        caption = (
+            f"All classes, {panels[0]['n']} images a side, 95 % intervals. Gray: as many other real images. First "
+            "these in the generated ones' size and out of the autoencoder, then the variants."
+        )
+        plot_metrics(panels, folder / "ladder.png", caption)
 
 
 def brief(summary: dict, folder: Path) -> list[str]:
@@ -57,8 +73,10 @@ def brief(summary: dict, folder: Path) -> list[str]:
         f"{variant} moved most in " + ", ".join(f"{f['family']} {_shift(f)}" for f in families[:3]) + "."
         for variant, families in summary.get("moved", {}).items()
     ]
+    parts = [told for part in (steps_of, recognised) if (told := part(summary))]
     return [
         *markdown(rows + copies),
+        *(line for part in parts for line in ["", *part]),
         *([""] if moved else []),
         *moved,
         "",
@@ -69,6 +87,53 @@ def brief(summary: dict, folder: Path) -> list[str]:
     ]
 
 
+def steps_of(summary: dict) -> list[str]:
+    """A table of each ladder, and in words what its steps cost; nothing where there is none."""
+    lines = []
+    for found in summary.get("ladders", ()):
+        rows = [r for r in found["rows"] if r["value"] is not None]
+        references = list(dict.fromkeys(r["reference"] for r in rows))
+        cells = {(r["variant"], r["reference"]): _cell(r) for r in rows}
+        steps = dict.fromkeys(r["variant"] for r in rows)
+        lines += _table(
+            ["step", *(f"{summary['metric']} against {reference}" for reference in references)],
+            [[_name(step), *(cells.get((step, reference), "") for reference in references)] for step in steps],
+        )
+        values = {r["variant"]: r["value"] for r in rows if r["reference"] == summary["reference"]}
+        lines += ["", *_prices([v for v in found["variants"] if v in values], values), ""]
+    return lines[:-1]
+
+
+def _prices(variants: list[str], values: dict[str, float]) -> list[str]:
+    """For each variant, what every step adds to the distance of the one before."""
+    steps = [step for step in values if step not in variants]
+    told = []
+    for variant in variants:
+        added = [f"{values[b] - values[a]:+.3g} {b.removeprefix(f'{REAL} ')}" for a, b in pairwise([*steps, variant])]
+        told.append(f"- {variant}: {values[variant]:.3g} = {values[REAL]:.3g} as real images, {', '.join(added)}")
+    return told
+
+
+def recognised(summary: dict) -> list[str]:
+    """A table of what the judges recognise, and who they are; nothing where there are none."""
+    lines = []
+    for verdict in summary.get("judges", ()):
+        rows = verdict["rows"]
+        labels = list(dict.fromkeys(r["class"] for r in rows))
+        cells = {(r["variant"], r["class"]): f"{_cell(r)}, n = {r['n']}" for r in rows}
+        lines += _table(
+            ["recall of", *labels],
+            [[v, *(cells.get((v, label), "–") for label in labels)] for v in dict.fromkeys(r["variant"] for r in rows)],
+        )
+        lines += [
+            "",
+            f"By a linear probe of {verdict['extractor']}, fitted to {verdict['n_train']} real training images at "
+            f"{verdict['side']} px and to nothing else. The real images are those of '{summary['reference']}'.",
+            "",
+        ]
+    return lines[:-1]
+
+
 def _moved(summary: dict) -> list[str]:
     """A table with the families of features that each variant has moved in most, and what they mean."""
     variants = summary["moved"]
@@ -76,9 +141,7 @@ def _moved(summary: dict) -> list[str]:
     return [
         f"## What moved most, all classes against {summary['reference']}",
         "",
-        "| " + " | ".join(variants) + " |",
-        "|" + " --- |" * len(variants),
-        *("| " + " | ".join(line) + " |" for line in zip(*cells, strict=True)),
+        *_table(list(variants), zip(*cells, strict=True)),
         "",
         "By how many standard deviations of the real images a feature's mean differs from theirs, averaged over the "
         "family; in brackets, real images of other splits. FRD is a squared distance, d², in these units, which its "
@@ -95,11 +158,10 @@ def markdown(rows: list[dict]) -> list[str]:
     variants = _variants(rows)
     cells = {(r["metric"], r["variant"]): _cell(r) for r in rows}
     counts = {v: next(r["n"] for r in rows if r["variant"] == v) for v in variants}
-    names = {v: "floor: real" if v == REAL else v for v in variants}
-    lines = ["| metric | " + " | ".join(f"{names[v]} (n = {counts[v]})" for v in variants) + " |"]
-    lines.append("|" + " --- |" * (len(variants) + 1))
-    for metric in dict.fromkeys(r["metric"] for r in rows):
-        lines.append(f"| {metric} | " + " | ".join(cells.get((metric, v), "") for v in variants) + " |")
+    lines = _table(
+        ["metric", *(f"{_name(v)} (n = {counts[v]})" for v in variants)],
+        [[m, *(cells.get((m, v), "") for v in variants)] for m in dict.fromkeys(r["metric"] for r in rows)],
+    )
     notes = dict.fromkeys(f"{r['metric']}: {r['note']}" for r in rows if r.get("note"))
     return [*lines, *([""] if notes else []), *(f"- {note}" for note in notes)]
 
@@ -150,6 +212,14 @@ def _variants(rows: list[dict]) -> list[str]:
     """The variants in the rows' order, the floor first."""
     found = list(dict.fromkeys(r["variant"] for r in rows))
     return sorted(found, key=lambda v: v != REAL)
+
+
+def _table(head: list[str], lines: Iterable[Iterable[str]]) -> list[str]:
+    return [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *lines)]
+
+
+def _name(variant: str) -> str:
+    return "floor: real" if variant == REAL else variant
 
 
 def _cell(row: dict) -> str:

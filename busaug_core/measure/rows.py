@@ -1,5 +1,8 @@
 """The rows of a measurement's table: what they hold, and which of them speak of all classes."""
 
+from collections.abc import Callable
+
+from busaug_core.errors import UserError
 from busaug_core.measure.sets import ALL
 from busaug_core.metrics.estimate import Estimate
 
@@ -21,6 +24,14 @@ def row_of(variant: str, label: str, reference: str, n: int, metric: str, outcom
         case Estimate():
             return {**row, "value": outcome.value, "low": outcome.low, "high": outcome.high, "note": None}
     return {**row, "value": outcome, "low": None, "high": None, "note": None}
+
+
+def tried(metric: Callable[[], Outcome]) -> Outcome:
+    """What the metric gives, or the reason why it cannot be taken of so few images."""
+    try:
+        return metric()
+    except UserError as reason:
+        return str(reason)
 
 
 def overall(summary: dict) -> list[dict]:

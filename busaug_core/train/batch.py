@@ -9,6 +9,7 @@ from diffusers import DDPMScheduler, StableDiffusionPipeline
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from torch import Tensor
 
+from busaug_core.base.autoencoder import as_input
 from busaug_core.images import load_batch
 from busaug_core.jobs.events import Progress, Steps
 from busaug_core.jobs.processes import join_processes
@@ -93,8 +94,8 @@ def encode_images(pipe: StableDiffusionPipeline, paths: list[str], size: int) ->
     moments = []
     for i in range(0, len(paths), ENCODE_BATCH):
         gray = load_batch(paths[i : i + ENCODE_BATCH], size)
-        images = torch.from_numpy(gray).to(pipe.device, pipe.vae.dtype)[:, None] / 127.5 - 1
-        both = torch.stack([images, images.flip(-1)], 1).flatten(0, 1).expand(-1, 3, -1, -1)
+        images = as_input(pipe, gray)
+        both = torch.stack([images, images.flip(-1)], 1).flatten(0, 1)
         with torch.no_grad():  # not around the yield: the App may take the next event in another thread
             parameters = pipe.vae.encode(both).latent_dist.parameters.float().cpu()
         moments.append(parameters.unflatten(0, (-1, 2)))

@@ -12,7 +12,7 @@ from busaug_core.errors import UserError
 from busaug_core.jobs.events import Notice
 from busaug_core.jobs.roles import other_splits
 from busaug_core.measure.report import brief
-from busaug_core.records import Record, Synthesis
+from busaug_core.records import Record, Source, Synthesis
 from busaug_core.registry import job
 from busaug_core.simulate import simulate
 
@@ -159,7 +159,7 @@ def test_all_variants_and_the_floor_are_compared_at_one_n(records, home, tmp_pat
     assert {r["n"] for r in rows} == {5}
 
 
-def test_the_floor_is_drawn_from_other_splits_and_other_scans(records):
+def test_the_floor_is_drawn_from_other_splits_other_scans_and_other_patients(records):
     reference = [replace(records[0], split_group="a", tags=["val"])]
     real = [
         *reference,
@@ -172,6 +172,11 @@ def test_the_floor_is_drawn_from_other_splits_and_other_scans(records):
     assert other_splits(real, reference, "val", hash_of) == [real[2], real[4]]
     hash_of[real[4].path] = hash_of[reference[0].path]
     assert other_splits(real, reference, "val", hash_of) == [real[2]]
+    patient, other = Source(set="a", subject="7"), Source(set="b", subject="7")
+    of_patients = [replace(r, split_group=None, source=patient, path=f"{i}") for i, r in enumerate(real)]
+    of_patients[2].source = other
+    hash_of = {r.path: r.path for r in of_patients}
+    assert other_splits(of_patients, of_patients[:1], "val", hash_of) == [of_patients[2]], "patients of another set"
 
 
 def test_images_that_were_never_audited_are_remarked_on(records, home, tmp_path):

@@ -1,0 +1,165 @@
+"""Where a Fréchet distance comes from: real images, taken as far along a generator's way as they can go.
+
+Against one reference stand as many other real images (the floor), these in the generated images' size, these out of
+the base's autoencoder, and each variant: what one step adds to the step before is the price of that step, and what
+the variant adds to the autoencoder's is the generator's own. Against a reference in the generated images' size the
+price of the size drops out.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from busaug_core.base.autoencoder import reconstruct
+from busaug_core.base.loading import load_pipeline
+from busaug_core.features.cache import AS_IS, Features, Seen, extract
+from busaug_core.features.extractor import Extractor
+from busaug_core.files import content_hash, write_whole
+from busaug_core.images import load_batch, read_size
+from busaug_core.jobs.device import pick_device
+from busaug_core.jobs.events import Progress, Steps
+from busaug_core.jobs.processes import Team
+from busaug_core.jobs.run import Run
+from busaug_core.measure.rows import REAL, row_of, tried
+from busaug_core.measure.sets import ALL
+from busaug_core.metrics.influence import frechet_interval
+from busaug_core.records import Record
+
+FOLDER = "autoencoder"
+"""Where real images out of the autoencoder lie, in the run's folder."""
+BATCH = 8
+
+
+@dataclass(frozen=True)
+class Way:
+    """What befalls every image that a generator makes: it has `side` pixels and comes out of `base`'s autoencoder."""
+
+    side: int
+    base: str
+
+    @property
+    def reduced(self) -> str:
+        """What real images of this size are called."""
+        return f"real at {self.side} px"
+
+    @property
+    def decoded(self) -> str:
+        """What real images out of the autoencoder are called."""
+        return f"real through {Path(self.base).stem}'s autoencoder"
+
+
+def ways_of(variants: dict[str, list[Record]]) -> dict[Way, list[str]]:
+    """The variants by the way that their images came; those are left out whose provenance does not tell."""
+    found: dict[Way, list[str]] = {}
+    for variant, members in variants.items():
+        made = {(s.width, s.height, s.base_model) if (s := r.synthesis) else (None, None, None) for r in members}
+        width, height, base = made.pop()
+        if not made and base and width and width == height:
+            found.setdefault(Way(width, base), []).append(variant)
+    return found
+
+
+@dataclass
+class Taken:
+    """Features of real images along a way: as they are, in its size, and out of its autoencoder.
+
+    `opposite` are the images that stand opposite a reference, `shrinks` says whether any is larger than the way's;
+    where none is, its size costs nothing.
+    """
+
+    way: Way
+    opposite: list[Record]
+    plain: Features
+    reduced: Features
+    decoded: Features
+    shrinks: bool
+
+
+def take_along(
+    way: Way, reference: list[Record], opposite: list[Record], extractor: Extractor, run: Run, batch_size: int
+) -> Steps[Taken | None]:
+    """Features along a way of the real images of a reference and of those opposite it, no image of which is on both
+    sides; None in all processes but the main one.
+
+    Raises UserError or MissingWeights where the base cannot be loaded.
+    """
+    records = reference + opposite
+    seen = in_size(way, records)
+    made = yield from passed_through(way, records, run)
+    plain = yield from extract(records, extractor, run, batch_size)
+    reduced = yield from extract(records, extractor, run, batch_size, seen)
+    decoded = yield from extract(made, extractor, run, batch_size)
+    if decoded is None:
+        return None
+    # They are looked up by the images that they were made of.
+    return Taken(way, opposite, plain, reduced, Features(records, decoded.matrix, decoded.hashes), seen != AS_IS)
+
+
+def ladder(
+    taken: Taken,
+    extractor: Extractor,
+    reference: list[Record],
+    opposite: list[Record],
+    variants: dict[str, np.ndarray],
+    split: str,
+) -> dict[str, Any]:
+    """The Fréchet distance of each step from real images to the variants.
+
+    Returns `rows`, whose variant is the step's name, those against the reference in the way's size last; `side` and
+    `base` of the way, and the names of its `variants`.
+
+    Args:
+        reference, opposite: real images, as many of each class
+        variants: features of as many images of each variant of this way
+        split: the reference's name
+    """
+    way = taken.way
+    steps = {REAL: taken.plain.of(opposite)}
+    if taken.shrinks:
+        steps[way.reduced] = taken.reduced.of(opposite)
+    steps |= {way.decoded: taken.decoded.of(opposite), **variants}
+    rows = _rows(extractor, taken.plain.of(reference), steps, split)
+    if taken.shrinks:
+        del steps[REAL]
+        rows += _rows(extractor, taken.reduced.of(reference), steps, f"{split} at {way.side} px")
+    return {"side": way.side, "base": way.base, "variants": list(variants), "rows": rows}
+
+
+def _rows(extractor: Extractor, real: np.ndarray, steps: dict[str, np.ndarray], reference: str) -> list[dict]:
+    units = extractor.standardise(real, real)
+    outcomes = {
+        step: tried(lambda made=made: frechet_interval(units, extractor.standardise(made, real)))
+        for step, made in steps.items()
+    }
+    return [row_of(step, ALL, reference, len(real), extractor.metric, outcome) for step, outcome in outcomes.items()]
+
+
+def in_size(way: Way, records: list[Record]) -> Seen:
+    """How real images are seen in the way's size: as they are, where none is larger."""
+    larger = any(max((r.size or read_size(r.path))[:2]) > way.side for r in records)
+    return Seen(side=way.side) if larger else AS_IS
+
+
+def passed_through(way: Way, records: list[Record], run: Run) -> Steps[list[Record]]:
+    """The records with images out of the way's autoencoder, as PNG files in the run's folder; its processes share them.
+
+    Raises UserError or MissingWeights where the base cannot be loaded.
+    """
+    folder = run.folder / FOLDER / f"{Path(way.base).stem}-{way.side}"
+    paths = {r.path: folder / f"{content_hash(r.path)[:16]}.png" for r in records}
+    team = Team()
+    missing = [path for path in team.share(list(paths)) if not paths[path].exists()]
+    pipe = load_pipeline(way.base, pick_device(), torch.float32) if missing else None
+    for i in range(0, len(missing), BATCH):
+        chosen = missing[i : i + BATCH]
+        for path, pixels in zip(chosen, reconstruct(pipe, load_batch(chosen, way.side)), strict=True):
+            picture = Image.fromarray(pixels)
+            write_whole(paths[path], lambda partial, picture=picture: picture.save(partial, format="png"))
+        yield Progress(i + len(chosen), len(missing), "Passing real images through the autoencoder")
+    if team.has_several:
+        team.meet()
+    return [replace(r, path=str(paths[r.path])) for r in records]
