@@ -36,6 +36,8 @@ SINGLE_FILES = {"v1", "v2"}
 """What diffusers calls whole checkpoints of Stable Diffusion 1 and 2."""
 NO_CHECKER = dict(safety_checker=None, requires_safety_checker=False)
 """The safety checker blackens medical images; BUSAug's prompts are fixed, so it is left out."""
+FAST_CHANNELS_LAST = {"cpu", "cuda"}
+"""Where convolutions are faster with channels last: on a CPU, decoding takes two thirds of the time."""
 BROKEN = (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, SafetensorError)
 """What the libraries raise on configurations and weights that do not belong together."""
 
@@ -56,6 +58,9 @@ def load_pipeline(base_model: str, device: torch.device, dtype: torch.dtype) -> 
     pipe.set_progress_bar_config(disable=True)
     for part in (pipe.vae, pipe.unet, pipe.text_encoder):
         part.requires_grad_(False).eval()
+    if device.type in FAST_CHANNELS_LAST:
+        for part in (pipe.unet, pipe.vae):
+            part.to(memory_format=torch.channels_last)
     return pipe.to(device)
 
 

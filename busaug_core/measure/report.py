@@ -53,11 +53,10 @@ def write_report(folder: Path, summary: dict) -> None:
         )
         plot_metrics(shown, folder / "fid.png", caption)
     if ladders := summary["ladders"]:
-        panels = [
-            {**row, "metric": f"{row['metric']} against {row['reference']}, by {found['base']} at {found['side']} px"}
-            for found in ladders
-            for row in found["rows"]
-        ]
+        panels = []
+        for found in ladders:
+            way = f", {found['base']} at {found['side']} px" if len(ladders) > 1 else ""
+            panels += [{**r, "metric": f"{r['metric']} against {r['reference']}{way}"} for r in found["rows"]]
         caption = (
             f"All classes, {panels[0]['n']} images a side, 95 % intervals. Gray: as many other real images. First "
             "these in the generated ones' size and out of the autoencoder, then the variants."
@@ -109,7 +108,8 @@ def _prices(variants: list[str], values: dict[str, float]) -> list[str]:
     steps = [step for step in values if step not in variants]
     told = []
     for variant in variants:
-        added = [f"{values[b] - values[a]:+.3g} {b.removeprefix(f'{REAL} ')}" for a, b in pairwise([*steps, variant])]
+        added = [f"{values[b] - values[a]:+.3g} {b.removeprefix(f'{REAL} ')}" for a, b in pairwise(steps)]
+        added.append(f"{values[variant] - values[steps[-1]]:+.3g} by what it generates")
         told.append(f"- {variant}: {values[variant]:.3g} = {values[REAL]:.3g} as real images, {', '.join(added)}")
     return told
 

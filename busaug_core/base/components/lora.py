@@ -52,18 +52,6 @@ class LoraComponent(Component):
         return attached
 
 
-class AttachedLora(Attached):
-    """A LoRA on a pipeline; it may reach the text encoder."""
-
-    changes_text = True
-
-    def __init__(self, pipe: "StableDiffusionPipeline"):
-        self.pipe = pipe
-
-    def switch(self, on: bool) -> None:
-        (self.pipe.enable_lora if on else self.pipe.disable_lora)()
-
-
 class AttachedChanges(Attached):
     """Changes of a pipeline's weights; they may reach the text encoder."""
 
@@ -77,7 +65,7 @@ class AttachedChanges(Attached):
             change.switch(on)
 
 
-def _attach_lora(pipe: "StableDiffusionPipeline", path: Path, weights: "dict[str, Tensor]") -> AttachedLora:
+def _attach_lora(pipe: "StableDiffusionPipeline", path: Path, weights: "dict[str, Tensor]") -> AttachedChanges:
     """By diffusers, which knows its own names, new and old; every tensor must have found its layer."""
     if not any("lora" in name for name in weights):
         raise UserError(f"{path} is no LoRA; it seems to be {kind_of_weights(weights)}.")
@@ -100,10 +88,10 @@ def _attach_lora(pipe: "StableDiffusionPipeline", path: Path, weights: "dict[str
         raise UserError(
             f"{path} holds {wanted} tensors, but {loaded} fit this base model{hint}; was it trained on another one?"
         )
-    return AttachedLora(pipe)
+    return _merged(pipe, path)
 
 
-def _attach_peft(pipe: "StableDiffusionPipeline", path: Path, weights: "dict[str, Tensor]") -> AttachedLora:
+def _attach_peft(pipe: "StableDiffusionPipeline", path: Path, weights: "dict[str, Tensor]") -> AttachedChanges:
     """An adapter of peft by its own settings, on the part that has its layers."""
     from peft import PeftConfig
 
@@ -121,7 +109,7 @@ def _inject(
     pipe: "StableDiffusionPipeline",
     path: Path,
     adapters: "Callable[[], dict[str, tuple[PeftConfig, dict[str, Tensor]]]]",
-) -> AttachedLora:
+) -> AttachedChanges:
     """Put adapters on their parts by peft; raises UserError where a tensor or a layer is left over."""
     from peft import inject_adapter_in_model, set_peft_model_state_dict
 
@@ -139,7 +127,30 @@ def _inject(
         raise UserError(
             f"{path} is no LoRA of this base model ({_reason(error)}); was it trained on another one?"
         ) from None
-    return AttachedLora(pipe)
+    return _merged(pipe, path)
+
+
+def _merged(pipe: "StableDiffusionPipeline", path: Path) -> AttachedChanges:
+    """The adapters as changes of weights, which make a step of a small UNet half as dear; raises UserError for NaN."""
+    from diffusers.utils import recurse_remove_peft_layers
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    from busaug_core.base.components.lycoris import Change
+
+    changes = []
+    for part in (pipe.unet, pipe.text_encoder):
+        for module in [m for m in part.modules() if isinstance(m, BaseTunerLayer)]:
+            base = module.get_base_layer()
+            own = [(p, p.data) for p in (base.weight, base.bias) if p is not None]
+            try:
+                module.merge(safe_merge=True, adapter_names=[NAME])  # into tensors of their own
+            except ValueError:
+                raise UserError(f"{path} holds values that are not finite, so it is broken; train it anew.") from None
+            changes += [Change(p, before, p.data) for p, before in own if p.data is not before]
+        recurse_remove_peft_layers(part)
+        part._hf_peft_config_loaded = False
+        part.__dict__.pop("peft_config", None)
+    return AttachedChanges(changes)
 
 
 def _reason(error: Exception) -> str:

@@ -83,7 +83,8 @@ def weight_changes(pipe: "StableDiffusionPipeline", path: Path, layers: Layers) 
         tensors = {kind: tensor.float() for kind, tensor in tensors.items()}
         try:
             change = loha(tensors) if "hada_w1_a" in tensors else lokr(tensors)
-            changes.append(Change(weight, change.reshape(weight.shape)))
+            changed = weight.data.float() + change.reshape(weight.shape).to(weight.device)
+            changes.append(Change(weight, weight.data, changed.to(weight.dtype)))
         except (KeyError, RuntimeError) as error:
             raise UserError(
                 f"{path} does not fit {name} ({error}); was it trained on another base, or is it not whole?"
@@ -94,9 +95,8 @@ def weight_changes(pipe: "StableDiffusionPipeline", path: Path, layers: Layers) 
 class Change:
     """A weight, and what it becomes while the adapter is on; both are kept, so that off is exactly the base."""
 
-    def __init__(self, weight: nn.Parameter, change: Tensor):
-        self.weight, self.off = weight, weight.data
-        self.on = (weight.data.float() + change.to(weight.device)).to(weight.dtype)
+    def __init__(self, weight: nn.Parameter, off: Tensor, on: Tensor):
+        self.weight, self.off, self.on = weight, off, on
 
     def switch(self, on: bool) -> None:
         self.weight.data = self.on if on else self.off

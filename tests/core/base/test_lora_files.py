@@ -177,7 +177,7 @@ def test_an_adapter_folder_of_peft_does_what_it_did_there(base, pipe, plain, tmp
     attached = LORA.attach(pipe, tmp_path / "adapter_model.safetensors")
     assert torch.equal(predict(pipe), predict(plain))
     attached.switch(True)
-    assert torch.equal(predict(pipe), predict(there))
+    assert torch.allclose(predict(pipe), predict(there), atol=1e-4)
     assert not torch.equal(predict(pipe), predict(plain))
 
 

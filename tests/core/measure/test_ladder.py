@@ -76,7 +76,7 @@ def test_the_report_says_in_words_what_each_step_costs(measured):
         f"- near: {values['near']:.3g} = {values['real']:.3g} as real images, {size:+.3g} at 64 px, "
     )
     rest = values["near"] - values["real through mini's autoencoder"]
-    assert line.endswith(f"{rest:+.3g} near")
+    assert line.endswith(f"{rest:+.3g} by what it generates")
     shown = "\n".join(brief(result, Path(result["folder"])))
     assert line in shown and "recall of" in shown
     with Image.open(Path(result["folder"]) / "ladder.png") as picture:
