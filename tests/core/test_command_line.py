@@ -17,10 +17,10 @@ def home(tmp_path, monkeypatch):
 
 def test_a_job_runs_from_the_command_line_on_the_products_of_another(busi, home, capsys):
     load = ["load_busi", "--source", str(busi), "--dataset_name", "trial", "--split", "50-50", "--run_key", "load"]
-    assert main(load) == 0
+    assert main([*load, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["run_key"] == "load"
     train = ["train_classifier", "--dataset", "trial", "--data", "load", "--epochs", "1", "--resolution", "32"]
-    assert main([*train, "--run_key", "clf"]) == 0
+    assert main([*train, "--run_key", "clf", "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
     assert result["n_train"] == 7
     assert json.loads((home / "trial/runs/clf/config.json").read_text())["epochs"] == 1
@@ -117,6 +117,12 @@ def test_every_field_of_every_job_has_a_sentence_of_help(capsys):
 def test_check_setup_prints_a_table(capsys):
     main(["check_setup"])
     assert "base model mini" in capsys.readouterr().out
+
+
+def test_check_setup_prints_json_too(capsys):
+    main(["check_setup", "--json"])
+    checks = json.loads(capsys.readouterr().out)["checks"]
+    assert {"name", "ok", "found", "fix", "needed"} == set(checks[0])
 
 
 def test_check_setup_names_a_package_that_is_missing(monkeypatch):
