@@ -67,6 +67,8 @@ class Load(JobConfig):
     @classmethod
     def _place(cls, source: str) -> str:
         """A path from the working directory on as an absolute one; a word such as `kaggle` as it is."""
+        if "://" in source:
+            raise ValueError("addresses are not fetched; download it, and give the path of the folder or zip")
         return source if source in (SIMULATED, KAGGLE, DOWNLOAD) else str(absolute(source))
 
     @field_validator("split")
@@ -188,6 +190,7 @@ LOAD_BUSI = Job(
     "load_busi",
     LoadBusi,
     "busaug_core.data.load:load_busi",
+    "busaug_core.data.load:check_busi",
     makes_dataset=True,
     takes_samples=False,
     files=(PRODUCTS,),
@@ -196,6 +199,7 @@ LOAD_EXTERNAL = Job(
     "load_external",
     LoadExternal,
     "busaug_core.data.load:load_external",
+    "busaug_core.data.load:check_external",
     needs_classes=False,
     makes_dataset=True,
     files=(PRODUCTS,),

@@ -4,6 +4,7 @@ import time
 import traceback
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from itertools import chain
 from typing import Any
 
 import fiftyone as fo
@@ -15,7 +16,9 @@ from busaug_core.files import make_folder
 from busaug_core.jobs.events import Begun, Ended, Finished, Made, Notice, Progress, Stopped
 from busaug_core.jobs.execute import Job
 from busaug_core.jobs.run import Run
+from busaug_core.jobs.runs import runs_in
 from busaug_core.records import Record
+from busaug_core.words import counted
 
 from .. import results
 from ..results import mirror
@@ -24,6 +27,8 @@ from .progress import Reporter
 from .samples import insert_missing
 
 TRACEBACK = "traceback.txt"
+SHOWN = 5
+"""Runs that a message lists."""
 INTERVAL = 2.0
 """Seconds between insertions of what a running job has made."""
 
@@ -51,8 +56,9 @@ class Execution:
         """
         reporter = Reporter(self.ctx, self.title)
         is_registered = self.run.state == "done"
+        earlier = self._runs_before()
         with closing(reporter), closing(job.run(values, records, name)) as events:
-            for event in events:
+            for event in chain(earlier, events):
                 if not is_registered and self.dataset is not None:
                     mirror.register(self.dataset, self.run)
                     is_registered = True
@@ -79,6 +85,20 @@ class Execution:
                         self.is_done = True
         if self.is_done:
             self.dataset = results.write(self.dataset, self.run)
+
+    def _runs_before(self) -> list[Notice]:
+        """That a dataset about to be made finds runs under its name, as of one that was deleted."""
+        folder = self.run.folder.parent
+        if self.dataset is not None or self.run.state != "new" or not (runs := runs_in(folder)):
+            return []
+        keys = ", ".join(run.key for run in runs[:SHOWN]) + (", …" if len(runs) > SHOWN else "")
+        return [
+            Notice(
+                f"{folder} holds {counted(len(runs), 'run')} already ({keys}), of a dataset of this name that was "
+                "deleted, or made from the command line; forms offer them too. To be rid of them, delete them by "
+                "manage_runs with the action 'delete', or the folder before you load."
+            )
+        ]
 
     def _receive(self, record: Record) -> None:
         maker = self._member or self.run

@@ -167,9 +167,10 @@ class JobOperator(JobForm):
         """Raise UserError for what would stop a call at once, before it is queued; its key is free again then."""
         try:
             config = self.config_class.parse(values).resolve()
-            if dataset is not None and run.state == "new":
-                results.prepare(dataset, self.job_name, values)
-                self.job.refuse(config, run, self._read(ctx, values))
+            if run.state == "new":
+                if dataset is not None:
+                    results.prepare(dataset, self.job_name, values)
+                self.job.refuse(config, run, [] if dataset is None else self._read(ctx, values))
         except BaseException:
             free_unused_key(run.folder)
             raise

@@ -1,6 +1,7 @@
 """`python -m busaug_core`."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -131,3 +132,25 @@ def test_check_setup_names_a_package_that_is_missing(monkeypatch):
     assert not checks["no-such-package"].ok
     assert "pip install" in setup.table(list(checks.values()))
     assert "device" not in checks
+
+
+def test_data_and_datasets_that_are_not_there_are_named(busi, home, capsys):
+    train = ["train_classifier", "--dataset", "nope", "--data"]
+    assert main([*train, "load"]) == 2
+    assert f"There are no runs of a dataset 'nope' in {home}; datasets there: none yet" in capsys.readouterr().err
+    assert (
+        main(["load_busi", "--source", str(busi), "--dataset_name", "trial", "--run_key", "load", "--split=50-50"]) == 0
+    )
+    for place in ("no.jsonl", "./no", "no/such.jsonl"):
+        assert main([*train, place]) == 2
+        assert f"There is no file {Path(place).absolute()}; name runs" in capsys.readouterr().err
+    assert main([*train, "load"]) == 2
+    assert "datasets there: trial." in capsys.readouterr().err
+    train[2] = "trial"
+    assert main([*train, "laod"]) == 2
+    assert "There is no run 'laod' of dataset 'trial'; its runs: load." in capsys.readouterr().err
+
+
+def test_an_empty_run_key_is_refused_with_what_to_do(capsys):
+    assert main(["load_busi", "--run_key", ""]) == 2
+    assert "leave it out (found '')" in capsys.readouterr().err

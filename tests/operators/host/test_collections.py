@@ -187,7 +187,7 @@ def test_a_sample_whose_file_is_missing_is_named_before_the_work(call, scans, tm
     scans.add_sample(fo.Sample(filepath=str(path), ground_truth=truth, tags=["train"]))
     (tmp_path / "gone.png").unlink()
     for name, config in (("audit", {}), ("train_classifier", QUICK), ("train_lora", {"steps": 1})):
-        with pytest.raises(UserError, match="1 of .* image files are missing, the first .*gone.png"):
+        with pytest.raises(UserError, match="1 of .* image files is missing, the first .*gone.png"):
             call(name, scans, **config)
 
 
