@@ -133,15 +133,15 @@ def test_real_files_are_not_modified(call, busi):
 
 
 def test_a_dataset_made_again_tells_of_the_runs_of_the_one_before(call, context):
-    call("load_busi", dataset_name="again", run_key="first", **SIZES)
-    call("audit", fo.load_dataset("again"), run_key="seen")
-    fo.delete_dataset("again")
-    operator, ctx = context("load_busi", dataset_name="again", run_key="second", **SIZES)
+    call("load_busi", dataset_name="remade", run_key="first", **SIZES)
+    call("audit", fo.load_dataset("remade"), run_key="seen")
+    fo.delete_dataset("remade")
+    operator, ctx = context("load_busi", dataset_name="remade", run_key="second", **SIZES)
     told = [m.body.params.get("message", "") for m in operator.execute(ctx) if hasattr(m, "body")]
     (notice,) = [text for text in told if "of a dataset of this name that was deleted" in text]
-    assert f"{runs_folder('again')} holds 2 runs already (seen, first)" in notice
-    dataset = fo.load_dataset("again")
+    assert f"{runs_folder('remade')} holds 2 runs already (seen, first)" in notice
+    dataset = fo.load_dataset("remade")
     assert dataset.list_runs() == ["second"]
     before = len(dataset)
     call("manage_runs", dataset, action="delete", run_key="seen", force=True)
-    assert not (runs_folder("again") / "seen").exists() and len(dataset) == before
+    assert not (runs_folder("remade") / "seen").exists() and len(dataset) == before
