@@ -106,7 +106,10 @@ class LoadBusi(Load):
 
 
 class LoadExternal(Load, OnSamples):
-    """Another breast-ultrasound set, as a dataset of its own or as tagged samples of this one."""
+    """Another breast-ultrasound set, as a dataset of its own or as tagged samples of this one.
+
+    It is audited together with all of this dataset, whatever the view; of a grouped one with the chosen slice alone.
+    """
 
     has_folders: ClassVar[bool] = True
 
@@ -153,7 +156,10 @@ class LoadExternal(Load, OnSamples):
 
 
 class Audit(OnSamples):
-    """Copies, frames of one scan, doubtful labels, axilla views and burnt-in annotations, as groups and tags."""
+    """Copies, frames of one scan, doubtful labels, axilla views and burnt-in annotations, as groups and tags.
+
+    All of the dataset is looked at, whatever the view; of a grouped one the chosen slice alone.
+    """
 
     copy_likeness: float = Field(
         COPY, gt=0, le=1, description="Likeness (correlation of locally normalised pictures) of the same picture."

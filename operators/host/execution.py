@@ -2,9 +2,9 @@
 
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
-from itertools import chain
+from itertools import chain, islice
 from typing import Any
 
 import fiftyone as fo
@@ -39,11 +39,15 @@ class Execution:
     Attributes:
         run: the run
         dataset: the dataset that it works on, or has made
+        told: what the user should know of what it works on, told when the run has begun
         is_done: whether the run was carried to its end, rather than stopped on request
     """
 
-    def __init__(self, ctx: ExecutionContext, title: str, run: Run, dataset: fo.Dataset | None):
+    def __init__(
+        self, ctx: ExecutionContext, title: str, run: Run, dataset: fo.Dataset | None, told: Iterable[str] = ()
+    ):
         self.ctx, self.title, self.run, self.dataset = ctx, title, run, dataset
+        self._told = [Notice(message) for message in told]
         self.is_done = False
         self._member: Run | None = None
         self._waiting: list[Record] = []
@@ -56,9 +60,8 @@ class Execution:
         """
         reporter = Reporter(self.ctx, self.title)
         is_registered = self.run.state == "done"
-        earlier = self._runs_before()
         with closing(reporter), closing(job.run(values, records, name)) as events:
-            for event in chain(earlier, events):
+            for event in chain(islice(events, 1), self._told, events):
                 if not is_registered and self.dataset is not None:
                     mirror.register(self.dataset, self.run)
                     is_registered = True
@@ -85,20 +88,6 @@ class Execution:
                         self.is_done = True
         if self.is_done:
             self.dataset = results.write(self.dataset, self.run)
-
-    def _runs_before(self) -> list[Notice]:
-        """That a dataset about to be made finds runs under its name, as of one that was deleted."""
-        folder = self.run.folder.parent
-        if self.dataset is not None or self.run.state != "new" or not (runs := runs_in(folder)):
-            return []
-        keys = ", ".join(run.key for run in runs[:SHOWN]) + (", …" if len(runs) > SHOWN else "")
-        return [
-            Notice(
-                f"{folder} holds {counted(len(runs), 'run')} already ({keys}), of a dataset of this name that was "
-                "deleted, or made from the command line; forms offer them too. To be rid of them, delete them by "
-                "manage_runs with the action 'delete', or the folder before you load."
-            )
-        ]
 
     def _receive(self, record: Record) -> None:
         maker = self._member or self.run
@@ -160,6 +149,19 @@ def kept_traceback(run: Run) -> Iterator[None]:
         path.write_text(traceback.format_exc(), encoding="utf-8")
         error.add_note(f"Its traceback: {path}")
         raise
+
+
+def runs_before(run: Run) -> list[str]:
+    """That a run which is to make a dataset finds runs under its name, as of one that was deleted."""
+    folder = run.folder.parent
+    if run.state != "new" or not (runs := runs_in(folder)):
+        return []
+    keys = ", ".join(other.key for other in runs[:SHOWN]) + (", …" if len(runs) > SHOWN else "")
+    return [
+        f"{folder} holds {counted(len(runs), 'run')} already ({keys}), of a dataset of this name that was deleted, or "
+        "made from the command line; forms offer them too. To be rid of them, delete them by manage_runs with the "
+        "action 'delete', or the folder before you load."
+    ]
 
 
 def how_to_go_on(title: str, run: Run) -> str:

@@ -18,6 +18,7 @@ from busaug_core.registry import Job, job
 
 from .classes import class_fields, likely_field
 from .form import ALL_SETTINGS, BACKGROUND, TARGET, Form, Suggestions, begin, is_form, read_form
+from .images import other_slices
 from .names import home_of
 from .suggestions import describe, product_choices
 
@@ -66,6 +67,16 @@ class JobForm(foo.Operator):
 
     # What is made of it
 
+    def remarks_on_slices(self, dataset: fo.Dataset) -> list[str]:
+        """What a job that takes the whole dataset leaves out of a grouped one."""
+        others = other_slices(dataset) if self.whole_dataset else []
+        if not others:
+            return []
+        return [
+            f"Of the grouped dataset '{dataset.name}' only the slice '{dataset.group_slice}' is looked at, not "
+            f"{', '.join(others)}; for another one set dataset.group_slice and run the job again."
+        ]
+
     def resolve_input(self, ctx: ExecutionContext) -> types.Property:
         known = Suggestions()
         if ctx.dataset_name is not None:
@@ -109,6 +120,9 @@ class JobForm(foo.Operator):
             suggestions.problems |= self.unknown_products(home_of(ctx.dataset), values)
         if ctx.dataset_name is not None and not self.whole_dataset:
             inputs.view_target(ctx, action_description="Use", default_target="DATASET")
+        if ctx.dataset_name is not None:
+            for number, text in enumerate(self.remarks_on_slices(ctx.dataset)):
+                inputs.view(f"slice_{number}", types.Notice(label=text))
         form = Form(inputs, self.config_class, values, suggestions)
         fields = self.config_class.model_fields
         # What a form does not show the job does not get.

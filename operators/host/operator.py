@@ -18,7 +18,7 @@ from busaug_core.records import Record
 from .. import results
 from .call import make_request, outcome, queue
 from .classes import label_path
-from .execution import Execution, kept_traceback, tell_errors
+from .execution import Execution, kept_traceback, runs_before, tell_errors
 from .form import BACKGROUND, TARGET
 from .images import every_image, images_of, refuse_generated, same_slice
 from .job_form import JobForm
@@ -37,7 +37,7 @@ class JobOperator(JobForm):
         return foo.OperatorConfig(
             name=self.job_name,
             label=f"BUSAug: {self.label}",
-            description=self.config_class.__doc__,
+            description=" ".join(self.config_class.__doc__.split()),
             icon=self.icon,
             dynamic=True,
             execute_as_generator=True,
@@ -132,7 +132,8 @@ class JobOperator(JobForm):
         dataset: fo.Dataset | None,
         records: list[Record],
     ) -> Iterator[Any]:
-        execution = Execution(ctx, self.label, run, dataset)
+        told = runs_before(run) if dataset is None else self.remarks_on_slices(dataset)
+        execution = Execution(ctx, self.label, run, dataset, told)
         yield from execution.work(self.job, values, records, run.folder.parent.parent.name)
         if execution.is_done:
             yield ctx.ops.set_progress(progress=1, label=f"{self.label}: {self.summarise(run.result)}")

@@ -154,3 +154,15 @@ def test_data_and_datasets_that_are_not_there_are_named(busi, home, capsys):
 def test_an_empty_run_key_is_refused_with_what_to_do(capsys):
     assert main(["load_busi", "--run_key", ""]) == 2
     assert "leave it out (found '')" in capsys.readouterr().err
+
+
+def test_check_setup_names_optional_packages_with_what_they_are_for_and_how_they_are_had(monkeypatch):
+    packages = {
+        "pydicom": "pip install pydicom",
+        "rapidocr-onnxruntime": "rapidocr-onnxruntime==1.4.4",
+        "kagglehub": "kagglehub",
+    }
+    checks = {check.name.partition(",")[0]: check for check in setup.check_setup()}
+    for name, command in packages.items():
+        assert not checks[name].needed and command in checks[name].fix
+        assert ", for " in checks[name].name
