@@ -6,6 +6,7 @@ import re
 import shutil
 import textwrap
 from collections.abc import Callable
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from busaug_core.registry import JOBS
 WIDTH = 96
 """Letters beyond which a list or a text does not stand in one line with its name."""
 LONG = 40
-"""Letters beyond which a column of texts does not stand in its table."""
+"""Letters beyond which a text is a long one."""
 MOST = 20
 """Lines of a list or a table that are shown."""
 HEAD = ("run_key", "state", "folder")
@@ -47,22 +48,17 @@ def describe(values: Figures) -> list[str]:
 
 
 def table(rows: list[Figures]) -> list[str]:
-    """Like documents as an aligned table, numbers to the right; texts too long for a column stand below it."""
+    """Like documents as an aligned table, numbers to the right, long texts last, without the empty columns."""
     known = dict.fromkeys(name for row in rows for name in row)
-    names = [name for name in known if any(row.get(name) not in (None, "") for row in rows)]
-    cells = {name: [_text(row.get(name)) for row in rows] for name in names}
-    below = {name for name in names if max(map(len, cells[name])) > LONG}
-    if below == set(names):
-        return _listed([" ".join(row) for row in zip(*cells.values(), strict=True)])
     columns = []
-    for name in names:
-        if name not in below:
-            column = [_title(name), *cells[name]]
-            side = ">" if all(isinstance(row.get(name), int | float | None) for row in rows) else "<"
-            columns.append(_padded(column, side))
+    for name in known:
+        values = [row.get(name) for row in rows]
+        if any(value not in (None, "") for value in values):
+            side = ">" if all(isinstance(value, int | float | None) for value in values) else "<"
+            columns.append(_padded([_title(name), *map(_text, values)], side))
+    columns.sort(key=lambda column: len(column[0]) > LONG)
     lines = ["  ".join(row).rstrip() for row in zip(*columns, strict=True)]
-    told = [f"{_title(name)}: {text}" for name in names if name in below for text in dict.fromkeys(cells[name])]
-    return [lines[0], *_cut(lines[1:]), *_listed([text for text in told if not text.endswith(f": {MISSING}")])]
+    return [*lines[:1], *_cut(lines[1:])]
 
 
 def align(lines: list[str]) -> list[str]:
@@ -77,7 +73,7 @@ def align(lines: list[str]) -> list[str]:
             continue
         if rows:
             body = [row for row in rows if not all(re.fullmatch(r":?-+:?", cell) for cell in row)]
-            aligned += _folded([_padded(list(column)) for column in zip(*body, strict=True)])
+            aligned += _folded([_padded(list(column)) for column in zip_longest(*body, fillvalue="")])
             rows = []
         aligned.append(line)
     return aligned[:-1]

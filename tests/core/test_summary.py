@@ -85,10 +85,11 @@ def test_long_lists_and_tables_are_cut_and_say_so():
     assert table([{"n": n} for n in range(MOST + 1)])[-1] == "… and 1 more"
 
 
-def test_a_note_too_long_for_its_column_stands_below_the_table_once():
+def test_long_texts_stand_last_in_a_table_and_empty_columns_are_left_out():
     note = "the class has fewer images than the metric needs to be estimated"
-    rows = [{"variant": "sd", "value": None, "note": note}, {"variant": "base", "value": 2.0, "note": note}]
-    assert table(rows) == ["variant  value", "sd           –", "base         2", f"- note: {note}"]
+    rows = [{"note": note, "low": None, "value": None, "n": 7}, {"note": None, "low": None, "value": 2.5, "n": 12}]
+    assert table(rows) == ["value   n  note", f"    –   7  {note}", "  2.5  12  –"]
+    assert table([{"note": None}]) == table([]) == []
 
 
 def test_what_is_nested_in_other_ways_is_told_too():
@@ -120,3 +121,7 @@ def test_a_table_wider_than_the_terminal_goes_on_below_itself(monkeypatch):
     monkeypatch.setenv("COLUMNS", "24")
     lines = ["| metric | sd | sd_img2img | base |", "| --- | --- | --- | --- |", "| KID | 1 | 2 | 3 |"]
     assert align(lines) == ["metric  sd  sd_img2img", "KID     1   2", "", "metric  base", "KID     3"]
+
+
+def test_a_line_of_a_markdown_table_that_lacks_cells_is_told_as_it_is():
+    assert align(["| a | b |", "| - | - |", "| x |"]) == ["a  b", "x"]
