@@ -14,11 +14,11 @@ export TRANSFORMERS_VERBOSITY ?= error
 export DIFFUSERS_VERBOSITY ?= error
 export PYTHONWARNINGS ?= ignore::FutureWarning,ignore::DeprecationWarning
 
-.PHONY: help setup link demo lint test test-app test-busi test-busbra test-slow bench mini
+.PHONY: help setup link demo lint test test-app test-text test-busi test-busbra test-slow bench mini
 
 help:
 	@echo "make demo        the main job end to end, then the App   [BUSI=/path] [BASE=model] [OPEN=0] [PRESET=minute]"
-	@echo "make test        the tests        test-app, test-slow, BUSI=/path test-busi, BUSBRA=/path test-busbra: the others"
+	@echo "make test        the tests        test-app, test-text, test-slow, BUSI=/path test-busi, BUSBRA=/path test-busbra: the others"
 	@echo "make lint        ruff, import order    make bench  speed and memory    make mini  train the mini base again [RUN_KEY=name]"
 
 setup: $(STAMP) link
@@ -58,6 +58,11 @@ test: setup
 
 test-app: setup
 	$(BIN)/python -m pytest -q -m app
+
+test-text: setup
+	@$(BIN)/python -c "import sys; from busaug_core.data.audit.text import INSTALL, is_installed; \
+		is_installed() or sys.exit('make test-text needs RapidOCR, in $(VENV): ' + INSTALL)"
+	$(BIN)/python -m pytest -q -m text
 
 test-busi: setup
 	@test -n "$(BUSI)" || { echo "make test-busi BUSI=/path/to/Dataset_BUSI_with_GT" >&2; exit 1; }

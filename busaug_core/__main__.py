@@ -3,44 +3,72 @@
 import argparse
 import json
 import sys
+from contextlib import redirect_stdout
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from busaug_core import terminal
 from busaug_core.errors import UserError
 from busaug_core.jobs.config import JobConfig, field_type
-from busaug_core.jobs.events import Begun, Event, Notice, Progress, Row, drain
+from busaug_core.jobs.events import drain
 from busaug_core.jobs.execute import Job, result_of
 from busaug_core.jobs.processes import StopRequested, is_distributed, is_main_process
 from busaug_core.jobs.runs import gather, home, new_key, runs_folder
 from busaug_core.registry import JOBS, job
 
+AS_JSON = "Print the result as JSON, for programs, rather than as tables."
+
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a job and print its result as JSON; returns the exit status."""
-    options = vars(_parser().parse_args(arguments))
+    """Run a job and print its result, as tables or as JSON; returns the exit status.
+
+    That is 0, 2 for what the user can put right, and 130 for a run that was stopped.
+    """
+    terminal.prepare()
+    try:
+        options = vars(_parser().parse_args(arguments))
+    finally:
+        terminal.write("", sys.stdout, end="")  # the help may have been read in part
+    as_json, display = options.pop("json", False), terminal.Display()
     try:
         if options["job"] == "check_setup":
-            from busaug_core.setup import check_setup, table
-
-            checks = check_setup()
-            print(table(checks))
-            return 0 if all(c.ok for c in checks if c.needed) else 1
-        result = _run(options)
+            return _check_setup(as_json)
+        name = options.pop("job")
+        with redirect_stdout(sys.stderr):  # where libraries may write what they like
+            result = _run(job(name), options, display)
     except UserError as error:
-        print(f"busaug: {error}", file=sys.stderr)
+        display.say(f"busaug: {error}")
         return 2
     except KeyboardInterrupt as stop:
         if is_main_process():
-            print(f"\nStopped. {stop}".rstrip(), file=sys.stderr)
+            display.say(f"Stopped. {stop}".rstrip())
         return 130
-    if result:
-        print(json.dumps(result, indent=2, ensure_ascii=False))
+    if not is_main_process():
+        return 0
+    if as_json:
+        terminal.write_json(result)
+    else:
+        from busaug_core.summary import summarise
+
+        terminal.write("\n".join(summarise(name, result)), sys.stdout)
     return 0
 
 
-def _run(options: dict[str, Any]) -> dict[str, Any]:
-    """The job's result; nothing in the helper processes of `accelerate launch`, which also keep silent."""
-    chosen = job(options.pop("job"))
+def _check_setup(as_json: bool) -> int:
+    """Print what this machine can do; returns 1 where something is missing."""
+    from busaug_core.setup import check_setup, table
+
+    checks = check_setup()
+    if as_json:
+        terminal.write_json({"state": "done", "checks": [asdict(check) for check in checks]})
+    else:
+        terminal.write(table(checks), sys.stdout)
+    return 0 if all(c.ok for c in checks if c.needed) else 1
+
+
+def _run(chosen: Job, options: dict[str, Any], display: terminal.Display) -> dict[str, Any]:
+    """The job's result; the helper processes of `accelerate launch` keep silent."""
     data, dataset = options.pop("data", None), options.pop("dataset", None)
     config = chosen.config_class()
     values = {name: _value(config, name, given) for name, given in options.items()}
@@ -55,29 +83,13 @@ def _run(options: dict[str, Any]) -> dict[str, Any]:
         dataset = chosen.name
     if not is_distributed():
         values.setdefault("run_key", new_key(chosen.name, runs_folder(dataset)))
+    see = display.show if is_main_process() else lambda event: None
     try:
-        result = drain(result_of(chosen.run(values, records, dataset)), _show)
+        return drain(result_of(chosen.run(values, records, dataset)), see)
     except (KeyboardInterrupt, StopRequested):
         raise KeyboardInterrupt(f"The same command with --run_key {values['run_key']} goes on from here.") from None
-    return result if is_main_process() else {}
-
-
-def _show(event: Event) -> None:
-    """Print an event to the terminal; helper processes of a launcher keep silent."""
-    if not is_main_process():
-        return
-    match event:
-        case Progress(done, total, message, numbers):
-            loss = "".join(f"  {k} {v:.4f}" for k, v in numbers.items())
-            print(f"\r{message}: {done}/{total}{loss}   ", end="", file=sys.stderr)
-            if done == total:
-                print(file=sys.stderr)
-        case Begun(number, total, title, run_key):
-            print(f"[{number:2}/{total}] {title} ({run_key})", file=sys.stderr)
-        case Notice(message):
-            print(message, file=sys.stderr)
-        case Row(row):
-            print(json.dumps(row), file=sys.stderr)
+    finally:
+        display.close()
 
 
 def _value(config: type[JobConfig], name: str, given: str | list[str]) -> Any:
@@ -98,7 +110,8 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     jobs = parser.add_subparsers(dest="job", required=True)
-    jobs.add_parser("check_setup", help="What this machine can do, what is missing, and how to fix it.")
+    setup = jobs.add_parser("check_setup", help="What this machine can do, what is missing, and how to fix it.")
+    setup.add_argument("--json", action="store_true", help=AS_JSON)
     for entry in JOBS.values():
         _add_job(jobs, entry)
     return parser
@@ -125,6 +138,7 @@ def _add_job(jobs: Any, entry: Job) -> None:
     for name in (n for n in config.model_fields if n not in config.of_dataset):
         several = {"nargs": "+"} if field_type(config, name).kind is list else {}
         sub.add_argument(f"--{name}", help=_help(config, name).replace("%", "%%"), **several)
+    sub.add_argument("--json", action="store_true", help=AS_JSON)
 
 
 def _help(config: type[JobConfig], name: str) -> str:

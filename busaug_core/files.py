@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from busaug_core.errors import UserError
+from busaug_core.words import counted
 
 
 def content_hash(path: str | Path) -> str:
@@ -27,8 +28,8 @@ def refuse_missing(paths: Iterable[str]) -> None:
     paths = list(paths)
     if missing := [path for path in paths if not Path(path).is_file()]:
         raise UserError(
-            f"{len(missing)} of {len(paths)} image files are missing, the first {missing[0]}; put them back, or remove "
-            "their samples."
+            f"{counted(len(missing), f'of {len(paths)} image files is', f'of {len(paths)} image files are')} missing, "
+            f"the first {missing[0]}; put back what is gone, or remove its samples."
         )
 
 

@@ -1,10 +1,11 @@
 """What this machine can do, what is missing, and the command that fixes it."""
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 
 from busaug_core.base.defaults import MINI_FOLDER
+from busaug_core.data.audit.text import INSTALL
 from busaug_core.jobs.runs import home
 
 PACKAGES = (
@@ -20,6 +21,14 @@ PACKAGES = (
 )
 APP_PACKAGES = ("fiftyone", "umap-learn")
 """What the plugin needs beside them."""
+
+
+OPTIONAL = {
+    "pydicom": ("DICOM files", "pip install pydicom"),
+    "rapidocr-onnxruntime": ("burnt-in text", INSTALL),
+    "kagglehub": ("source 'kaggle'", "pip install kagglehub"),
+}
+"""What only some jobs take: what for, and the command that installs it."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +48,8 @@ def check_setup() -> list[Check]:
     if all(check.ok for check in checks):
         checks += [_device(), _lite0(), _inception()]
     checks += [_package(name, needed=False) for name in APP_PACKAGES]
+    for name, (what, fix) in OPTIONAL.items():
+        checks.append(replace(_package(name, needed=False), name=f"{name}, for {what}", fix=fix))
     checks += [_mini(), _disk()]
     return checks
 

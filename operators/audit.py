@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from busaug_core.words import counted
+
 from .host.operator import JobOperator
 
 
@@ -16,4 +18,5 @@ class Audit(JobOperator):
 
     def summarise(self, result: dict[str, Any]) -> str:
         tags = ", ".join(f"{n} {tag}" for tag, n in result["tags"].items())
-        return f"{result['images']} images, {result['groups']['split_group']} groups of one scan; {tags}"
+        groups = counted(result["groups"]["split_group"], "group")
+        return f"{counted(result['images'], 'image')}, {groups} of one scan; {tags}"

@@ -15,6 +15,7 @@ from busaug_core.generate.plan import class_counts
 from busaug_core.jobs.roles import TRAIN
 from busaug_core.jobs.run import Run
 from busaug_core.jobs.runs import list_runs, next_seed
+from busaug_core.words import counted
 
 from .host.form import Suggestions
 from .host.names import home_of
@@ -78,7 +79,7 @@ class Generate(JobOperator):
         told += f", of each of {variants} variants" if variants > 1 else ""
         seconds = expected_seconds(config, each, home_of(ctx.dataset))
         yield types.Notice(
-            label=f"Will make {each * variants} images: {told}",
+            label=f"Will make {counted(each * variants, 'image')}: {told}",
             description=f"About {_in_words(seconds)}, by the runs before."
             if seconds
             else "No run on this base tells yet how long that takes.",
@@ -89,7 +90,7 @@ class Generate(JobOperator):
         yield ctx.ops.set_view(view=dataset.match({"synthesis.run": result["run_key"]}))
 
     def summarise(self, result: dict[str, Any]) -> str:
-        return f"{result['images']} images, run {result['run_key']}"
+        return f"{counted(result['images'], 'image')}, run {result['run_key']}"
 
 
 def _amount(params: dict[str, Any]) -> str:

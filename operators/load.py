@@ -9,6 +9,7 @@ from fiftyone.operators.executor import ExecutionContext
 
 from busaug_core.data.config import FOLDERS, LOADS, OFFICIAL, SIMULATED
 from busaug_core.jobs.runs import datasets_with
+from busaug_core.words import counted
 
 from .host.form import Suggestions
 from .host.operator import JobOperator
@@ -26,7 +27,7 @@ class Load(JobOperator):
 
     def summarise(self, result: dict[str, Any]) -> str:
         counts = ", ".join(f"{n} {label or 'without a class'}" for label, n in result["counts"].items())
-        return f"{sum(result['counts'].values())} images ({counts})"
+        return f"{counted(sum(result['counts'].values()), 'image')} ({counts})"
 
 
 class LoadBusi(Load):

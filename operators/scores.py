@@ -11,6 +11,7 @@ from fiftyone.operators.executor import ExecutionContext
 from busaug_core.errors import UserError
 from busaug_core.measure.config import FilterSynthetic as FilterConfig
 from busaug_core.measure.thresholds import chosen, count
+from busaug_core.words import counted
 
 from .host.form import Suggestions
 from .host.images import images_of
@@ -31,7 +32,7 @@ class ScoreSynthetic(Measurement):
 
     def summarise(self, result: dict[str, Any]) -> str:
         means = ", ".join(f"{r['variant']} {r['class_consistent']:.0%}" for r in result["means"])
-        return f"{result['n']} images; recognised as their class: {means}"
+        return f"{counted(result['n'], 'image')}; recognised as their class: {means}"
 
 
 class FilterSynthetic(JobOperator):
@@ -73,4 +74,4 @@ class FilterSynthetic(JobOperator):
 
     def summarise(self, result: dict[str, Any]) -> str:
         kept, rejected = (sum(r[name] for r in result["counts"]) for name in ("kept", "rejected"))
-        return f"{kept} images kept, {rejected} rejected"
+        return f"{counted(kept, 'image')} kept, {rejected} rejected"

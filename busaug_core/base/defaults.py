@@ -3,13 +3,40 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from busaug_core.foreign import read_document
+from busaug_core.base.weights import refuse_pickle
+from busaug_core.errors import MissingWeights, UserError
+from busaug_core.foreign import kind_of, read_document
 from busaug_core.jobs.lineage import Product
 
 MINI = "mini"
 STABLE_DIFFUSION = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 MINI_FOLDER = Path(__file__).parent / "mini"
-BASE = Product("unet", job="finetune_unet", only=False)
+ADVICE = "Give a diffusers folder with safetensors, or a Hub id that can be downloaded here (HF_HUB_OFFLINE unset)."
+
+
+def place_of(base_model: str) -> Path | None:
+    """The file or folder of a base; None for a Hub id. It is looked at as far as that needs no torch.
+
+    Raises:
+        UserError: the file or folder is no base
+        MissingWeights: there is no such file, folder or id
+    """
+    path = MINI_FOLDER if base_model == MINI else Path(base_model).expanduser()
+    if path.is_dir():
+        if not (path / "model_index.json").exists():
+            raise UserError(f"{path} has no model_index.json, so it is no diffusers folder of a base model.")
+        return path
+    if path.is_file():
+        refuse_pickle(path)
+        if (kind := kind_of(path)) != "a safetensors file":
+            raise UserError(f"{path} cannot be read as a base model; it seems to be {kind}.")
+        return path
+    if base_model.startswith((".", "~")) or path.is_absolute() or base_model.count("/") != 1:
+        raise MissingWeights(f"There is no file or folder {base_model}. {ADVICE}")
+    return None
+
+
+BASE = Product("unet", job="finetune_unet", only=False, refuse=place_of)
 """What a field that names a base model may hold besides: a run that tuned the whole UNet."""
 
 

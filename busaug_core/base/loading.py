@@ -14,9 +14,9 @@ from huggingface_hub import hf_hub_download, try_to_load_from_cache
 from safetensors import SafetensorError
 from transformers import CLIPTextModel
 
-from busaug_core.base.defaults import MINI, MINI_FOLDER
+from busaug_core.base.defaults import ADVICE, MINI, MINI_FOLDER, place_of
 from busaug_core.base.kinds import refuse_other_kinds
-from busaug_core.base.weights import kind_of_weights, tensor_shapes
+from busaug_core.base.weights import kind_of_weights, refuse_not_finite, tensor_shapes
 from busaug_core.errors import MissingWeights, UserError
 from busaug_core.files import content_hash
 from busaug_core.foreign import kind_of, read_document
@@ -56,7 +56,8 @@ def load_pipeline(base_model: str, device: torch.device, dtype: torch.dtype) -> 
     pipe = _from_file(place, dtype) if place.is_file() else _from_folder(place, dtype)
     refuse_other_kinds(pipe, base_model)
     pipe.set_progress_bar_config(disable=True)
-    for part in (pipe.vae, pipe.unet, pipe.text_encoder):
+    for name, part in ((name, getattr(pipe, name)) for name in PARTS):
+        refuse_not_finite(f"{base_model}, its {name},", part.state_dict())
         part.requires_grad_(False).eval()
     if device.type in FAST_CHANNELS_LAST:
         for part in (pipe.unet, pipe.vae):
@@ -89,12 +90,8 @@ def refuse_long(pipe: StableDiffusionPipeline, prompts: Iterable[str]) -> None:
 
 def _place_of(base_model: str) -> Path:
     """The file or folder of a base; that of a Hub id is downloaded, where it is not in the cache."""
-    path = MINI_FOLDER if base_model == MINI else Path(base_model).expanduser()
-    if path.exists():
+    if (path := place_of(base_model)) is not None:
         return path
-    advice = "Give a diffusers folder with safetensors, or a Hub id that can be downloaded here (HF_HUB_OFFLINE unset)."
-    if base_model.startswith((".", "~")) or path.is_absolute() or base_model.count("/") > 1:
-        raise MissingWeights(f"There is no file or folder {base_model}. {advice}")
     try:
         index = hf_hub_download(base_model, "model_index.json")
         _refuse_other_pipeline(read_document(index, "the index of a base model"), base_model)
@@ -105,7 +102,7 @@ def _place_of(base_model: str) -> Path:
     except (OSError, ValueError) as error:
         raise MissingWeights(
             f"The base model '{base_model}' is neither a file nor a folder, and cannot be had from the Hub "
-            f"({_first_line(error)}). {advice}"
+            f"({_first_line(error)}). {ADVICE}"
         ) from None
     return Path(folder)
 
@@ -131,8 +128,6 @@ def _from_file(path: Path, dtype: torch.dtype) -> StableDiffusionPipeline:
 def _from_folder(folder: Path, dtype: torch.dtype) -> StableDiffusionPipeline:
     """A pipeline in diffusers' layout, each part of which is looked at before any is loaded."""
     index = folder / "model_index.json"
-    if not index.exists():
-        raise UserError(f"{folder} has no model_index.json, so it is no diffusers folder of a base model.")
     listed = read_document(index, "the index of a base model")
     _refuse_other_pipeline(listed, folder)
     for part in NAMES:

@@ -31,13 +31,18 @@ KINDS = {
 
 
 def load_weights(path: Path, wanted: str) -> "dict[str, Tensor]":
-    """The tensors of a safetensors file, on the CPU; raises UserError where it is none (`wanted`, with its article)."""
+    """The tensors of a safetensors file, on the CPU; raises UserError where it is none (`wanted`, with its article).
+
+    Raises it for values that are not finite too.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     refuse_pickle(path)
     with reading(path, wanted, SafetensorError):
-        return load_file(path)
+        weights = load_file(path)
+    refuse_not_finite(path, weights)
+    return weights
 
 
 def tensor_shapes(path: Path, wanted: str) -> dict[str, tuple[int, ...]]:
@@ -56,6 +61,19 @@ def kind_of_weights(tensors: "Mapping[str, Tensor | tuple[int, ...]]") -> str:
         some = ", ".join(sorted(tensors)[:2])
         kind = f"something else ({len(tensors)} tensors, such as {some})" if tensors else "a file without tensors"
     return kind
+
+
+def refuse_not_finite(place: "Path | str", weights: "Mapping[str, Tensor]") -> None:
+    """Raises UserError where weights hold NaN or infinite values, whose images would be blank."""
+    broken = [
+        name for name, tensor in weights.items() if tensor.is_floating_point() and not tensor.float().isfinite().all()
+    ]
+    if broken:
+        raise UserError(
+            f"{place} holds values that are not finite (NaN or infinite) in {len(broken)} of its {len(weights)} "
+            f"tensors, such as {broken[0]}: it is damaged, or its training has diverged. Take another file, or "
+            "train it anew at a lower learning rate."
+        )
 
 
 def refuse_pickle(path: Path) -> None:

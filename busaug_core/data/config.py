@@ -67,6 +67,8 @@ class Load(JobConfig):
     @classmethod
     def _place(cls, source: str) -> str:
         """A path from the working directory on as an absolute one; a word such as `kaggle` as it is."""
+        if "://" in source:
+            raise ValueError("addresses are not fetched; download it, and give the path of the folder or zip")
         return source if source in (SIMULATED, KAGGLE, DOWNLOAD) else str(absolute(source))
 
     @field_validator("split")
@@ -104,7 +106,10 @@ class LoadBusi(Load):
 
 
 class LoadExternal(Load, OnSamples):
-    """Another breast-ultrasound set, as a dataset of its own or as tagged samples of this one."""
+    """Another breast-ultrasound set, as a dataset of its own or as tagged samples of this one.
+
+    It is audited together with all of this dataset, whatever the view; of a grouped one with the chosen slice alone.
+    """
 
     has_folders: ClassVar[bool] = True
 
@@ -151,7 +156,10 @@ class LoadExternal(Load, OnSamples):
 
 
 class Audit(OnSamples):
-    """Copies, frames of one scan, doubtful labels, axilla views and burnt-in annotations, as groups and tags."""
+    """Copies, frames of one scan, doubtful labels, axilla views and burnt-in annotations, as groups and tags.
+
+    All of the dataset is looked at, whatever the view; of a grouped one the chosen slice alone.
+    """
 
     copy_likeness: float = Field(
         COPY, gt=0, le=1, description="Likeness (correlation of locally normalised pictures) of the same picture."
@@ -188,6 +196,7 @@ LOAD_BUSI = Job(
     "load_busi",
     LoadBusi,
     "busaug_core.data.load:load_busi",
+    "busaug_core.data.load:check_busi",
     makes_dataset=True,
     takes_samples=False,
     files=(PRODUCTS,),
@@ -196,6 +205,7 @@ LOAD_EXTERNAL = Job(
     "load_external",
     LoadExternal,
     "busaug_core.data.load:load_external",
+    "busaug_core.data.load:check_external",
     needs_classes=False,
     makes_dataset=True,
     files=(PRODUCTS,),

@@ -9,6 +9,7 @@ from busaug_core.data.splits import class_sizes, fold_numbers, grouped_split, le
 from busaug_core.errors import UserError
 from busaug_core.jobs.events import Notice, Steps
 from busaug_core.records import SPLITS, Record, count_labels
+from busaug_core.words import counted
 
 
 def with_official(scans: list[Scan], config: Load) -> list[Scan]:
@@ -29,7 +30,8 @@ def with_official(scans: list[Scan], config: Load) -> list[Scan]:
     number = config.folds if config.folds in lists else next(iter(lists), None)
     if wanted and (unlisted := [scan for scan in scans if number not in scan.official]):
         raise UserError(
-            f"{unlisted[0].path} and {len(unlisted) - 1} more are in no official list; choose another split."
+            f"{counted(len(unlisted), 'image is', 'images are')} in no official list, such as {unlisted[0].path}; "
+            "choose another split."
         )
     return [_placed(scan, *scan.official[number]) if number in scan.official else scan for scan in scans]
 
@@ -96,8 +98,8 @@ def _tag_splits(records: list[Record], config: Load, by_group: bool) -> Steps[No
         splits = [split_of.get(r.path, SPLITS[0]) for r in records]
     if leaks := leaked(splits, [r.split_group for r in records]):
         yield Notice(
-            f"{leaks} held-out images have a copy, or another frame of their scan, in training; metrics on them "
-            "are too good. Set split to percentages and split_by to 'group'."
+            f"{counted(leaks, 'held-out image has', 'held-out images have')} a copy, or another frame of the scan, in "
+            "training; metrics there are too good. Set split to percentages and split_by to 'group'."
         )
     for record, name in zip(records, splits, strict=True):
         record.tags.insert(0, name)

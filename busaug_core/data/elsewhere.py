@@ -11,6 +11,7 @@ from busaug_core.jobs.events import Notice, Steps
 from busaug_core.jobs.run import Run
 from busaug_core.jobs.runs import datasets_with, list_runs
 from busaug_core.records import Record
+from busaug_core.words import counted
 
 
 def images_of(dataset: str, run: Run) -> list[Record]:
@@ -26,8 +27,8 @@ def images_of(dataset: str, run: Run) -> list[Record]:
         raise UserError(f"compare_with names '{dataset}', but loaded here were {names}.")
     if gone := [r.path for r in found if not Path(r.path).is_file()]:
         raise UserError(
-            f"{len(gone)} of {len(found)} images of '{dataset}' are not where they were loaded from, such as "
-            f"{gone[0]}; put them back, or leave '{dataset}' out of compare_with."
+            f"'{dataset}' has lost {len(gone)} of {counted(len(found), 'image')} since it was loaded, such as "
+            f"{gone[0]}; put back what is gone, or leave '{dataset}' out of compare_with."
         )
     return found
 
@@ -54,7 +55,7 @@ def find_elsewhere(
             record.source = replace(record.source, also_in=", ".join([*known, name]))
         counts[name] = len(shared)
         yield Notice(
-            f"{len(shared)} images show a scan that is in '{name}' too"
+            f"{counted(len(shared), 'image shows', 'images show')} a scan that is in '{name}' too"
             + (f", such as {shared[0].path}; source.also_in tells which." if shared else ".")
         )
     return counts

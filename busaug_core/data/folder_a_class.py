@@ -8,6 +8,7 @@ from busaug_core.data.folders import Paired, class_at, image_files, pair_masks
 from busaug_core.data.scans import Listing, Scan
 from busaug_core.errors import UserError
 from busaug_core.records import Source
+from busaug_core.words import counted
 
 PATIENT = re.compile(r"(patient|subject|sub|case|pat|pt|p|id)?[ _-]*\d+", re.IGNORECASE)
 """What a folder of one patient is called."""
@@ -43,7 +44,10 @@ def list_folder(folder: Path) -> Listing:
         )
     notes = []
     if found := len(patients - {None}):
-        notes.append(f"{found} numbered folders are taken to be of a patient each: their images share a split.")
+        notes.append(
+            counted(found, "numbered folder is", "numbered folders are")
+            + " taken to be of a patient each, whose images share a split."
+        )
     elif any(scan.path.parent.name != scan.label for scan in scans):
         notes.append("Folders within a class are not taken for patients, since they bear no numbers.")
     return Listing(scans, problems, notes=tuple(notes))

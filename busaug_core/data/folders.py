@@ -15,6 +15,7 @@ from PIL import Image
 
 from busaug_core import dicom
 from busaug_core.foreign import kind_of
+from busaug_core.words import counted
 
 CLASSES = ("benign", "malignant", "normal")
 ABBREVIATED = {"b": "benign", "m": "malignant", "n": "normal"}
@@ -273,7 +274,7 @@ def left_over(root: Path, used: set[Path], told: str) -> list[str]:
             else:
                 others[path.suffix.lower() or "no suffix"] += 1
     said = [
-        f"{folder}: {len(names)} image(s) to which the layout gives no class ({_listed(names)})."
+        f"{folder}: {counted(len(names), 'image')} to which the layout gives no class ({_listed(names)})."
         for folder, names in images.items()
     ]
     if others:

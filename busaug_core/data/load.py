@@ -13,12 +13,26 @@ from busaug_core.data.elsewhere import find_elsewhere, images_of
 from busaug_core.data.folders import CLASSES, class_of
 from busaug_core.data.reading import Reader
 from busaug_core.data.scans import Scan
-from busaug_core.data.sources import BUSI, open_source
+from busaug_core.data.sources import BUSI, open_source, refuse_unusable
 from busaug_core.errors import UserError
 from busaug_core.jobs.events import Made, Notice, Progress, Steps
 from busaug_core.jobs.roles import of_split
 from busaug_core.jobs.run import Run
 from busaug_core.records import SPLITS, Record, count_labels
+from busaug_core.words import counted
+
+
+def check_busi(config: LoadBusi, run: Run, records: list[Record]) -> None:
+    """Raises UserError where the source cannot be had."""
+    if config.source != SIMULATED:
+        refuse_unusable(config.source, BUSI)
+
+
+def check_external(config: LoadExternal, run: Run, records: list[Record]) -> None:
+    """Raises UserError where the source, or a dataset to compare with, cannot be had."""
+    refuse_unusable(config.source, external.SETS[config.layout].published)
+    for name in config.compare_with:
+        images_of(name, run)
 
 
 def load_busi(config: LoadBusi, run: Run) -> Steps[dict[str, Any]]:
@@ -65,8 +79,9 @@ def load_external(config: LoadExternal, run: Run) -> Steps[dict[str, Any]]:
     shared = [r for r in records if r.split_group in groups]
     if shared:
         yield Notice(
-            f"{len(shared)} images of {name} show a scan that the dataset holds already; they share its "
-            "split_group and get no split. Leave them out where the set is to test what was trained on the dataset."
+            f"{counted(len(shared), f'image of {name} shows', f'images of {name} show')} a scan that the dataset holds "
+            f"already, such as {shared[0].path}: in its split_group, and without a split. Leave such images out where "
+            "the set is to test what was trained on the dataset."
         )
     also_in = yield from find_elsewhere(records, descriptors[:own], elsewhere)
     yield from assign_splits([r for r in records if r.split_group not in groups], config)
@@ -80,8 +95,8 @@ def _new(scans: list[Scan], present: list[Record]) -> Steps[list[Scan]]:
     new = [scan for scan in scans if str(scan.path) not in known]
     if again := len(scans) - len(new):
         if not new:
-            raise UserError(f"All {again} images are in the dataset already.")
-        yield Notice(f"{again} files are in the dataset already and are left as they are.")
+            raise UserError(f"The dataset holds all of it already ({counted(again, 'image')}).")
+        yield Notice(f"{counted(again, 'file is', 'files are')} in the dataset already, and left alone.")
     return new
 
 

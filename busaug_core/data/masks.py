@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageFilter
+from scipy.ndimage import binary_fill_holes, label
 
 from busaug_core.errors import UserError
 from busaug_core.images import Decoded, decode, without_palette
@@ -29,6 +30,17 @@ COLOURS = {
 }
 """Colours by which of red, green and blue are bright in them."""
 
+TINY = 16
+"""Pixels below which a mask is but a few."""
+SOLID = 0.4
+"""Share of its box from which on a mask is no line; an ellipse fills .79 of it."""
+LONG = 24
+"""Side of its box beyond which a mask that is nowhere wider than four pixels is a line."""
+HOLLOW = 0.5
+"""Share of an outline's inside that it covers itself, at most."""
+
+OUTLINE = "masks that are a line or an outline, of which the line alone is taken for the lesion"
+SCATTERED = "masks of no more than a few scattered pixels, taken for the lesion"
 CUT = "masks of more than two levels, cut at half of their range"
 EMPTY = "masks that hold nothing but noise about zero, taken to be empty"
 
@@ -128,14 +140,33 @@ def _by_level(path: str | Path, values: np.ndarray, found: Decoded) -> tuple[np.
     return mask, [CUT] if len(levels) > 2 else []
 
 
-def _is_coherent(mask: np.ndarray) -> bool:
-    """Whether a mask, bool H×W, is made of pieces rather than of scattered pixels, and the rest of it too."""
-    for side in (mask, ~mask):
-        picture = Image.fromarray(side.astype(np.uint8))
-        opened = np.asarray(picture.filter(ImageFilter.MinFilter(3)).filter(ImageFilter.MaxFilter(3)))
+def doubts(mask: np.ndarray) -> list[str]:
+    """What is to be said of a mask, bool H×W, that may be no lesion's area: a line or an outline, or a few pixels."""
+    if not mask.any():
+        return []
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    part = np.pad(mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1], 1)
+    if part.sum() >= max(TINY, SOLID * part.size):
+        return []
+    if _is_coherent(part, whole=False):
+        is_thin = max(part.shape) > LONG and not np.asarray(_picture(part).filter(ImageFilter.MinFilter(5))).any()
+        return [OUTLINE] if is_thin or part.sum() < HOLLOW * binary_fill_holes(part).sum() else []
+    pieces, _ = label(part, np.ones((3, 3)))
+    largest = np.bincount(pieces.ravel())[1:].max()
+    return [OUTLINE if largest >= max(TINY, part.sum() / 2) else SCATTERED]
+
+
+def _is_coherent(mask: np.ndarray, whole: bool = True) -> bool:
+    """Whether a mask, bool H×W, is made of pieces of 3×3 pixels and more; with `whole` the rest of it too."""
+    for side in (mask, ~mask)[: 1 + whole]:
+        opened = np.asarray(_picture(side).filter(ImageFilter.MinFilter(3)).filter(ImageFilter.MaxFilter(3)))
         if (opened & side).sum() < COHERENT * side.sum():
             return False
     return True
+
+
+def _picture(mask: np.ndarray) -> Image.Image:
+    return Image.fromarray(mask.astype(np.uint8))
 
 
 def _unpacked(colour: int) -> tuple[int, int, int]:

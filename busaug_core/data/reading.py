@@ -19,6 +19,7 @@ from busaug_core.files import write_whole
 from busaug_core.jobs.events import Notice, Progress, Steps
 from busaug_core.parallel import in_order
 from busaug_core.records import Record, Source
+from busaug_core.words import counted
 
 HINT = "(Set on_error to 'skip' to load the others.)"
 SHOWN = (".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".webp", ".avif")
@@ -95,11 +96,14 @@ class Reader:
                 "8 bits in one range."
             )
         for note, n in self.assumed.items():
-            yield Notice(f"{note[0].upper()}{note[1:]}: {n} of {len(records)} images, such as {first[note]}.")
-        if hidden:
             yield Notice(
-                f"{hidden.total()} images ({', '.join(sorted(hidden))}) are not shown by browsers, or not as they are "
-                "read here; load them with write_png to have PNGs written into the run's folder and shown."
+                f"{note[0].upper()}{note[1:]}: {n} of {counted(len(records), 'image')}, such as {first[note]}."
+            )
+        if hidden:
+            kinds = ", ".join(sorted(hidden))
+            yield Notice(
+                f"{counted(hidden.total(), f'image ({kinds}) is', f'images ({kinds}) are')} not shown by browsers, or "
+                "not as read here; load with write_png to have PNGs written into the run's folder and shown."
             )
         return records, descriptors
 
@@ -139,10 +143,10 @@ class Reader:
         """Raises UserError for DICOM files where they cannot be read here."""
         found = [] if dicom.can_read() else [s for s in scans if not _is_named_image(s.path) and dicom.is_dicom(s.path)]
         if found and (self.config.on_error == "raise" or len(found) == len(scans)):
-            raise UserError(
-                f"{len(found)} of {len(scans)} images are DICOM files, such as {found[0].path}; to have them read, "
-                f"{dicom.HOW}."
+            n = counted(
+                len(found), f"of {len(scans)} images is a DICOM file", f"of {len(scans)} images are DICOM files"
             )
+            raise UserError(f"{n}, such as {found[0].path}; to have them read, {dicom.HOW}.")
 
 
 def _files(scan: Scan) -> tuple[Path, ...]:

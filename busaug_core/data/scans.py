@@ -8,13 +8,14 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from busaug_core.data.masks import interpret_mask
+from busaug_core.data.masks import doubts, interpret_mask
 from busaug_core.errors import UserError
 from busaug_core.images import decode, eight_bits
 from busaug_core.records import Lesion, Source
 
 AS_SHOWN = "masks of photos that were turned upright, taken to lie on them as they are shown"
 
+BLANK = "blank images, of a single level throughout"
 NEARLY_ALL = 0.9
 """Share of an image that no lesion covers."""
 SCALED = "masks of another size than their image, scaled to it"
@@ -72,6 +73,8 @@ def read_scan(scan: Scan) -> ReadScan:
     stored = decode(scan.path)
     image, notes = eight_bits(scan.path, stored)
     lesions, assumed = [], list(notes)
+    if _is_blank(image):
+        assumed.append(BLANK)
     for path in scan.masks:
         found = decode(path)
         mask, how = interpret_mask(path, found, scan.colours)
@@ -91,6 +94,7 @@ def read_scan(scan: Scan) -> ReadScan:
             )
         if mask.mean() > NEARLY_ALL:
             assumed.append(f"masks of more than {NEARLY_ALL:.0%} of the image, which may be inverted")
+        assumed += doubts(mask)
         if mask.any():
             lesions.append(Lesion.of(path, mask))
     if scan.needs_lesion and scan.label != "normal" and not lesions:
@@ -101,6 +105,12 @@ def read_scan(scan: Scan) -> ReadScan:
 def _is_alike(shape: tuple[int, int], size: tuple[int, int]) -> bool:
     """Whether height and width have the proportions of a width and height, but for rounding."""
     return abs(shape[0] * size[0] - shape[1] * size[1]) <= max(size) * 2
+
+
+def _is_blank(image: Image.Image) -> bool:
+    """Whether each channel but alpha has one level; of a palette, whether one colour is used."""
+    bands = zip(image.getbands(), np.atleast_2d(image.getextrema()), strict=True)
+    return all(low == high for name, (low, high) in bands if name != "A")
 
 
 def _transposed(mask: np.ndarray, how: Image.Transpose) -> np.ndarray:

@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 
 from busaug_core.errors import UserError
 from busaug_core.files import content_hash, written_whole
+from busaug_core.foreign import kind_of
 from busaug_core.jobs.events import Progress, Steps
 from busaug_core.paths import absolute
 
@@ -52,6 +53,7 @@ def open_source(source: str, workspace: Path, published: Published) -> Steps[Pat
     Raises:
         UserError: the source cannot be had, is damaged or unsafe
     """
+    refuse_unusable(source, published)
     if source == KAGGLE and published.kaggle:
         return _from_kaggle(published.kaggle)
     if source == DOWNLOAD and published.address:
@@ -62,9 +64,23 @@ def open_source(source: str, workspace: Path, published: Published) -> Steps[Pat
     path = absolute(source)
     if path.is_dir():
         return path
-    if path.is_file():  # a zip that was repaired after a failure is another one
-        return (yield from unpack(path, workspace / f"unpacked_{content_hash(path)[:12]}"))
-    raise UserError(f"{path} is neither a folder nor a zip; give the path of the set's folder or zip.")
+    # A zip that was repaired after a failure is another one.
+    return (yield from unpack(path, workspace / f"unpacked_{content_hash(path)[:12]}"))
+
+
+def refuse_unusable(source: str, published: Published) -> None:
+    """Raises UserError where a source cannot be had, as far as it can be known without fetching or unpacking it."""
+    if source == KAGGLE and published.kaggle:
+        if importlib.util.find_spec("kagglehub") is None:
+            raise UserError("The source 'kaggle' needs the package kagglehub; run pip install kagglehub.")
+        return
+    path = absolute(source)
+    if path.is_dir() or (source == DOWNLOAD and published.address):
+        return
+    if not path.exists():
+        raise UserError(f"{path} is neither a folder nor a zip; give the path of the set's folder or zip.")
+    if not zipfile.is_zipfile(path):
+        raise UserError(f"{path} is no zip; it seems to be {kind_of(path)}. Give the path of the set's folder or zip.")
 
 
 def unpack(archive: Path, folder: Path) -> Steps[Path]:
@@ -89,7 +105,10 @@ def unpack(archive: Path, folder: Path) -> Steps[Path]:
                     if n % 100 == 0 or n == len(entries):
                         yield Progress(n, len(entries), "Unpacking")
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError) as error:
-        raise UserError(f"{archive} cannot be unpacked ({error}); fetch it again, or unpack it by hand.") from None
+        raise UserError(
+            f"{archive} cannot be unpacked ({error}); it seems to be {kind_of(archive)}. Fetch it again, or unpack "
+            "it by hand."
+        ) from None
     return folder
 
 
@@ -107,8 +126,6 @@ def _check_entries(archive: Path, entries: list[zipfile.ZipInfo]) -> None:
 
 
 def _from_kaggle(name: str) -> Path:
-    if importlib.util.find_spec("kagglehub") is None:
-        raise UserError("The source 'kaggle' needs the package kagglehub; run pip install kagglehub.")
     import kagglehub
 
     try:

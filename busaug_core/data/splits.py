@@ -7,6 +7,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from busaug_core.errors import UserError
 from busaug_core.records import SPLITS
+from busaug_core.words import counted
 
 
 def class_sizes(counts: dict[str, int], split: str) -> dict[str, list[int]]:
@@ -25,7 +26,7 @@ def class_sizes(counts: dict[str, int], split: str) -> dict[str, list[int]]:
     if "/" in split:
         sizes = [int(size) for size in split.split("/")]
         if sum(sizes) != total:
-            raise UserError(f"The split {split} sums to {sum(sizes)}, but there are {total} images.")
+            raise UserError(f"The split {split} sums to {sum(sizes)}, but the set has {counted(total, 'image')}.")
         later = [_shared_out(size, counts) for size in sizes[1:]]
         found = {c: [n - sum(part[c] for part in later), *(part[c] for part in later)] for c, n in counts.items()}
     else:
@@ -36,8 +37,8 @@ def class_sizes(counts: dict[str, int], split: str) -> dict[str, list[int]]:
     for label, sizes in found.items():
         if min(sizes) < 1:
             raise UserError(
-                f"Class '{label}' has {counts[label]} image(s), too few for the split {split}; add some, or set "
-                "on_error to 'skip' so that they all train."
+                f"Class '{label}' has {counted(counts[label], 'image')}, too few for the split {split}; add some, or "
+                "set on_error to 'skip' so that they all train."
             )
     return found
 
@@ -108,7 +109,7 @@ def refuse_small(counts: dict[str, int], folds: int) -> None:
     """Raises UserError for a class of fewer images than folds."""
     for label, n in counts.items():
         if n < folds:
-            raise UserError(f"Class '{label}' has {n} image(s), too few for {folds} folds.")
+            raise UserError(f"Class '{label}' has {counted(n, 'image')}, too few for {folds} folds.")
 
 
 def leaked(splits: list[str | None], groups: list[str | None]) -> int:

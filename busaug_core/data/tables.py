@@ -41,7 +41,7 @@ def read_table(path: Path, needed: tuple[str, ...] = (), known: tuple[str, ...] 
     missing = [name for name in needed if _plain(name) not in map(_plain, columns)]
     if missing:
         has = f"it has {', '.join(columns)}" if columns else "it has no rows"
-        raise UserError(f"{path} lacks the column(s) {', '.join(missing)}: {has}. Is it the table of the set?")
+        raise UserError(f"{path} lacks {', '.join(missing)} among its columns: {has}. Is it the table of the set?")
     return [{names.get(_plain(k), k): v for k, v in row.items()} for row in rows]
 
 

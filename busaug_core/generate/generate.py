@@ -17,6 +17,7 @@ from busaug_core.jobs.processes import share_out
 from busaug_core.jobs.run import Run
 from busaug_core.prompts import named, prompt_of
 from busaug_core.records import Record, count_labels
+from busaug_core.words import counted
 
 WORKING = "working"
 """The folder of locks on batches that are worked on."""
@@ -118,7 +119,10 @@ def _remarks(config: Generation, run: Run, items: list[Item]) -> Steps[None]:
             yield Notice(f"The {name} was trained with other prompts; for these set prompts to {its_own}.")
     present = {(r.variant, r.synthesis.seed) for r in run.records if r.synthesis}
     if doubled := sum((slug, item.seed) in present for slug in config.variants for item in items):
-        yield Notice(f"{doubled} images have the seed of one that is there already; set another seed for new ones.")
+        yield Notice(
+            f"{counted(doubled, 'image has', 'images have')} the seed of one that is there already; set another seed "
+            "for new ones."
+        )
     if any(RECIPES[slug].adjective for slug in config.variants) and len(items) < len(config.adjectives):
         yield Notice(
             f"Only {len(items)} of {len(config.adjectives)} adjectives get an image; make more, or name fewer."

@@ -12,6 +12,7 @@ from busaug_core.jobs.roles import TRAIN, of_split, refuse_unlabelled
 from busaug_core.jobs.run import Run
 from busaug_core.prompts import named, prompt_of, refuse_unknown_classes
 from busaug_core.records import Record, count_labels
+from busaug_core.words import counted
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,11 @@ def class_counts(config: Generation, count: Callable[[str], dict[str, int]]) -> 
     if negative:
         raise UserError(f"counts of {', '.join(negative)} are negative.")
     if not sum(counts.values()):
-        reason = f"every class has {config.balance_to} images already" if config.balance_to else "counts are all 0"
+        reason = (
+            f"every class has {counted(config.balance_to, 'image')} already"
+            if config.balance_to
+            else "counts are all 0"
+        )
         raise UserError(f"Nothing to generate: {reason}.")
     return counts
 

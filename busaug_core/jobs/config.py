@@ -3,6 +3,7 @@
 `FieldType` is the one reading of a field's annotation; forms and the command line are made from it.
 """
 
+import re
 import types
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from pydantic import (
     Field,
     GetCoreSchemaHandler,
     ValidationError,
+    field_validator,
     model_validator,
 )
 from pydantic.fields import FieldInfo
@@ -59,9 +61,14 @@ class JobConfig(BaseModel):
     of_dataset: ClassVar[frozenset[str]] = frozenset()
     """Fields that say how a dataset is read; the command line, whose images come from runs, does not take them."""
 
-    run_key: str | None = Field(
-        None, pattern=KEY_PATTERN, description="Name of the run; made from the job and the time when empty."
-    )
+    run_key: str | None = Field(None, description="Name of the run; made from the job and the time when empty.")
+
+    @field_validator("run_key")
+    @classmethod
+    def _identifier(cls, key: str | None) -> str | None:
+        if key is not None and not re.fullmatch(KEY_PATTERN, key):
+            raise ValueError("a run's name is of letters, digits and _ and begins with no digit; or leave it out")
+        return key
 
     @model_validator(mode="before")
     @classmethod

@@ -25,6 +25,7 @@ from busaug_core.jobs.roles import TRAIN, refuse_learned, refuse_unlabelled
 from busaug_core.jobs.run import INPUTS, Run
 from busaug_core.jobs.runs import new_key, runs_folder
 from busaug_core.records import Record, write_records
+from busaug_core.words import counted
 
 JobFunction = Callable[[JobConfig, Run], Steps[dict[str, Any]]]
 JobCheck = Callable[[JobConfig, Run, list[Record]], None]
@@ -98,15 +99,15 @@ class Job:
         if run.state == "done":
             given = run.records
             self._refuse_change(run, config, records)
-            on = f", on {len(given)} samples" if given else ""
+            on = f", on {counted(len(given), 'sample')}" if given else ""
             missing = run.missing
             if not missing:
                 yield Notice(f"Run '{run.key}' was done before{on}; this is its result. Another run_key does it anew.")
                 yield Finished(run.result)
                 return
             yield Notice(
-                f"Run '{run.key}' was done before{on}, but {len(missing)} of its files are gone since, the first "
-                f"{missing[0]}; they are made again."
+                f"Run '{run.key}' was done before{on}, but of its files {counted(len(missing), 'is', 'are')} "
+                f"gone since, the first {missing[0]}; what is gone is made again."
             )
         fresh = not run.folder.exists() or not any(run.folder.iterdir())
         make_folder(run.folder)
@@ -241,8 +242,8 @@ class Job:
             )
         if moved := sum(before.splits != after.splits for before, after in known):
             raise UserError(
-                f"{moved} images of run '{run.key}' lie in other splits now. Choose another run_key, or delete "
-                f"{run.folder}."
+                f"{counted(moved, 'image lies', 'images lie')} in another split now than in run '{run.key}'. Choose "
+                f"another run_key, or delete {run.folder}."
             )
 
     def _settings(self, config: JobConfig) -> dict[str, Any]:
@@ -297,7 +298,7 @@ def _remarks(records: list[Record]) -> list[Notice]:
     n = len(records)
     return [
         Notice(
-            f"The {n} samples show {len(paths)} files, since {len(doubled)} are the file of several samples (the first "
-            f"{doubled[0]}); every sample is counted."
+            f"The {n} samples show {counted(len(paths), 'file')}, since {counted(len(doubled), 'is', 'are')} the file "
+            f"of several samples (the first {doubled[0]}); every sample is counted."
         )
     ]

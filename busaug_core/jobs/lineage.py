@@ -4,7 +4,7 @@ A field of a config that names a product says so by an annotation, `Product`. Wh
 or a folder, is resolved once, to the file and the run that it lies in; nothing here knows a component by name.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ class Product:
         only: whether nothing else may stand in the field, such as a Hub id or an extractor's name
         held_out: whether it must not have learned from images that validate or test now
         also: names that other software gives to such a file
+        refuse: raises UserError for what is given and no run's, where it can be told without loading it
     """
 
     name: str
@@ -38,6 +39,7 @@ class Product:
     only: bool = True
     held_out: bool = True
     also: tuple[str, ...] = ()
+    refuse: Callable[[str], object] | None = None
 
 
 def product_fields(config: type[JobConfig]) -> dict[str, Product]:
@@ -69,6 +71,8 @@ def resolve_product(run: Run, given: str, product: Product) -> Ancestor | None:
     Returns None where it may be something else. Raises UserError where there is none.
     """
     sibling = run.sibling(given)
+    if product.refuse is not None and sibling.job is None:
+        product.refuse(given)
     for place in dict.fromkeys((sibling.folder, absolute(given))):
         path = _product_at(place, product)
         if path is not None:
@@ -77,7 +81,17 @@ def resolve_product(run: Run, given: str, product: Product) -> Ancestor | None:
         return None
     if sibling.state in ("running", "stopped", "failed"):
         raise UserError(f"Run '{given}' is {sibling.state} and has no {product.name} yet; finish it first.")
+    if sibling.state == "done" and sibling.job == product.job:
+        raise UserError(
+            f"Run '{given}' has lost its {product.name}; put it back into {sibling.folder}, or call {sibling.job} with "
+            f"run_key '{given}' and its settings again, which makes it anew."
+        )
     known = ", ".join(r.key for r in runs_in(run.folder.parent, product.job, done=True)) or "none yet"
+    if sibling.state == "done":
+        raise UserError(
+            f"Run '{given}' is one of {sibling.job} and holds no {product.name}; finished runs of {product.job} here: "
+            f"{known}."
+        )
     raise UserError(
         f"'{given}' is neither a run of this dataset, nor a file, nor a folder with {product.name}; finished runs of "
         f"{product.job} here: {known}."

@@ -8,6 +8,7 @@ from busaug_core.jobs.config import LABEL_FIELD
 from busaug_core.jobs.lineage import Ancestor, ancestors, seen_by
 from busaug_core.jobs.run import Run
 from busaug_core.records import SPLITS, Record, count_labels
+from busaug_core.words import counted
 
 REJECTED, EVALUATION = "rejected", "evaluation"
 """Tags of synthetic images: what a filter threw out, and what was made to be measured; neither ever trains."""
@@ -17,10 +18,19 @@ TRAIN = SPLITS[0]
 def of_split(records: Iterable[Record], split: str) -> list[Record]:
     """The real or simulated records that carry a split's tag; never a synthetic one.
 
-    Raises UserError where one of them carries another split's tag too, or another sample of its file does.
+    Raises UserError where one of them carries another split's tag too, or another sample of its file does, and where
+    one carries the split's tag in capitals alone, which whoever wrote it took for the split.
     """
     real = [r for r in records if not r.synthetic]
     chosen = [r for r in real if split in r.tags]
+    alike = [(r, tag) for r in real if split not in r.tags for tag in r.tags if tag.strip().lower() == split]
+    if alike:
+        first, tag = alike[0]
+        raise UserError(
+            f"{counted(len({r.path for r, _ in alike}), 'image bears', 'images bear')} the tag '{tag}' (the first "
+            f"{first.path}), which is no split, since tags of splits are lower case; tag them '{split}' too: "
+            f"dataset.match_tags({tag!r}).tag_samples({split!r})."
+        )
     splits: dict[str, set[str]] = {}
     for record in real:
         splits.setdefault(record.path, set()).update(record.splits)
@@ -28,8 +38,8 @@ def of_split(records: Iterable[Record], split: str) -> list[Record]:
     if doubtful:
         first = doubtful[0].path
         raise UserError(
-            f"{len(doubtful)} images are in more than one split, the first {first} "
-            f"({' and '.join(s for s in SPLITS if s in splits[first])}); leave each of them the tag of one."
+            f"{counted(len(doubtful), 'image is', 'images are')} in more than one split, the first {first} "
+            f"({' and '.join(s for s in SPLITS if s in splits[first])}); leave each the tag of one."
         )
     return chosen
 
@@ -130,8 +140,8 @@ def refuse_learned(records: list[Record], used: Iterable[Ancestor]) -> None:
     for ancestor in trained:
         if again := seen_by(ancestor.run, held_out):
             raise UserError(
-                f"'{ancestor.given}' was trained on {len(again)} images that validate or test now (the first "
-                f"{again[0].path}), so no number on these would be honest. Train it anew on this split."
+                f"'{ancestor.given}' was trained on {counted(len(again), 'image that is', 'images that are')} held out "
+                f"now (the first {again[0].path}), so no number on these would be honest. Train it anew on this split."
             )
 
 
@@ -157,9 +167,9 @@ def refuse_unlabelled(records: list[Record], field: str = LABEL_FIELD) -> None:
     """Raises UserError where a record has no class; `field` is where the dataset should hold it."""
     if missing := [r.path for r in records if not r.label]:
         raise UserError(
-            f"{len(missing)} samples have no class in the field {field} (the first: {missing[0]}); give each a "
-            "fo.Classification there, name the field that holds the class as label_field, or work on a view without "
-            "them."
+            f"{counted(len(missing), 'sample has', 'samples have')} no class in the field {field} (the first: "
+            f"{missing[0]}); give each a fo.Classification there, name the field that holds the class as label_field, "
+            "or work on a view without them."
         )
 
 

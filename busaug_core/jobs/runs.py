@@ -36,6 +36,9 @@ def run_of(dataset: str, key: str, root: Path | None = None) -> Run:
     """The run of that key; raises UserError where there is none."""
     runs = runs_folder(dataset, root)
     run = Run(runs / key)
+    if run.state == "new" and not runs_in(runs):
+        there = ", ".join(sorted(p.parent.name for p in (root or home()).glob("*/runs") if runs_in(p))) or "none yet"
+        raise UserError(f"There are no runs of a dataset '{dataset}' in {root or home()}; datasets there: {there}.")
     if run.state == "new":
         known = ", ".join(sorted(r.key for r in runs_in(runs))) or "none yet"
         raise UserError(f"There is no run '{key}' of dataset '{dataset}'; its runs: {known}.")
@@ -117,6 +120,8 @@ def gather(places: list[str], dataset: str, root: Path | None = None) -> list[Re
 def _records_of(place: str, dataset: str, root: Path | None) -> list[Record]:
     if Path(place).is_file():
         return read_records(place)
+    if Path(place).suffix or (Path(place).name != place and not Path(place).is_dir()):
+        raise UserError(f"There is no file {absolute(place)}; name runs of the dataset, or .jsonl files of images.")
     run = run_of(dataset, place, root)
     if run.state != "done":
         raise UserError(f"Run '{place}' is {run.state}; call it again with its settings to finish it first.")

@@ -6,6 +6,7 @@ from fiftyone.core.collections import SampleCollection
 from busaug_core.errors import UserError
 from busaug_core.jobs.config import LABEL_FIELD
 from busaug_core.jobs.run import Run
+from busaug_core.words import with_article
 
 NOT_OF_CLASSES = ("filepath", "origin", "variant", "pair", "duplicate_group", "split_group")
 PREDICTIONS = "predictions_"
@@ -31,7 +32,7 @@ def label_path(samples: SampleCollection, name: str) -> str | None:
     what = "is no field of this dataset"
     if field is not None:
         kind = getattr(field, "document_type", None) or type(field)
-        what = f"is a {kind.__name__}, which holds no class of the image"
+        what = f"is {with_article(kind.__name__)}, which holds no class of the image"
     known = ", ".join(class_fields(samples)) or "none yet"
     raise UserError(
         f"label_field '{name}' {what}; name a Classification or a string field (there are: {known}). From a field of "

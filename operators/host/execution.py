@@ -2,8 +2,9 @@
 
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
+from itertools import chain, islice
 from typing import Any
 
 import fiftyone as fo
@@ -15,7 +16,9 @@ from busaug_core.files import make_folder
 from busaug_core.jobs.events import Begun, Ended, Finished, Made, Notice, Progress, Stopped
 from busaug_core.jobs.execute import Job
 from busaug_core.jobs.run import Run
+from busaug_core.jobs.runs import runs_in
 from busaug_core.records import Record
+from busaug_core.words import counted
 
 from .. import results
 from ..results import mirror
@@ -24,6 +27,8 @@ from .progress import Reporter
 from .samples import insert_missing
 
 TRACEBACK = "traceback.txt"
+SHOWN = 5
+"""Runs that a message lists."""
 INTERVAL = 2.0
 """Seconds between insertions of what a running job has made."""
 
@@ -34,11 +39,15 @@ class Execution:
     Attributes:
         run: the run
         dataset: the dataset that it works on, or has made
+        told: what the user should know of what it works on, told when the run has begun
         is_done: whether the run was carried to its end, rather than stopped on request
     """
 
-    def __init__(self, ctx: ExecutionContext, title: str, run: Run, dataset: fo.Dataset | None):
+    def __init__(
+        self, ctx: ExecutionContext, title: str, run: Run, dataset: fo.Dataset | None, told: Iterable[str] = ()
+    ):
         self.ctx, self.title, self.run, self.dataset = ctx, title, run, dataset
+        self._told = [Notice(message) for message in told]
         self.is_done = False
         self._member: Run | None = None
         self._waiting: list[Record] = []
@@ -52,7 +61,7 @@ class Execution:
         reporter = Reporter(self.ctx, self.title)
         is_registered = self.run.state == "done"
         with closing(reporter), closing(job.run(values, records, name)) as events:
-            for event in events:
+            for event in chain(islice(events, 1), self._told, events):
                 if not is_registered and self.dataset is not None:
                     mirror.register(self.dataset, self.run)
                     is_registered = True
@@ -140,6 +149,19 @@ def kept_traceback(run: Run) -> Iterator[None]:
         path.write_text(traceback.format_exc(), encoding="utf-8")
         error.add_note(f"Its traceback: {path}")
         raise
+
+
+def runs_before(run: Run) -> list[str]:
+    """That a run which is to make a dataset finds runs under its name, as of one that was deleted."""
+    folder = run.folder.parent
+    if run.state != "new" or not (runs := runs_in(folder)):
+        return []
+    keys = ", ".join(other.key for other in runs[:SHOWN]) + (", …" if len(runs) > SHOWN else "")
+    return [
+        f"{folder} holds {counted(len(runs), 'run')} already ({keys}), of a dataset of this name that was deleted, or "
+        "made from the command line; forms offer them too. To be rid of them, delete them by manage_runs with the "
+        "action 'delete', or the folder before you load."
+    ]
 
 
 def how_to_go_on(title: str, run: Run) -> str:

@@ -52,6 +52,13 @@ def slice_of(dataset: fo.Dataset, ids: list[str]) -> str | None:
     return slices[0] if slices else dataset.default_group_slice
 
 
+def other_slices(dataset: fo.Dataset) -> list[str]:
+    """The slices of a grouped dataset that hold images and are not chosen; none in any other."""
+    if dataset.media_type != GROUP:
+        return []
+    return [name for name, kind in dataset.group_media_types.items() if kind == IMAGE and name != dataset.group_slice]
+
+
 @contextmanager
 def same_slice(samples: SampleCollection | None) -> Iterator[None]:
     """Leave the slice that the caller's dataset shows as it is; FiftyOne's context sets that of the request."""

@@ -1,57 +1,43 @@
-"""What all job operators share; a subclass names the job, its form and what is shown of its results."""
+"""What all job operators share; a subclass names the job, what its form shows and what is shown of its results."""
 
 from collections import deque
-from collections.abc import Collection, Iterator
-from contextlib import suppress
-from typing import Any, ClassVar
+from collections.abc import Iterator
+from typing import Any
 
 import fiftyone as fo
 import fiftyone.operators as foo
 from fiftyone.core.collections import SampleCollection
-from fiftyone.operators import types
 from fiftyone.operators.executor import ExecutionContext, Executor
 
 from busaug_core.errors import UserError
-from busaug_core.jobs.config import LABEL_FIELD, JobConfig
-from busaug_core.jobs.lineage import product_fields, resolve_product
+from busaug_core.jobs.config import LABEL_FIELD
 from busaug_core.jobs.run import Run
 from busaug_core.jobs.runs import free_unused_key, reserve_key, runs_folder
 from busaug_core.records import Record
-from busaug_core.registry import Job, job
 
 from .. import results
 from .call import make_request, outcome, queue
-from .classes import class_fields, label_path, likely_field
-from .execution import Execution, kept_traceback, tell_errors
-from .form import ALL_SETTINGS, BACKGROUND, TARGET, Form, Suggestions, begin, is_form, read_form
+from .classes import label_path
+from .execution import Execution, kept_traceback, runs_before, tell_errors
+from .form import BACKGROUND, TARGET
 from .images import every_image, images_of, refuse_generated, same_slice
+from .job_form import JobForm
 from .names import home_of
 from .samples import read_samples
-from .suggestions import describe, product_choices
 
 WATCH = "watch_queue"
 """The operator that shows what a job in the background has made, when it ends."""
 
 
-class JobOperator(foo.Operator):
-    """A job of the core as an operator."""
-
-    job_name: ClassVar[str]
-    label: ClassVar[str]
-    icon: ClassVar[str]
-    main_fields: ClassVar[tuple[str, ...]]
-    """What the form shows before the user asks for all settings: fields of the config, and controls of its own."""
-    whole_dataset: ClassVar[bool] = False
-    """Whether the job is given all samples of the dataset, whatever the view."""
-    starts_with_newest: ClassVar[bool] = False
-    """Whether the form starts with the newest run also in fields of products that may be left open."""
+class JobOperator(JobForm):
+    """A job of the core as an operator: how its run begins, goes on and ends."""
 
     @property
     def config(self) -> foo.OperatorConfig:
         return foo.OperatorConfig(
             name=self.job_name,
             label=f"BUSAug: {self.label}",
-            description=self.config_class.__doc__,
+            description=" ".join(self.config_class.__doc__.split()),
             icon=self.icon,
             dynamic=True,
             execute_as_generator=True,
@@ -59,34 +45,7 @@ class JobOperator(foo.Operator):
             allow_delegated_execution=True,
         )
 
-    @property
-    def job(self) -> Job:
-        return job(self.job_name)
-
-    @property
-    def config_class(self) -> type[JobConfig]:
-        return self.job.config_class()
-
     # What subclasses fill in
-
-    def hidden_fields(self, params: dict[str, Any]) -> Collection[str]:
-        """The fields that the form neither shows nor reads."""
-        return ()
-
-    def suggest(self, dataset: fo.Dataset, label_field: str) -> Suggestions:
-        """What the dataset lends to the form, beside the runs for fields that name a product."""
-        return Suggestions()
-
-    def offers(self, field: str, run: Run) -> bool:
-        """Whether a field that names a product is to offer a finished run."""
-        return True
-
-    def add_control(self, ctx: ExecutionContext, inputs: types.Object, name: str) -> None:
-        """An input of the form's own, named in `main_fields` among those of the config."""
-
-    def remarks(self, ctx: ExecutionContext, config: JobConfig) -> Iterator[types.View]:
-        """What the form says of a config that is right: what the run will make of the samples, what is doubtful."""
-        yield from ()
 
     def show(self, ctx: ExecutionContext, dataset: fo.Dataset, result: dict[str, Any]) -> Iterator[Any]:
         """What the App shows of a result."""
@@ -98,77 +57,6 @@ class JobOperator(foo.Operator):
         return f"run {result['run_key']} is done"
 
     # What FiftyOne calls
-
-    def resolve_input(self, ctx: ExecutionContext) -> types.Property:
-        known = Suggestions()
-        if ctx.dataset_name is not None:
-            known = self.all_suggestions(ctx.dataset, ctx.params.get("label_field"))
-        return self.make_form(ctx, known)
-
-    def all_suggestions(self, dataset: fo.Dataset, label_field: str | None = None) -> Suggestions:
-        """What the dataset lends to the form; of fields that name a product, names that are no run come first.
-
-        `label_field` is what the form says of it so far.
-        """
-        likely = likely_field(dataset)
-        known = self.suggest(dataset, label_field or likely)
-        if "label_field" in self.config_class.model_fields:
-            known.choices["label_field"], known.defaults["label_field"] = class_fields(dataset), likely
-        for name, runs in product_choices(self.config_class, home_of(dataset), self.offers).items():
-            keys = list(runs)
-            known.choices[name] = [*known.choices.get(name, []), *keys]
-            known.notes |= {key: describe(run) for key, run in runs.items()}
-            info = self.config_class.model_fields[name]
-            if keys and (info.is_required() or (self.starts_with_newest and info.default is None)):
-                known.defaults.setdefault(name, keys[0])
-        return known
-
-    def unknown_products(self, home: str, values: dict[str, Any]) -> dict[str, str]:
-        """What is wrong with the fields that name what another run has made, by field."""
-        found = {}
-        for name, product in product_fields(self.config_class).items():
-            if isinstance(given := values.get(name), str) and given:
-                try:
-                    resolve_product(Run(runs_folder(home) / self.job_name), given, product)
-                except UserError as problem:
-                    found[name] = str(problem)
-        return found
-
-    def make_form(self, ctx: ExecutionContext, suggestions: Suggestions) -> types.Property:
-        """The controls of the operator, the main fields, and on demand all others."""
-        inputs, values = begin(ctx.params), self.read_form(ctx.params)
-        suggestions.hidden = self.hidden_fields(ctx.params)
-        if ctx.dataset_name is not None:
-            suggestions.problems |= self.unknown_products(home_of(ctx.dataset), values)
-        if ctx.dataset_name is not None and not self.whole_dataset:
-            inputs.view_target(ctx, action_description="Use", default_target="DATASET")
-        form = Form(inputs, self.config_class, values, suggestions)
-        fields = self.config_class.model_fields
-        # What a form does not show the job does not get.
-        suggested = [n for n, value in suggestions.defaults.items() if value != fields[n].default]
-        shown = dict.fromkeys((*self.main_fields, *suggested))
-        for name in shown:
-            if name in fields:
-                form.add([name])
-            else:
-                self.add_control(ctx, inputs, name)
-        inputs.bool(ALL_SETTINGS, label="All settings", default=False, view=types.SwitchView())
-        if ctx.params.get(ALL_SETTINGS):
-            form.add([name for name in fields if name not in shown])
-        inputs.bool(
-            BACKGROUND,
-            label="Run in the background",
-            description="Queue the job for `fiftyone delegated launch` instead of running it now.",
-            default=False,
-        )
-        form.close()
-        if ctx.dataset_name is not None and not suggestions.problems:
-            started = {n: value for n, value in suggestions.defaults.items() if n not in suggestions.hidden}
-            with suppress(UserError):  # the form marks what is wrong, and what is still empty
-                config = self.config_class.parse({**started, **values}).resolve()
-                for number, view in enumerate(self.remarks(ctx, config)):
-                    inputs.view(f"remark_{number}", view)
-        return types.Property(inputs, view=types.View(label=f"BUSAug: {self.label}"))
 
     def execute(self, ctx: ExecutionContext) -> Iterator[Any]:
         in_background = ctx.params.get(BACKGROUND) and not ctx.delegated
@@ -211,21 +99,6 @@ class JobOperator(foo.Operator):
 
     # How a run goes
 
-    @property
-    def controls(self) -> set[str]:
-        """The names in `main_fields` that are inputs of the form's own."""
-        return {name for name in self.main_fields if name not in self.config_class.model_fields}
-
-    def read_form(self, params: dict[str, Any]) -> dict[str, Any]:
-        """The job's values in the parameters of the form."""
-        return read_form(self.config_class, params, {*self.controls, *self.hidden_fields(params)})
-
-    def read_values(self, ctx: ExecutionContext) -> dict[str, Any]:
-        """The job's values in the parameters of the form, or of a call."""
-        if is_form(ctx.params):
-            return self.read_form(ctx.params)
-        return {name: value for name, value in ctx.params.items() if name not in (BACKGROUND, *TARGET)}
-
     def resume(self, ctx: ExecutionContext, run: Run) -> Iterator[Any]:
         """Go on with a run of the dataset at hand, with the settings that it was begun with."""
         values = {name: value for name, value in run.config.items() if name != "job"}
@@ -259,7 +132,8 @@ class JobOperator(foo.Operator):
         dataset: fo.Dataset | None,
         records: list[Record],
     ) -> Iterator[Any]:
-        execution = Execution(ctx, self.label, run, dataset)
+        told = runs_before(run) if dataset is None else self.remarks_on_slices(dataset)
+        execution = Execution(ctx, self.label, run, dataset, told)
         yield from execution.work(self.job, values, records, run.folder.parent.parent.name)
         if execution.is_done:
             yield ctx.ops.set_progress(progress=1, label=f"{self.label}: {self.summarise(run.result)}")
@@ -294,9 +168,10 @@ class JobOperator(foo.Operator):
         """Raise UserError for what would stop a call at once, before it is queued; its key is free again then."""
         try:
             config = self.config_class.parse(values).resolve()
-            if dataset is not None and run.state == "new":
-                results.prepare(dataset, self.job_name, values)
-                self.job.refuse(config, run, self._read(ctx, values))
+            if run.state == "new":
+                if dataset is not None:
+                    results.prepare(dataset, self.job_name, values)
+                self.job.refuse(config, run, [] if dataset is None else self._read(ctx, values))
         except BaseException:
             free_unused_key(run.folder)
             raise

@@ -1,6 +1,7 @@
 """`python -m busaug_core`."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -17,10 +18,10 @@ def home(tmp_path, monkeypatch):
 
 def test_a_job_runs_from_the_command_line_on_the_products_of_another(busi, home, capsys):
     load = ["load_busi", "--source", str(busi), "--dataset_name", "trial", "--split", "50-50", "--run_key", "load"]
-    assert main(load) == 0
+    assert main([*load, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["run_key"] == "load"
     train = ["train_classifier", "--dataset", "trial", "--data", "load", "--epochs", "1", "--resolution", "32"]
-    assert main([*train, "--run_key", "clf"]) == 0
+    assert main([*train, "--run_key", "clf", "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
     assert result["n_train"] == 7
     assert json.loads((home / "trial/runs/clf/config.json").read_text())["epochs"] == 1
@@ -119,9 +120,49 @@ def test_check_setup_prints_a_table(capsys):
     assert "base model mini" in capsys.readouterr().out
 
 
+def test_check_setup_prints_json_too(capsys):
+    main(["check_setup", "--json"])
+    checks = json.loads(capsys.readouterr().out)["checks"]
+    assert {"name", "ok", "found", "fix", "needed"} == set(checks[0])
+
+
 def test_check_setup_names_a_package_that_is_missing(monkeypatch):
     monkeypatch.setattr(setup, "PACKAGES", ("numpy", "no-such-package"))
     checks = {check.name: check for check in setup.check_setup()}
     assert not checks["no-such-package"].ok
     assert "pip install" in setup.table(list(checks.values()))
     assert "device" not in checks
+
+
+def test_data_and_datasets_that_are_not_there_are_named(busi, home, capsys):
+    train = ["train_classifier", "--dataset", "nope", "--data"]
+    assert main([*train, "load"]) == 2
+    assert f"There are no runs of a dataset 'nope' in {home}; datasets there: none yet" in capsys.readouterr().err
+    assert (
+        main(["load_busi", "--source", str(busi), "--dataset_name", "trial", "--run_key", "load", "--split=50-50"]) == 0
+    )
+    for place in ("no.jsonl", "./no", "no/such.jsonl"):
+        assert main([*train, place]) == 2
+        assert f"There is no file {Path(place).absolute()}; name runs" in capsys.readouterr().err
+    assert main([*train, "load"]) == 2
+    assert "datasets there: trial." in capsys.readouterr().err
+    train[2] = "trial"
+    assert main([*train, "laod"]) == 2
+    assert "There is no run 'laod' of dataset 'trial'; its runs: load." in capsys.readouterr().err
+
+
+def test_an_empty_run_key_is_refused_with_what_to_do(capsys):
+    assert main(["load_busi", "--run_key", ""]) == 2
+    assert "leave it out (found '')" in capsys.readouterr().err
+
+
+def test_check_setup_names_optional_packages_with_what_they_are_for_and_how_they_are_had(monkeypatch):
+    packages = {
+        "pydicom": "pip install pydicom",
+        "rapidocr-onnxruntime": "rapidocr-onnxruntime==1.4.4",
+        "kagglehub": "kagglehub",
+    }
+    checks = {check.name.partition(",")[0]: check for check in setup.check_setup()}
+    for name, command in packages.items():
+        assert not checks[name].needed and command in checks[name].fix
+        assert ", for " in checks[name].name

@@ -21,6 +21,7 @@ from busaug_core.jobs.events import Notice, Progress, Steps
 from busaug_core.jobs.run import Run
 from busaug_core.parallel import in_order
 from busaug_core.records import Record
+from busaug_core.words import counted
 
 BUSI_COUNTS = {"benign": 437, "malignant": 210, "normal": 133}
 PUBLISHED = Path(__file__).parent / "published"
@@ -49,8 +50,8 @@ def audit(config: Audit, run: Run) -> Steps[dict[str, Any]]:
     splits = [next(iter(r.splits), None) for r in records]
     if leaks := leaked(splits, [r.split_group for r in records]):
         yield Notice(
-            f"{leaks} held-out images have a copy, or another frame of their scan, in training; metrics on them are "
-            "too good."
+            f"{counted(leaks, 'held-out image has', 'held-out images have')} a copy, or another frame of the scan, in "
+            "training; metrics there are too good."
         )
     run.write_products(records)
     return summary
@@ -132,7 +133,7 @@ def _what_was_read(descriptors: list[Descriptors], config: Audit) -> str:
     """Whether burnt-in text was read, in words; why it was not."""
     read = [d.text for d in descriptors if d.text is not None]
     if read:
-        return f"read: {sum(map(bool, read))} of {len(read)} images bear some"
+        return f"read: {sum(map(bool, read))} of {counted(len(read), 'image')} with some"
     return NOT_INSTALLED if config.read_text or not is_installed() else NOT_ASKED
 
 

@@ -1,6 +1,8 @@
 """Bases whose files are not what their names say: a sentence with the file, before anything is loaded or trained."""
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ import torch
 from foreign_base import PAGE, POINTER, TEXT, UNET, VAE, linked, put
 from safetensors.torch import load_file, save_file
 
+from busaug_core.base.defaults import place_of
 from busaug_core.base.loading import fingerprint, load_pipeline
 from busaug_core.errors import MissingWeights, UserError
 
@@ -156,7 +159,7 @@ def test_a_single_file_is_told_by_its_header(tmp_path, shapes, message):
 @pytest.mark.parametrize(("content", "kind"), [(POINTER, "a git-LFS pointer"), (b"\xff\xd8\xff\xe0" * 9, "a JPEG")])
 def test_a_single_file_that_is_none_is_named(tmp_path, content, kind):
     (tmp_path / "one.safetensors").write_bytes(content)
-    with pytest.raises(UserError, match=f"one.safetensors cannot be read as a base model .* it seems to be {kind}"):
+    with pytest.raises(UserError, match=f"one.safetensors cannot be read as a base model.* it seems to be {kind}"):
         load(tmp_path / "one.safetensors")
 
 
@@ -177,3 +180,38 @@ def test_a_broken_base_is_told_before_a_training_begins(run_job, records, folder
     with pytest.raises(UserError, match="unet holds no weights of the UNet2DConditionModel"):
         run_job("train_lora", records, base_model=str(folder), run_key="lora")
     assert not (tmp_path / "trial/runs/lora").exists()
+
+
+@pytest.mark.parametrize(("file", "part"), [(UNET, "unet"), (VAE, "vae"), (TEXT, "text_encoder")])
+def test_a_base_whose_weights_are_not_finite_is_refused(folder, file, part):
+    weights = load_file(folder / file)
+    name = next(name for name, tensor in weights.items() if tensor.is_floating_point())
+    weights[name] = torch.full_like(weights[name], float("nan"))
+    (folder / file).unlink()
+    save_file(weights, folder / file, metadata={"format": "pt"})
+    with pytest.raises(UserError, match=f"its {part}, holds values that are not finite .* such as"):
+        load(folder)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("/nowhere/sd15", "There is no file or folder /nowhere/sd15"),
+        ("./sd15", "There is no file or folder"),
+        ("minni", "There is no file or folder minni. Give a diffusers folder"),
+        ("{tmp}/empty", "has no model_index.json"),
+        ("{tmp}/page.safetensors", "page.safetensors cannot be read as a base model; it seems to be an HTML page"),
+        ("{tmp}/old.ckpt", "old.ckpt is a pickle"),
+    ],
+)
+def test_what_is_no_base_is_told_without_torch(tmp_path, given, told):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "page.safetensors").write_bytes(PAGE)
+    torch.save({"weight": torch.zeros(1)}, tmp_path / "old.ckpt")
+    with pytest.raises(UserError, match=told):
+        place_of(given.format(tmp=tmp_path))
+    assert place_of("some/base") is None
+    code = (
+        "import sys; from busaug_core.base import defaults as d; d.place_of('mini'); assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

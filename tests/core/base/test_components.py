@@ -170,5 +170,5 @@ def test_one_that_has_seen_images_that_are_held_out_now_is_refused(home, masked,
     swapped = {"train": "val", "val": "train"}
     records = [replace(r, tags=[swapped.get(tag, tag) for tag in r.tags]) for r in masked]
     values = dict(base_model=base, shift="shift", variants=["shifted"], counts={"benign": 1}, run_key="x", **SMALL)
-    with pytest.raises(UserError, match="'shift' was trained on .* images that validate or test now"):
+    with pytest.raises(UserError, match="'shift' was trained on .* held out now"):
         list(JOBS["generate"].run(values, records, "trial", home))

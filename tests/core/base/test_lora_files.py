@@ -281,3 +281,15 @@ def test_a_cut_file_and_a_pickle_of_that_name_are_told(pipe, tmp_path):
     named = Path(shutil.copy(save(tmp_path, lora()), tmp_path / "lora.bin"))
     with pytest.raises(UserError, match="rename it to lora.safetensors"):
         LORA.attach(pipe, named)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("half", [True, False])
+def test_values_that_are_not_finite_are_told_when_the_file_is_loaded(pipe, tmp_path, value, half):
+    weights = lora()
+    name = sorted(weights)[-1]
+    weights[name] = weights[name].clone()
+    weights[name].view(-1)[3] = value
+    path = save(tmp_path, {n: t.half() if half else t for n, t in weights.items()})
+    with pytest.raises(UserError, match=rf"safetensors holds values that are not finite .* in 1 of .*{name}"):
+        LORA.attach(pipe, path)

@@ -94,3 +94,8 @@ def test_a_file_that_is_none_is_named(base, tmp_path, content, kind):
     torch.save({"<x>": vectors(1)}, tmp_path / "token.safetensors")
     with pytest.raises(UserError, match="is a pickle"):
         TOKEN.attach(pipe, tmp_path / "token.safetensors")
+
+
+def test_a_token_that_is_not_finite_is_refused(base, tmp_path):
+    with pytest.raises(UserError, match="token.safetensors holds values that are not finite"):
+        states(base, tmp_path / "token.safetensors", {"<x>": vectors(1) * float("nan")})

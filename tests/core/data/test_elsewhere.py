@@ -26,7 +26,7 @@ def test_images_that_another_dataset_shows_are_named(tmp_path):
     records = made(events)
     assert {Path(r.path).stem: r.source.also_in for r in records if r.source.also_in} == {"copy": "first set"}
     assert events[-1].result["also_in"] == {"first set": 1}
-    assert "1 images show a scan that is in 'first set' too, such as" in notices(events)
+    assert "1 image shows a scan that is in 'first set' too, such as" in notices(events)
     assert not any({"duplicate", "label_conflict"} & set(r.tags) or r.split_group for r in records)
 
 
@@ -39,5 +39,5 @@ def test_a_dataset_that_was_not_loaded_here_and_one_that_moved_are_refused(tmp_p
     with pytest.raises(UserError, match="compare_with names 'third', but loaded here were first"):
         load_as(tmp_path / "second", home, "second", compare_with=["third"])
     (tmp_path / "first").rename(tmp_path / "moved")
-    with pytest.raises(UserError, match="2 of 2 images of 'first' are not where they were loaded from"):
+    with pytest.raises(UserError, match="'first' has lost 2 of 2 images since"):
         load_as(tmp_path / "second", home, "second", compare_with=["first"])

@@ -172,7 +172,7 @@ def test_everything_that_is_not_loaded_is_listed_with_a_reason(tmp_path):
     (tmp_path / "set/benign/.hidden.png").write_bytes(b"x")
     records, result, told = loaded(tmp_path / "set", tmp_path / "home")
     assert len(records) == 2
-    assert "2 image(s) to which the layout gives no class (cover.png, figures.jpg)" in result["skipped"][0]
+    assert "2 images to which the layout gives no class (cover.png, figures.jpg)" in result["skipped"][0]
     assert "2 .txt" in result["skipped"][1] and "1 .jsonl" in result["skipped"][1] and "1 .pth" in result["skipped"][1]
     assert all(entry in told for entry in result["skipped"])
 

@@ -6,7 +6,7 @@ import tifffile
 from PIL import Image, ImageFilter
 from scipy.ndimage import binary_dilation, binary_erosion
 
-from busaug_core.data.masks import CUT, EMPTY, interpret_mask, read_mask
+from busaug_core.data.masks import CUT, EMPTY, OUTLINE, SCATTERED, doubts, interpret_mask, read_mask
 from busaug_core.errors import UserError
 from busaug_core.images import decode
 from busaug_core.simulate import simulate
@@ -167,3 +167,51 @@ def test_a_drawing_over_the_scan_is_no_mask(tmp_path):
 def test_a_mask_painted_in_alpha_alone_is_read(tmp_path):
     pixels = np.dstack([np.zeros((80, 100, 3), np.uint8), LESION.astype(np.uint8) * 255])
     assert np.array_equal(read_mask(save(tmp_path / "m.png", pixels)), LESION)
+
+
+def disc(side=120, radius=40, at=(60, 60)):
+    y, x = np.ogrid[:side, :side]
+    return (y - at[0]) ** 2 + (x - at[1]) ** 2 <= radius**2
+
+
+def contour(mask, width):
+    return mask & ~binary_erosion(mask, np.ones((3, 3)), iterations=width)
+
+
+@pytest.mark.parametrize("width", [1, 2, 3, 4, 6])
+@pytest.mark.parametrize("number", range(2))
+def test_an_outline_is_told_however_thick_its_line(width, number):
+    assert doubts(contour(disc(), width)) == [OUTLINE]
+    lesion = simulate("malignant", number, 224).mask
+    assert doubts(contour(lesion, min(width, 3))) == [OUTLINE]
+
+
+@pytest.mark.parametrize("width", [1, 2, 3, 4])
+def test_an_outline_with_a_gap_one_at_the_images_border_and_a_stroke_are_told(width):
+    broken = contour(disc(), width)
+    broken[58:62, :60] = False
+    assert doubts(broken) == [OUTLINE]
+    assert doubts(contour(disc(at=(20, 60)), width)[:, :]) == [OUTLINE]
+    stroke = np.zeros((90, 90), bool)
+    stroke[40 : 40 + width, 10:80] = True
+    assert doubts(stroke | stroke.T) == [OUTLINE]
+
+
+def test_a_few_scattered_pixels_are_told():
+    scattered = np.zeros((90, 90), bool)
+    scattered[7, 9] = True
+    assert doubts(scattered) == [SCATTERED]
+    scattered[tuple(np.random.default_rng(0).integers(0, 90, (2, 30)))] = True
+    assert doubts(scattered) == [SCATTERED]
+
+
+def test_areas_are_no_outlines_however_small_ragged_or_many():
+    rng = np.random.default_rng(1)
+    crescent = disc() & ~disc(at=(60, 80))
+    dusty = disc(radius=15)
+    dusty[rng.integers(0, 120, 40), rng.integers(0, 120, 40)] = True
+    for mask in (disc(radius=2), disc(radius=3) | disc(radius=3, at=(10, 10)), crescent, dusty, contour(disc(), 15)):
+        assert doubts(mask) == []
+    for label in ("benign", "malignant"):
+        for number in range(10):
+            assert doubts(simulate(label, number, 64).mask) == []

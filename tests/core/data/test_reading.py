@@ -12,6 +12,7 @@ from set_folders import load, made, notices, simulated, write_scan
 
 from busaug_core import dicom, images
 from busaug_core.data import scans
+from busaug_core.data.masks import OUTLINE
 from busaug_core.errors import UserError
 from busaug_core.images import load_gray
 from busaug_core.registry import job
@@ -87,7 +88,7 @@ def test_16_bit_png_is_written_anew_too(folder, tmp_path):
 def test_a_written_set_is_not_loaded_twice(folder, tmp_path):
     as_tiff(folder)
     records, *_ = run(folder, tmp_path / "home", write_png=True)
-    with pytest.raises(UserError, match="All 8 images are in the dataset already"):
+    with pytest.raises(UserError, match="The dataset holds all of it already .8 images"):
         load(folder, tmp_path / "home", records, layout="folder", dataset_name=None, write_png=True)
 
 
@@ -127,7 +128,7 @@ def test_without_pydicom_a_folder_of_dicom_files_is_refused_before_reading(folde
     [
         (dict(split="folders"), "needs images in folders train, val or test, but 8 of 8 lie in none"),
         (dict(split="official"), "publishes no list of splits"),
-        (dict(split="5/4"), "sums to 9, but there are 8 images"),
+        (dict(split="5/4"), "sums to 9, but the set has 8 images"),
         (dict(split="90-5-5"), "too few for the split 90-5-5"),
         (dict(folds=5), "Class 'benign' has 4 image.*too few for 5 folds"),
         (dict(rename=["cyst=benign"]), "rename names cyst"),
@@ -237,3 +238,18 @@ def test_classes_of_the_sets_own_and_folders_without_numbers_are_told(folder, tm
         "Classes of the set's own: cyst (2). Where these are none or misspelt, correct the set or use rename." in told
     )
     assert "Folders within a class are not taken for patients, since they bear no numbers." in told
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "P", "1", "LA"])
+def test_blank_images_are_told(folder, tmp_path, mode):
+    Image.new("RGBA", (40, 30), (0, 0, 0, 255)).convert(mode).save(folder / "benign/blank.png")
+    *_, told = run(folder, tmp_path / "home")
+    assert f"Blank images, of a single level throughout: 1 of 9 images, such as {folder}/benign/blank.png" in told
+
+
+def test_masks_that_are_outlines_are_counted(folder, tmp_path):
+    mask = np.zeros(np.asarray(Image.open(folder / "benign/1.png")).shape[:2], np.uint8)
+    mask[5:25, 5], mask[5:25, 25], mask[5, 5:25], mask[25, 5:26] = 255, 255, 255, 255
+    Image.fromarray(mask).save(folder / "benign/1_mask.png")
+    _, result, _ = run(folder, tmp_path / "home")
+    assert result["assumed"] == {OUTLINE: 1}

@@ -8,7 +8,7 @@ import pytest
 
 from busaug_core.data import sources
 from busaug_core.data.busi import list_scans
-from busaug_core.data.config import LoadBusi
+from busaug_core.data.config import LoadBusi, LoadExternal
 from busaug_core.errors import UserError
 from busaug_core.jobs.events import drain
 
@@ -106,3 +106,29 @@ def test_kaggle_without_its_package_says_what_to_install(tmp_path, monkeypatch):
 def test_a_path_that_is_nothing_is_named(tmp_path):
     with pytest.raises(UserError, match="neither a folder nor a zip"):
         drain(sources.open_source(str(tmp_path / "nothing"), tmp_path, sources.BUSI))
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (b"<!DOCTYPE html><html>Sign in</html>", "an HTML page, as a download that asks for a login"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "a git-LFS pointer"),
+        (b"Rar!\x1a\x07", "a RAR archive"),
+        (b"\x1f\x8b\x08", "a gzip archive"),
+        (b"PK\x03\x04 and so on", "a zip archive that is cut short or broken"),
+        (b"", "an empty file"),
+    ],
+)
+def test_what_is_no_zip_is_called_what_it_is_before_anything_is_made(tmp_path, run_job, content, kind):
+    (tmp_path / "set.zip").write_bytes(content)
+    for name, values in (("load_busi", {}), ("load_external", dict(layout="folder"))):
+        with pytest.raises(UserError, match=f"set.zip is no zip; it seems to be {kind}"):
+            run_job(name, source=str(tmp_path / "set.zip"), dataset_name="trial", run_key="load", **values)
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["set.zip"]
+
+
+@pytest.mark.parametrize("source", ["http://example.org/set.zip", "https://example.org/set", "s3://bucket/set"])
+def test_an_address_as_source_is_refused_with_what_to_do(source):
+    for config, values in ((LoadBusi, {}), (LoadExternal, dict(layout="folder"))):
+        with pytest.raises(UserError, match="'source': addresses are not fetched; download it, and give the path"):
+            config.parse(dict(source=source, **values))

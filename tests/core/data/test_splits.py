@@ -62,7 +62,7 @@ def test_a_split_that_cannot_be_made_is_refused():
 def test_the_split_of_meddap_has_its_sizes():
     sizes = class_sizes({"benign": 437, "malignant": 210, "normal": 133}, "545/115/120")
     assert [sum(column) for column in zip(*sizes.values(), strict=True)] == [545, 115, 120]
-    with pytest.raises(UserError, match="sums to 700, but there are 780"):
+    with pytest.raises(UserError, match="sums to 700, but the set has 780"):
         class_sizes({"benign": 437, "malignant": 210, "normal": 133}, "600/100")
 
 

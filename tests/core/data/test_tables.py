@@ -45,8 +45,8 @@ def test_a_row_that_is_short_has_empty_entries(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("t.csv", b"Image,Kind\na,b\n", r"lacks the column\(s\) Label: it has Image, Kind"),
-        ("t.csv", b"", r"lacks the column\(s\) Image, Label: it has no rows"),
+        ("t.csv", b"Image,Kind\na,b\n", r"lacks Label among its columns: it has Image, Kind"),
+        ("t.csv", b"", r"lacks Image, Label among its columns: it has no rows"),
         ("t.csv", b"\x89PNG\r\n\x1a\n\x00\x00", "cannot be read as a table.*it seems to be a PNG image"),
         ("t.csv", b"Image,Label\n\x00\x01\x02", "cannot be read as a table"),
         ("t.xlsx", b"Image,Label\na,b\n", "cannot be read as a table.*it seems to be a text"),
@@ -66,7 +66,7 @@ def test_of_several_tables_the_one_that_fits_is_read(tmp_path):
     (tmp_path / "deep/b.tsv").write_text("Image\tLabel\na\tb\n")
     path, rows = read_fitting(tmp_path, ("Image", "Label"))
     assert (path.name, rows) == ("b.tsv", [{"Image": "a", "Label": "b"}])
-    with pytest.raises(UserError, match=r"a\.csv lacks the column\(s\) Pathology"):
+    with pytest.raises(UserError, match=r"a\.csv lacks Pathology among its columns"):
         read_fitting(tmp_path, ("Pathology",))
 
 

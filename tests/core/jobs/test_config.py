@@ -2,8 +2,10 @@
 
 from typing import Annotated, Literal
 
+import pytest
 from pydantic import Field
 
+from busaug_core.errors import UserError
 from busaug_core.jobs.config import Choices, FieldType, JobConfig, field_type
 
 COLOURS = {"red": 1, "green": 2}
@@ -47,3 +49,10 @@ def test_problems_are_told_by_field_and_missing_ones_are_left_to_the_form():
     problems = Needy.find_problems({"width": 12})
     assert set(problems) == {"width"}
     assert "less than or equal to 9" in problems["width"]
+
+
+@pytest.mark.parametrize("key", ["", "2nd", "a-b", "a b", "a\n"])
+def test_a_runs_name_that_is_none_is_refused_with_what_it_may_be(key):
+    with pytest.raises(UserError, match="'run_key': a run's name is of letters, digits and _ .* or leave it out"):
+        Paint.parse({"run_key": key})
+    assert Paint.parse({"run_key": "_2nd"}).run_key == "_2nd"

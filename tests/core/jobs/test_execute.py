@@ -155,7 +155,7 @@ def test_a_done_run_says_on_what_it_was_done_and_refuses_other_splits(tmp_path):
     notice, finished = run(a)
     assert "was done before, on 2 samples" in notice.message
     assert finished.result["counted"] == 3
-    with pytest.raises(UserError, match="1 images of run .one. lie in other splits now"):
+    with pytest.raises(UserError, match="1 image lies in another split now than in run .one."):
         run(a, Record("b.png", "benign", tags=["train"]))
     with pytest.raises(UserError, match="none of which is among these samples"):
         run(Record("c.png", "benign", tags=["train"]))

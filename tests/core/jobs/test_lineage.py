@@ -66,7 +66,7 @@ def test_a_product_that_was_trained_on_images_now_held_out_is_refused(two, tmp_p
     file.write_text("x")
     assert begun("same", *paths, weights="lora").environment["lineage"] == {"weights": str(file.parent)}
     for key, held_out in (("other", paths[0]), ("moved", elsewhere)):
-        with pytest.raises(UserError, match=rf"trained on 1 images .*{Path(held_out).name}"):
+        with pytest.raises(UserError, match=rf"trained on 1 image .*{Path(held_out).name}"):
             begun(key, paths[1], held_out, weights="lora")
 
 
@@ -80,9 +80,9 @@ def test_a_file_or_folder_within_a_run_is_traced_to_it_however_it_is_named(two, 
     (tmp_path / "link").symlink_to(folder)
     place = {"key": "tuned", "folder": str(folder), "file": str(file), "link": str(tmp_path / "link")}[given]
     assert resolve_product(Run(folder.parents[1] / "new"), place, FOLDER).run.key == "tuned"
-    with pytest.raises(UserError, match="validate or test now"):
+    with pytest.raises(UserError, match="held out now"):
         begun("other", *reversed(paths), weights=str(file))
-    with pytest.raises(UserError, match="validate or test now"):
+    with pytest.raises(UserError, match="held out now"):
         begun("other", *reversed(paths), base_model=place)
 
 
@@ -91,7 +91,7 @@ def test_a_run_of_another_dataset_is_traced_too(two, tmp_path):
     file = begun("lora", *paths, dataset="elsewhere").folder / "weights.safetensors"
     file.write_text("x")
     for place in (file, file.parent):
-        with pytest.raises(UserError, match="validate or test now"):
+        with pytest.raises(UserError, match="held out now"):
             begun("other", *reversed(paths), weights=str(place))
 
 
@@ -101,7 +101,7 @@ def test_what_a_product_itself_grew_from_counts_as_well(two):
     second = begun_run(paths[0].parent, "second", [], weights="first")
     (second.folder / "weights.safetensors").write_text("y")
     assert [run.key for run in ancestors(second)] == ["second", "first"]
-    with pytest.raises(UserError, match="'second' was trained on 1 images"):
+    with pytest.raises(UserError, match="'second' was trained on 1 image"):
         begun("other", *reversed(paths), weights="second")
 
 
@@ -112,7 +112,7 @@ def test_files_that_moved_since_are_known_by_their_content(two, tmp_path):
     list(learning.run(dict(run_key="lora"), records, "trial", tmp_path))
     (tmp_path / "trial/runs/lora/weights.safetensors").write_text("x")
     moved = paths[0].rename(tmp_path / "moved.png")
-    with pytest.raises(UserError, match="trained on 1 images .*moved.png"):
+    with pytest.raises(UserError, match="trained on 1 image .*moved.png"):
         begun("other", paths[1], moved, weights="lora")
 
 
@@ -147,7 +147,7 @@ def test_a_product_is_found_by_run_key_file_or_folder(tmp_path):
 
 def test_an_image_in_two_splits_is_refused():
     records = [Record("a.png", "benign", tags=["train"]), Record("b.png", "benign", tags=["val", "train"])]
-    with pytest.raises(UserError, match=r"1 images are in more than one split, the first b.png \(train and val\)"):
+    with pytest.raises(UserError, match=r"1 image is in more than one split, the first b.png \(train and val\)"):
         of_split(records, "train")
     assert of_split(records, "test") == []
 
@@ -171,3 +171,37 @@ def test_a_folder_is_taken_from_the_working_directory_and_a_key_never(tmp_path, 
     monkeypatch.chdir(tmp_path)
     assert run.sibling("clf").folder == tmp_path / "trial/runs/clf"
     assert run.sibling("./other/clf").folder == tmp_path / "other/clf"
+
+
+def test_a_run_that_lost_its_product_or_makes_another_is_called_that(tmp_path):
+    run = begun_run(tmp_path, "one", [])
+    list(COUNT.run(dict(run_key="done"), [], "trial", tmp_path))
+    with pytest.raises(
+        UserError, match="Run 'done' has lost its weights.safetensors; put it back into .*runs/done, or"
+    ):
+        resolve_product(run, "done", FILE)
+    other = Product("other.safetensors", job="train_other")
+    with pytest.raises(UserError, match="Run 'done' is one of count and holds no other.safetensors; .* here: none yet"):
+        resolve_product(run, "done", other)
+
+
+def test_what_a_product_refuses_by_itself_is_told_and_a_run_goes_before(tmp_path):
+    def refuse(given):
+        raise UserError(f"no {given}")
+
+    run = begun_run(tmp_path, "one", [])
+    product = Product("unet", job="count", only=False, refuse=refuse)
+    with pytest.raises(UserError, match="no mini"):
+        resolve_product(run, "mini", product)
+    with pytest.raises(UserError, match="Run 'one' is stopped"):
+        resolve_product(run, "one", product)
+
+
+@pytest.mark.parametrize(("tag", "split"), [("Train", "train"), ("VAL", "val"), ("test ", "test")])
+def test_a_tag_that_is_a_splits_but_for_its_letters_is_refused_with_what_to_do(tag, split):
+    records = [Record("a.png", "benign", tags=[split]), Record("b.png", "benign", tags=[tag])]
+    told = f"1 image bears the tag '{tag}' .the first b.png.*tag_samples.'{split}'"
+    with pytest.raises(UserError, match=told):
+        of_split(records, split)
+    records[1].tags.append(split)
+    assert of_split(records, split) == records

@@ -56,7 +56,7 @@ def test_a_finished_run_makes_again_what_is_gone(tmp_path, gone):
     assert isinstance(events[-1], Finished) and events[-1].result["images"] == 3
     told = [e.message for e in events if isinstance(e, Notice)]
     assert not any("this is its result" in message for message in told)
-    assert gone == "result.json" or (f"1 of its files are gone since, the first {run.folder / gone}" in told[0])
+    assert gone == "result.json" or (f"of its files 1 is gone since, the first {run.folder / gone}" in told[0])
     after = {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in (run.folder / "images").iterdir()}
     assert {p: b for p, (b, _) in before.items()} == {p: b for p, (b, _) in after.items()}
     assert all(before[p] == after[p] for p in before if p.name != "1.png")
@@ -149,14 +149,14 @@ def test_samples_of_one_file_are_counted_and_it_is_said_so(tmp_path):
     twice = [*records, Record(records[0].path, "benign", tags=["train"], id="again")]
     events = list(LOOK.run(dict(run_key="looked"), twice, "trial", tmp_path))
     (notice,) = [e.message for e in events if isinstance(e, Notice)]
-    assert notice.startswith("The 3 samples show 2 files, since 1 are the file of several samples (the first ")
+    assert notice.startswith("The 3 samples show 2 files, since 1 is the file of several samples (the first ")
     assert not any(isinstance(e, Notice) for e in LOOK.run(dict(run_key="alone"), records, "trial", tmp_path))
 
 
 def test_two_samples_of_one_file_that_lie_in_two_splits_are_refused(tmp_path):
     records = images(tmp_path / "one", 2)
     twin = Record(records[0].path, "benign", tags=["val"], id="again")
-    with pytest.raises(UserError, match="1 images are in more than one split, the first .*0.png .train and val"):
+    with pytest.raises(UserError, match="1 image is in more than one split, the first .*0.png .train and val"):
         of_split([*records, twin], "train")
     with pytest.raises(UserError, match="more than one split"):
         of_split([*records, twin], "val")
@@ -170,7 +170,7 @@ def test_samples_of_one_file_in_two_splits_are_not_taken_to_have_moved(tmp_path)
         last = list(LOOK.run(dict(run_key="looked"), [*records, twin], "trial", tmp_path))[-1]
     assert isinstance(last, Finished)
     twin.tags = ["train"]
-    with pytest.raises(UserError, match="1 images of run 'looked' lie in other splits now"):
+    with pytest.raises(UserError, match="1 image lies in another split now than in run 'looked'"):
         list(LOOK.run(dict(run_key="looked"), [*records, twin], "trial", tmp_path))
 
 
@@ -203,7 +203,7 @@ def test_the_images_that_a_model_learned_from_are_known_after_they_moved(
 def test_a_missing_image_is_named_before_the_work(run_job, records, base, tmp_path, name):
     gone = str(tmp_path / "gone.png")
     values = dict(base_model=base, resolution=64, steps=1) if name == "train_lora" else {}
-    with pytest.raises(UserError, match=rf"1 of \d+ image files are missing, the first {gone}; put them back"):
+    with pytest.raises(UserError, match=rf"1 of \d+ image files is missing, the first {gone}; put back what is gone"):
         run_job(name, [*records, Record(gone, "benign", tags=["train"])], run_key="gone", **values)
     assert not (tmp_path / "trial/runs/gone").exists()
 

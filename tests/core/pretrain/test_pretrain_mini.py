@@ -187,7 +187,7 @@ def test_it_runs_from_the_command_line_and_honours_a_stop(trained, copied, tmp_p
     assert run.state == "stopped"
     assert "--run_key whole goes on from here" in capsys.readouterr().err
     shutil.copy(trained.folder / CLASSIFIER, run.folder)
-    assert main(["pretrain_mini", *command]) == 0
+    assert main(["pretrain_mini", *command, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["measured"] == trained.events[-1].result["measured"]
 
 

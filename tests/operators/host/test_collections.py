@@ -187,7 +187,7 @@ def test_a_sample_whose_file_is_missing_is_named_before_the_work(call, scans, tm
     scans.add_sample(fo.Sample(filepath=str(path), ground_truth=truth, tags=["train"]))
     (tmp_path / "gone.png").unlink()
     for name, config in (("audit", {}), ("train_classifier", QUICK), ("train_lora", {"steps": 1})):
-        with pytest.raises(UserError, match="1 of .* image files are missing, the first .*gone.png"):
+        with pytest.raises(UserError, match="1 of .* image files is missing, the first .*gone.png"):
             call(name, scans, **config)
 
 
@@ -256,3 +256,15 @@ def test_a_view_of_the_users_own_is_not_replaced_by_a_filters(call, synthetic):
     call("filter_synthetic", dataset, run_key="kept")
     assert len(dataset.load_saved_view("Kept synthetic")) == 1
     dataset.delete()
+
+
+def test_a_job_on_a_whole_dataset_says_which_slice_of_a_grouped_one_it_looks_at(call, context, grouped):
+    told = "Of the grouped dataset 'grouped' only the slice 'left' is looked at, not right; for another one set"
+    operator, ctx = context("audit", grouped, run_key="told")
+    assert any(told in m.body.params.get("message", "") for m in operator.execute(ctx) if hasattr(m, "body"))
+    for name in ("audit", "load_external"):
+        operator, ctx = context(name, grouped)
+        assert told in operator.resolve_input(ctx).type.properties["slice_0"].view.label
+        assert "of a grouped one" in operator.config.description and "\n" not in operator.config.description
+    operator, ctx = context("train_lora", grouped)
+    assert "slice_0" not in operator.resolve_input(ctx).type.properties

@@ -96,7 +96,7 @@ def test_a_run_of_a_deleted_dataset_of_that_name_is_not_taken_for_its_successors
     held_out = dataset.match_tags("val").first()
     held_out.tags = ["train", "simulated"]
     held_out.save()
-    with pytest.raises(UserError, match="1 images of run 'clf' lie in other splits now"):
+    with pytest.raises(UserError, match="1 image lies in another split now than in run 'clf'"):
         call("train_classifier", dataset, **train)
 
 
@@ -131,7 +131,7 @@ def test_samples_without_a_class_hinder_no_run_that_was_begun_before(call, loade
     call("train_classifier", dataset, **values)
     dataset.add_sample(fo.Sample(filepath="/nowhere.png"))
     assert call("train_classifier", dataset, **values)["state"] == "done"
-    with pytest.raises(UserError, match="1 samples have no class"):
+    with pytest.raises(UserError, match="1 sample has no class"):
         call("train_classifier", dataset, **values | dict(run_key="other"))
     fo.delete_dataset("growing")
 
@@ -218,3 +218,25 @@ def test_each_run_of_a_chain_is_written_to_the_dataset_and_told_by_name(chained)
     assert len(dataset) == 12
     assert set(dataset.list_runs()) == {"chain_load_busi", "chain_audit", "both"}
     fo.delete_dataset("chained")
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "told"),
+    [
+        ("load_busi", dict(dataset_name="never", source="/nowhere/BUSI"), "neither a folder nor a zip"),
+        (
+            "load_external",
+            dict(dataset_name="never", layout="folder", source=__file__),
+            "is no zip; it seems to be a text",
+        ),
+        ("train_lora", dict(base_model="/nowhere/sd15"), "There is no file or folder /nowhere/sd15"),
+        ("generate", dict(base_model=__file__, variants=["base"], ratio=1), "cannot be read as a base model"),
+        ("run_experiment", dict(dataset_name="never", base_model="/nowhere/sd15"), "There is no file or folder"),
+    ],
+)
+def test_what_is_not_there_is_refused_before_a_call_is_queued(call, loaded, name, values, told):
+    samples = () if "dataset_name" in values else (loaded,)
+    with pytest.raises(UserError, match=told):
+        call(name, *samples, delegate=True, run_key="unheard", **values)
+    assert not [op for op in DelegatedOperationService().list_operations() if "unheard" in (op.label or "")]
+    assert not any((runs_folder(dataset) / "unheard").exists() for dataset in ("never", loaded.name))

@@ -26,7 +26,7 @@ def queued():
     ("name", "params", "message"),
     [
         ("apply_classifier", dict(classifier="nothing"), "'nothing' is neither a run of this dataset"),
-        ("generate", dict(variants=["base"], amount="balance_to", balance_to=1), "every class has 1 images already"),
+        ("generate", dict(variants=["base"], amount="balance_to", balance_to=1), "every class has 1 image already"),
         ("compute_fid", dict(extractor="incepton"), "There is no extractor 'incepton'"),
         ("manage_runs", dict(action="stop", run_key="nothing"), "There is no run 'nothing'"),
     ],
@@ -86,7 +86,7 @@ def host_results(operator):
     ("name", "config", "message"),
     [
         ("generate", dict(lora="nope", counts={"benign": 1}), "'nope' is neither a run"),
-        ("generate", dict(variants=["base"], balance_to=1), "every class has 1 images already"),
+        ("generate", dict(variants=["base"], balance_to=1), "every class has 1 image already"),
         ("generate", dict(variants=["base"], counts={"cyst": 1}), "No prompt for class 'cyst'"),
         ("train_textual_inversion", dict(lora="nope"), "'nope' is neither a run"),
         ("train_classifier", dict(include=["sd_adj"]), "No synthetic image of variant 'sd_adj'"),

@@ -159,7 +159,7 @@ def test_a_run_goes_on_with_the_field_that_it_began_with(call, context, foreign)
     [
         ("nothing", "'nothing' is no field of this dataset; .*there are: diagnosis"),
         ("boxes", "'boxes' is a Detections, which holds no class"),
-        ("age", "'age' is a IntField, which holds no class"),
+        ("age", "'age' is an IntField, which holds no class"),
     ],
 )
 def test_a_field_that_holds_no_classes_is_refused_before_the_job(call, foreign, field, message):

@@ -223,7 +223,7 @@ def test_generate_says_how_many_images_it_will_make_of_the_samples_at_hand(conte
     ctx.params["view_target"] = "CURRENT_VIEW"
     assert remarks(operator, ctx) == ["Will make 212 images: 106 benign, of each of 2 variants"]
     operator, ctx = context("generate", loaded, amount="balance_to", balance_to=1, **values)
-    assert remarks(operator, ctx) == ["Nothing to generate: every class has 1 images already."]
+    assert remarks(operator, ctx) == ["Nothing to generate: every class has 1 image already."]
 
 
 def test_the_time_that_a_generation_takes_is_told_by_the_runs_before(context, call, loaded, small, lora):
@@ -254,5 +254,5 @@ def test_a_log_that_a_kill_has_cut_tells_what_is_left_of_it(context, call, loade
     operator, ctx = context(
         "generate", loaded, form=True, variants=["base"], counts={"benign": 1}, amount="counts", **small
     )
-    assert remarks(operator, ctx)[0].startswith("Will make 1 images")
+    assert remarks(operator, ctx)[0].startswith("Will make 1 image:")
     log.write_text(whole)

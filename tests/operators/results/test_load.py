@@ -130,3 +130,18 @@ def test_real_files_are_not_modified(call, busi):
     call("load_busi", dataset_name="untouched", source=str(busi))
     assert {p: p.read_bytes() for p in busi.rglob("*.png")} == before
     assert fo.load_dataset("untouched").count_values("origin") == {"real": 30}
+
+
+def test_a_dataset_made_again_tells_of_the_runs_of_the_one_before(call, context):
+    call("load_busi", dataset_name="remade", run_key="first", **SIZES)
+    call("audit", fo.load_dataset("remade"), run_key="seen")
+    fo.delete_dataset("remade")
+    operator, ctx = context("load_busi", dataset_name="remade", run_key="second", **SIZES)
+    told = [m.body.params.get("message", "") for m in operator.execute(ctx) if hasattr(m, "body")]
+    (notice,) = [text for text in told if "of a dataset of this name that was deleted" in text]
+    assert f"{runs_folder('remade')} holds 2 runs already (seen, first)" in notice
+    dataset = fo.load_dataset("remade")
+    assert dataset.list_runs() == ["second"]
+    before = len(dataset)
+    call("manage_runs", dataset, action="delete", run_key="seen", force=True)
+    assert not (runs_folder("remade") / "seen").exists() and len(dataset) == before

@@ -27,7 +27,7 @@ def test_auditing_split_records_says_what_leaks(records, tmp_path):
     Image.open(records[0].path).resize((80, 80)).save(tmp_path / "copy.png")
     copy = Record(str(tmp_path / "copy.png"), records[0].label, tags=["train"])
     events = list(job("audit").run({}, [*records, copy], "trial", tmp_path / "home"))
-    assert next(e.message for e in events if isinstance(e, Notice)).startswith("1 held-out images have a copy")
+    assert next(e.message for e in events if isinstance(e, Notice)).startswith("1 held-out image has a copy")
 
 
 def test_busi_is_told_by_its_file_names():

@@ -35,7 +35,7 @@ def test_text_that_was_read_is_kept_and_makes_tags():
     assert ["patient_text" in r.tags for r in records] == [True, False, False, False]
     assert all("mine" in r.tags for r in records)
     assert summary["tags"]["patient_text"] == 1
-    assert summary["text"] == "read: 3 of 4 images bear some"
+    assert summary["text"] == "read: 3 of 4 images with some"
 
 
 def test_an_audit_that_reads_no_text_leaves_what_was_read_before_and_says_so():
