@@ -19,7 +19,6 @@ SIZES = {
     "load_busi": dict(images=12, image_size=64),
     "train_lora": dict(steps=1, batch_size=2, resolution=64),
     "train_textual_inversion": dict(steps=1, batch_size=2, resolution=64),
-    "train_classifier": dict(arch="squeezenet1_1", epochs=1, batch_size=8, resolution=32),
     "generate": dict(steps=4, batch_size=8, resolution=64),
 }
 
