@@ -198,6 +198,15 @@ class Record:
         return self.origin == "synthetic"
 
     @property
+    def cluster(self) -> str:
+        """What images bear alike that are not independent: of one scan or patient, or grown from one noise."""
+        if self.split_group:
+            return self.split_group
+        if self.source and self.source.subject:
+            return f"{self.source.set}/{self.source.subject}"
+        return self.pair or self.path
+
+    @property
     def splits(self) -> list[str]:
         """The splits whose tags it bears: one, if all is well, or none."""
         return [split for split in SPLITS if split in self.tags]

@@ -16,13 +16,12 @@ from busaug_core.records import Record
 
 
 class Trained(Protocol):
-    """What every trained classifier has.
+    """What every trained classifier has."""
 
-    Attributes:
-        classes: the labels, in the order of the outputs
-    """
-
-    classes: list[str]
+    @property
+    def classes(self) -> list[str]:
+        """The labels, in the order of the outputs."""
+        ...
 
     def logits_of(self, records: list[Record], run: Run, batch_size: int) -> Steps[np.ndarray | None]:
         """Yield progress; returns logits, float32 N × classes, of images, for use in a run.

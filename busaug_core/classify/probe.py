@@ -21,20 +21,24 @@ from busaug_core.records import Record
 BATCH_SIZE = 32
 """Images at a time while the features of a training are computed."""
 
+TENSORS = ("mean", "std", "coefficients", "intercept")
+
 
 @dataclass(frozen=True)
 class Probe:
     """A linear classifier of an extractor's features.
 
     Attributes:
-        classes: the labels, in the order of the outputs
         resolution: the side in pixels that images are brought to before the extractor takes them; None: as they are
     """
 
-    classes: list[str]
     extractor: Extractor
     resolution: int | None
     linear: LinearClassifier
+
+    @property
+    def classes(self) -> list[str]:
+        return self.linear.classes
 
     def logits_of(self, records: list[Record], run: Run, batch_size: int) -> Steps[np.ndarray | None]:
         """Yield progress; returns logits, float32 N × classes, of images, whose features are kept.
@@ -46,7 +50,7 @@ class Probe:
 
     def save(self, run: Run) -> None:
         """Write the probe into the folder of the run that trained it."""
-        linear = {name: torch.from_numpy(array.copy()) for name, array in vars(self.linear).items()}
+        tensors = {name: torch.from_numpy(getattr(self.linear, name).copy()) for name in TENSORS}
         document = {
             "arch": PROBE,
             "classes": self.classes,
@@ -54,7 +58,7 @@ class Probe:
             "extractor": _name(run),
             "extractor_weights": self.extractor.weights,
         }
-        save_weights(run.folder, linear, document)
+        save_weights(run.folder, tensors, document)
 
 
 def load_probe(
@@ -67,10 +71,9 @@ def load_probe(
         MissingWeights: its extractor's weights are not here
     """
     with reading(path, "a probe"):
-        linear = LinearClassifier(**{name: tensor.numpy() for name, tensor in tensors.items()})
-        classes, resolution, known = (document[name] for name in ("classes", "resolution", "extractor_weights"))
-        name = document["extractor"]
-        if linear.coefficients.shape != (len(classes), len(linear.mean)):
+        linear = LinearClassifier(document["classes"], *(tensors[name].numpy() for name in TENSORS))
+        name, resolution, known = (document[key] for key in ("extractor", "resolution", "extractor_weights"))
+        if linear.coefficients.shape != (len(linear.classes), len(linear.mean)):
             raise ValueError("its coefficients do not fit its classes")
     if is_of_a_run(name):
         name = str(Run(path.parent).sibling(name).folder)
@@ -80,7 +83,7 @@ def load_probe(
             f"The probe {path} was trained on the features of {document['extractor']} with other weights than are here "
             f"(SHA-256 {known[:8]}…, here {extractor.weights[:8]}…); put those back, or train the probe anew."
         )
-    return Probe(classes, extractor, resolution, linear)
+    return Probe(extractor, resolution, linear)
 
 
 def features_of(

@@ -25,11 +25,13 @@ class LinearClassifier:
     """Logits ((x − mean) / std) · coefficientsᵀ + intercept of features x.
 
     Attributes:
+        classes: the labels, in the order of the outputs
         mean, std: float64 D
         coefficients: float64 C×D
         intercept: float64 C
     """
 
+    classes: list[str]
     mean: np.ndarray
     std: np.ndarray
     coefficients: np.ndarray
@@ -40,6 +42,10 @@ class LinearClassifier:
         scaled = (features - self.mean) / self.std
         return (scaled @ self.coefficients.T + self.intercept).astype(np.float32)
 
+    def predict(self, features: np.ndarray) -> list[str]:
+        """The likeliest class of each of N images, given their features N×D."""
+        return [self.classes[i] for i in self.logits(features).argmax(1)]
+
 
 class Regression:
     """Logistic regressions on one set of training images, or on draws of them.
@@ -47,15 +53,13 @@ class Regression:
     All are trained in the standard deviations of the whole set, and so that every class counts the same.
     """
 
-    def __init__(self, features: np.ndarray, truth: np.ndarray):
-        """Takes features N×D and class indices, int N, of which each up to the greatest occurs.
-
-        Raises UserError where a feature is not finite.
-        """
+    def __init__(self, features: np.ndarray, labels: Sequence[str]):
+        """Takes features N×D and each image's class; raises UserError where a feature is not finite."""
         if not np.isfinite(features).all():
             raise UserError("The features of some images are not finite; name another extractor.")
         features = features.astype(np.float64)
-        self.truth, self.classes = truth, int(truth.max()) + 1
+        self.classes = sorted(set(labels))
+        self.truth = np.array([self.classes.index(label) for label in labels])
         self.mean, self.std = features.mean(0), features.std(0)
         self.std = np.maximum(self.std, FLOOR * np.median(self.std))
         self.std[self.std == 0] = 1
@@ -70,19 +74,20 @@ class Regression:
         coefficients, intercept = self._fit(strength, np.ones(len(self.truth)) if counts is None else counts)
         if self._basis is not None:
             coefficients = coefficients @ self._basis.T
-        return LinearClassifier(self.mean, self.std, coefficients, intercept)
+        return LinearClassifier(self.classes, self.mean, self.std, coefficients, intercept)
 
-    def choose(self, groups: Sequence[str], held_out: np.ndarray, seed: int) -> float | None:
+    def choose(self, groups: Sequence[str], seed: int, held_out: np.ndarray | None = None) -> float | None:
         """The C of the least log-loss, every class counting the same, in stratified folds that part no group.
 
         Args:
             groups: the group of each of the N images
-            held_out: bool N, which images are held out in turn; all others train in every fold
             seed: of the folds
+            held_out: bool N, which images are held out in turn (by default all); the others train in every fold
 
         Returns None where there are too few groups for two folds that can be trained and tested on every class.
         """
-        numbers, places = groups_of(groups), np.flatnonzero(held_out)
+        numbers = groups_of(groups)
+        places = np.arange(len(numbers)) if held_out is None else np.flatnonzero(held_out)
         known = np.unique(self.truth[places])
         per_class = [len(np.unique(numbers[places][self.truth[places] == c])) for c in known]
         folds = min(FOLDS, *per_class)
@@ -95,7 +100,7 @@ class Regression:
             out = places[fold]
             counts = np.ones(len(self.truth))
             counts[out] = 0
-            if len(np.unique(self.truth[counts > 0])) < self.classes:
+            if len(np.unique(self.truth[counts > 0])) < len(self.classes):
                 continue
             tested[out] = True
             for strength in STRENGTHS:
@@ -112,7 +117,7 @@ class Regression:
         used = counts > 0
         model = LogisticRegression(C=strength, max_iter=ITERATIONS)
         model.fit(self._rows[used], self.truth[used], sample_weight=_balanced(self.truth, counts)[used])
-        if self.classes == 2:  # scikit-learn has one output then, the difference of the two
+        if len(self.classes) == 2:  # scikit-learn has one output then, the difference of the two
             half = model.coef_ / 2, model.intercept_ / 2
             return np.concatenate([-half[0], half[0]]), np.concatenate([-half[1], half[1]])
         return model.coef_, model.intercept_

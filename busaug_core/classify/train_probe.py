@@ -10,7 +10,7 @@ from busaug_core.classify.config import TrainClassifier
 from busaug_core.classify.predictions import write_resampled
 from busaug_core.classify.probe import Probe, features_of
 from busaug_core.classify.regression import FALLBACK, Regression
-from busaug_core.classify.resampling import group_of, held_out_draws, training_draws
+from busaug_core.classify.resampling import held_out_draws, training_draws
 from busaug_core.classify.task import Task
 from busaug_core.features.extractors import make_extractor
 from busaug_core.jobs.events import Notice, Progress, Steps
@@ -35,21 +35,21 @@ class ProbeTraining:
         """
         config, run, task = self.config, self.run, self.task
         features = yield from features_of(task.training + task.held_out, self.extractor, config.resolution, run)
-        regression = Regression(features.of(task.training), task.truth)
+        regression = Regression(features.of(task.training), [r.label for r in task.training])
         yield Progress(0, 1 + config.resamples, "Training the probe")
         real = np.array([not r.synthetic for r in task.training])
-        held_out = real if real.any() else ~real
-        strength = regression.choose([group_of(r) for r in task.training], held_out, config.seed)
+        held_out = real if real.any() else None
+        strength = regression.choose([r.cluster for r in task.training], config.seed, held_out)
         remarks = []
         if strength is None:
             strength = FALLBACK
             remarks.append(
-                f"C is not chosen but {FALLBACK}: some class has a single group of images, which cannot be both "
+                f"C is not chosen but {FALLBACK}: some class has images of a single scan, which cannot be both "
                 "trained on and tested."
             )
         yield from map(Notice, remarks)
         linear = regression.fit(strength)
-        Probe(task.classes, self.extractor, config.resolution, linear).save(run)
+        Probe(self.extractor, config.resolution, linear).save(run)
         told = dict(
             remarks=remarks,
             extractor=self.extractor.name,

@@ -113,6 +113,6 @@ def _compared(original: dict[str, Any], others: int) -> list[str]:
         return []
     return [
         f"Intervals of the metrics: over these trainings and draws of the {original['evaluated_on']} scans, images of "
-        "one scan together. Better or worse: in accuracy, on the same draws, by an interval of the difference without 0, "
-        f"at {100 * level_of(others):.4g} % so that 95 % hold for all {others} arms at once (Bonferroni)."
+        "one scan together. Better or worse: in accuracy, on the same draws, where the interval of the difference, "
+        f"{100 * level_of(others):.4g} % so that 95 % hold for all {others} arms at once (Bonferroni), leaves out 0."
     ]

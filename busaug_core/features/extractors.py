@@ -101,7 +101,7 @@ def is_of_a_run(name: str) -> bool:
 
 def is_probe(run: Run) -> bool:
     """Whether a run has trained a probe."""
-    return run.config.get("arch") == PROBE
+    return run.job is not None and run.config.get("arch") == PROBE
 
 
 def _classifier(name: str, run: Run) -> Ancestor:

@@ -73,8 +73,8 @@ def test_noise_is_regularised_more_than_signal():
     noise, truth = rng.normal(size=(80, 300)), np.arange(80) % 3
     clear = noise.copy()
     clear[np.arange(80), truth] += 12
-    groups, everything = [str(i) for i in range(80)], np.ones(80, bool)
-    of_noise, of_clear = (Regression(f, truth).choose(groups, everything, 0) for f in (noise, clear))
+    groups = [str(i) for i in range(80)]
+    of_noise, of_clear = (Regression(f, truth).choose(groups, 0) for f in (noise, clear))
     assert of_noise == STRENGTHS[0]
     assert of_clear > of_noise
 
@@ -83,9 +83,9 @@ def test_copies_of_a_group_are_never_on_both_sides_of_a_fold():
     """Where each image of pure noise has a copy, only folds that part them find something to learn."""
     rng = np.random.default_rng(1)
     features, truth = np.repeat(rng.normal(size=(40, 200)), 2, axis=0), np.repeat(np.arange(40) % 2, 2)
-    regression, everything = Regression(features, truth), np.ones(80, bool)
-    apart = regression.choose([str(i) for i in range(80)], everything, 0)
-    together = regression.choose([str(i // 2) for i in range(80)], everything, 0)
+    regression = Regression(features, truth)
+    apart = regression.choose([str(i) for i in range(80)], 0)
+    together = regression.choose([str(i // 2) for i in range(80)], 0)
     assert apart == STRENGTHS[-1]
     assert together == STRENGTHS[0]
 
@@ -98,13 +98,13 @@ def test_only_what_may_be_held_out_is_tested_on():
     both, of_both = np.concatenate([features, features]), np.concatenate([truth, added])
     regression, groups = Regression(both, of_both), [str(i) for i in range(120)]
     real = np.arange(120) < 60
-    assert regression.choose(groups, real, 0) >= regression.choose(groups, ~real, 0)
+    assert regression.choose(groups, 0, real) >= regression.choose(groups, 0, ~real)
 
 
 def test_a_class_of_one_group_leaves_nothing_to_choose_by():
     features, truth = clouds(30, 10)
     groups = [f"{c} {i}" if c else "0" for i, c in enumerate(truth)]
-    assert Regression(features, truth).choose(groups, np.ones(30, bool), 0) is None
+    assert Regression(features, truth).choose(groups, 0) is None
 
 
 def records():
