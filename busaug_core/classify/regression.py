@@ -11,7 +11,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 from busaug_core.errors import UserError
 from busaug_core.metrics.bootstrap import groups_of
 
-STRENGTHS = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
+STRENGTHS = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 """The values of C among which one is chosen; of features in units of their standard deviation."""
 FALLBACK = 1e-2
 FOLDS = 5

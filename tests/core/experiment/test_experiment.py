@@ -56,9 +56,7 @@ def test_every_link_is_told_and_is_a_run_of_its_own(events, home):
 
 def test_the_table_has_an_arm_for_the_real_images_and_one_for_each_variant(events, home):
     table = events[-1].result["table"]
-    assert table[0].startswith(
-        ("No arm is shown to be better than the original.", "+ base is better", "+ sd_img2img is")
-    )
+    assert re.match(r"(No arm is shown to be|\+ \w+ is) better than the original", table[0])
     arms = [line.split("|")[1].strip() for line in table if line.startswith("| ")]
     assert arms == ["arm", "original", "+ base", "+ sd_img2img"]
     assert (home / "tiny/runs/demo/results.md").read_text().splitlines() == table
