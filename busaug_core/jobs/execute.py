@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from busaug_core.errors import UserError
+from busaug_core.errors import OtherSettings, UserError
 from busaug_core.files import content_hash, make_folder, write_json
 from busaug_core.jobs.config import LABEL_FIELD, JobConfig
 from busaug_core.jobs.environment import environment
@@ -227,7 +227,7 @@ class Job:
             if name not in config.without_effect and stored.get(name, defaults.get(name)) != value
         ]
         if changed:
-            raise UserError(
+            raise OtherSettings(
                 f"Run '{run.key}' exists with other settings ({'; '.join(changed)}). "
                 f"Choose another run_key, or delete {run.folder}."
             )
