@@ -56,7 +56,7 @@ def main() -> None:
     real = run_of(DATASET, "load").products
     run("load_busi", [], run_key="simulated", dataset_name=DATASET, images=900)
     simulated = run_of(DATASET, "simulated").products
-    metrics = run("train_classifier", simulated, run_key="clf", preset="demo", epochs=options.epochs)["metrics"]
+    metrics = run("train_classifier", simulated, run_key="clf", resolution=96, epochs=options.epochs)["metrics"]
     print(f"classifier: accuracy {metrics['accuracy']:.3f}, AUC {metrics['auc']:.3f} on {metrics['n']} images")
     table: dict[str, list[float]] = {}
     for seed in options.seeds:

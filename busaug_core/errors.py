@@ -7,3 +7,7 @@ class UserError(Exception):
 
 class MissingWeights(UserError):
     """Weights that this job needs cannot be had here."""
+
+
+class OtherSettings(UserError):
+    """The run of that key was begun with other settings."""

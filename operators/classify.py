@@ -1,19 +1,26 @@
 """Operators that train a classifier and apply it."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import fiftyone as fo
 from fiftyone.operators import types
 from fiftyone.operators.executor import ExecutionContext
 
+from busaug_core.classify.config import OF_NETWORKS, OF_PROBES
+from busaug_core.errors import UserError
+from busaug_core.features.extractors import NAMES, PROBE, is_probe, refuse_unknown
 from busaug_core.jobs.config import JobConfig
+from busaug_core.jobs.roles import synthetic_in_training
+from busaug_core.jobs.run import Run
+from busaug_core.jobs.runs import runs_folder
 
 from .host.form import Suggestions
+from .host.names import home_of
 from .host.operator import JobOperator
 from .host.suggestions import remark_on_few, variants_of
 
-ARCHITECTURES = ["efficientnet_lite0", "resnet18", "resnet50", "efficientnet_b0", "convnext_tiny", "vit_b_16"]
+ARCHITECTURES = [PROBE, "efficientnet_lite0", "resnet18", "resnet50", "efficientnet_b0", "convnext_tiny", "vit_b_16"]
 
 
 class TrainClassifier(JobOperator):
@@ -22,13 +29,25 @@ class TrainClassifier(JobOperator):
     job_name = "train_classifier"
     label = "train classifier"
     icon = "school"
-    main_fields = ("include", "preset", "arch", "epochs", "evaluate_on")
+    main_fields = ("include", "preset", "arch", "extractor", "epochs", "resamples", "evaluate_on")
+
+    def hidden_fields(self, params: dict[str, Any]) -> Collection[str]:
+        return (*OF_NETWORKS, "flip") if params.get("arch") == PROBE else OF_PROBES
 
     def suggest(self, dataset: fo.Dataset, label_field: str) -> Suggestions:
-        return Suggestions(choices={"include": variants_of(dataset), "arch": ARCHITECTURES})
+        choices = {"include": variants_of(dataset), "arch": ARCHITECTURES, "extractor": list(NAMES)}
+        return Suggestions(choices=choices)
+
+    def offers(self, field: str, run: Run) -> bool:
+        return not is_probe(run) and not synthetic_in_training(run)
 
     def remarks(self, ctx: ExecutionContext, config: JobConfig) -> Iterator[types.View]:
         yield from remark_on_few(ctx.target_view(), config.label_field)
+        try:
+            if config.arch == PROBE:
+                refuse_unknown(config.extractor, Run(runs_folder(home_of(ctx.dataset)) / self.job_name))
+        except UserError as problem:
+            yield types.Warning(label=str(problem))
 
     def summarise(self, result: dict[str, Any]) -> str:
         return f"{in_words(result['metrics'])}, run {result['run_key']}"

@@ -16,7 +16,7 @@ import fiftyone.plugins as fop
 
 from busaug_core.base.defaults import MINI
 from busaug_core.data.config import SIMULATED
-from busaug_core.errors import UserError
+from busaug_core.errors import OtherSettings, UserError
 from busaug_core.experiment.config import RunExperiment
 from busaug_core.jobs.runs import runs_folder
 
@@ -61,6 +61,12 @@ def main() -> int:
             raise KeyboardInterrupt
     except UserError as error:
         print(f"demo: {error}", file=sys.stderr)
+        if isinstance(error, OtherSettings):
+            print(
+                "An earlier version has begun this demo with settings of its own. To begin it anew, delete all of it: "
+                f"fiftyone datasets delete {name}; rm -r {runs_folder(name).parent}",
+                file=sys.stderr,
+            )
         return 1
     except KeyboardInterrupt:
         print("\nStopped; the same command goes on from here.", file=sys.stderr)

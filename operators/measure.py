@@ -15,6 +15,7 @@ from busaug_core.features.extractors import (
     WIDTHS,
     default_extractor,
     inception_weights,
+    is_probe,
     refuse_unknown,
 )
 from busaug_core.jobs.config import JobConfig
@@ -65,8 +66,8 @@ class Measurement(JobOperator):
             )
 
     def offers(self, field: str, run: Run) -> bool:
-        """Only classifiers that were trained on real images alone may score synthetic ones."""
-        return not synthetic_in_training(run)
+        """Only classifiers that were trained on real images alone may score synthetic ones; a probe has no features."""
+        return not synthetic_in_training(run) and not (field == "extractor" and is_probe(run))
 
 
 class ComputeEmbeddings(Measurement):

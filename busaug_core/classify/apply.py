@@ -1,23 +1,18 @@
 """The job `apply_classifier`: a trained classifier's predictions of every image."""
 
-from itertools import islice
 from typing import Any
 
 import numpy as np
-import torch
 
 from busaug_core.classify.config import ApplyClassifier
-from busaug_core.classify.model import Classifier, load_classifier, predict
+from busaug_core.classify.load import load_classifier
 from busaug_core.classify.predictions import write_predictions
 from busaug_core.classify.remarks import remarks_on_evaluation
-from busaug_core.files import refuse_missing
-from busaug_core.images import load_gray
 from busaug_core.jobs.device import pick_device
-from busaug_core.jobs.events import Notice, Progress, Steps
+from busaug_core.jobs.events import Notice, Steps
 from busaug_core.jobs.lineage import seen_by
 from busaug_core.jobs.run import Run
 from busaug_core.metrics.classification import classification_metrics
-from busaug_core.parallel import in_order
 from busaug_core.records import Record
 
 
@@ -28,11 +23,10 @@ def apply_classifier(config: ApplyClassifier, run: Run) -> Steps[dict[str, Any]]
     Returns `n`, the `classes`, the `classifier`, the `metrics` of `classification_metrics` with `remarks` on what they
     cannot tell, and of each variant the share `recognised` as its class.
     """
-    device = pick_device()
     classifier = run.used["classifier"]
-    model = load_classifier(classifier.path).to(device)
+    model = load_classifier(classifier.path, run, pick_device())
     records = run.records
-    logits = yield from predict_files(model, [r.path for r in records], config.batch_size, device)
+    logits = yield from model.logits_of(records, run, config.batch_size)
     predicted = [model.classes[i] for i in logits.argmax(1)]
     summary = {"classes": model.classes, "classifier": run.name_of(classifier), "n": len(records)}
     held_out = yield from _held_out(records, config.evaluate_on, classifier.run, model.classes)
@@ -69,15 +63,3 @@ def _held_out(records: list[Record], tag: str, trained: Run | None, classes: lis
             f"{known} of {len(tagged)} images of '{tag}' are not evaluated: the classifier was trained on them."
         )
     return held_out
-
-
-def predict_files(model: Classifier, paths: list[str], batch_size: int, device: torch.device) -> Steps[np.ndarray]:
-    """Yield progress; returns logits, float32 N × classes, of image files."""
-    refuse_missing(paths)
-    logits = []
-    images = in_order(lambda path: load_gray(path, model.resolution), paths)
-    for done in range(0, len(paths), batch_size):
-        batch = np.stack(list(islice(images, batch_size)))
-        logits.append(predict(model, batch, batch_size, device))
-        yield Progress(done + len(batch), len(paths), "Classifying images")
-    return np.concatenate(logits)

@@ -1,10 +1,12 @@
 """Settings of the classifier jobs."""
 
+from dataclasses import replace
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from busaug_core.errors import UserError
+from busaug_core.features.extractors import LITE0, PROBE, refuse_unknown
 from busaug_core.jobs.config import OnSamples
 from busaug_core.jobs.execute import Job
 from busaug_core.jobs.lineage import Product
@@ -12,38 +14,76 @@ from busaug_core.jobs.roles import of_split, training_set
 from busaug_core.jobs.run import Run
 from busaug_core.records import SPLITS, Record
 
-WEIGHTS, PREDICTIONS = "classifier.safetensors", "predictions.jsonl"
+WEIGHTS, PREDICTIONS, RESAMPLED = "classifier.safetensors", "predictions.jsonl", "resampled.safetensors"
 CLASSIFIER = Product(WEIGHTS, job="train_classifier", held_out=False)
 """What a field that names a trained classifier holds; who uses it says what it may not have seen."""
+OF_NETWORKS = ("preset", "epochs", "batch_size", "learning_rate", "pretrained")
+OF_PROBES = ("extractor", "resamples")
+"""Fields of one kind of classifier alone."""
 
 
 class TrainClassifier(OnSamples):
-    """A torchvision classifier on real images and, if asked, synthetic ones."""
+    """A classifier on real images and, if asked, synthetic ones: a torchvision network, or a probe on features."""
 
-    presets: ClassVar = {
-        "hybrid": dict(arch="resnet18", learning_rate=1e-4, batch_size=16, epochs=30, resolution=224),
-        "demo": dict(arch="resnet18", learning_rate=1e-4, batch_size=16, epochs=8, resolution=96),
-    }
-    preset: Literal["hybrid", "demo"] | None = Field(
+    presets: ClassVar = {"hybrid": dict(arch="resnet18", learning_rate=1e-4, batch_size=16, epochs=30, resolution=224)}
+    preset: Literal["hybrid"] | None = Field(
         None, description="Settings of a paper; what you set yourself goes before them."
     )
-    arch: str | None = Field(None, description="efficientnet_lite0, or a classifier of torchvision (empty: resnet18).")
+    arch: str | None = Field(
+        None,
+        description="efficientnet_lite0, a classifier of torchvision, or 'probe': logistic regression on the features "
+        "of an extractor, in seconds (empty: resnet18).",
+    )
+    extractor: Annotated[str | None, replace(CLASSIFIER, only=False, held_out=True)] = Field(
+        None,
+        min_length=1,
+        description="Whose features a probe reads, as in compute_fid (empty: efficientnet_lite0, for a probe).",
+    )
     include: list[str] = Field([], description="Variants of synthetic images to train with, besides the real ones.")
     epochs: int | None = Field(None, ge=1, le=10_000, description="Passes over the training images (empty: 30).")
     batch_size: int | None = Field(None, ge=2, le=4096, description="Images a step (empty: 16).")
     learning_rate: float | None = Field(None, gt=0, le=1, description="Adam's learning rate (empty: 1e-4).")
-    resolution: int | None = Field(None, ge=32, le=1024, description="Side of the images in pixels (empty: 224).")
+    resolution: int | None = Field(
+        None,
+        ge=32,
+        le=2048,
+        description="Side of the images in pixels; for a probe, what they are brought to before the extractor takes "
+        "them (empty: 224, for a probe as they are).",
+    )
     pretrained: bool = Field(
         False,
         description="Start from ImageNet weights rather than from random ones: those that set-up installed of "
         "efficientnet_lite0, of others those of the torch cache.",
     )
-    flip: bool = Field(True, description="Mirror half of the training images.")
+    flip: bool = Field(True, description="Mirror half of the training images; a probe does not.")
+    resamples: int = Field(
+        0,
+        ge=0,
+        le=1000,
+        description="Probes to train besides on training images drawn anew with replacement, for intervals of the "
+        "metrics (probes only).",
+    )
     evaluate_on: Literal["val", "test"] = Field("val", description="The split whose metrics are reported.")
-    seed: int = Field(51, ge=0, lt=2**31, description="Seed of weights and order.")
+    seed: int = Field(51, ge=0, lt=2**31, description="Seed of weights and order; for a probe, of folds and draws.")
+
+    @model_validator(mode="after")
+    def _of_its_kind(self) -> "TrainClassifier":
+        network = [name for name in OF_NETWORKS if getattr(self, name) not in (None, False)]
+        probe = [name for name in OF_PROBES if getattr(self, name)]
+        if self.arch == PROBE and network:
+            raise ValueError(f"a probe has no {' and no '.join(network)}; leave that out, or choose another arch")
+        if self.arch != PROBE and probe:
+            raise ValueError(f"only a probe has {' and '.join(probe)}; leave that out, or set arch to '{PROBE}'")
+        return self
 
     def resolve(self) -> "TrainClassifier":
+        if self.arch == PROBE:
+            return self.model_copy(update={"extractor": self.extractor or LITE0, "flip": False})
         return self.fill(self.presets["hybrid"])
+
+    @property
+    def also_makes(self) -> tuple[str, ...]:
+        return (RESAMPLED,) if self.resamples else ()
 
 
 class ApplyClassifier(OnSamples):
@@ -61,7 +101,12 @@ class ApplyClassifier(OnSamples):
 
 
 def check_training(config: TrainClassifier, run: Run, records: list[Record]) -> None:
-    """Raises UserError where a split is empty, a variant has no image, or a class trains or is held out alone."""
+    """Raises UserError where a split is empty, a variant has no image, or a class trains or is held out alone.
+
+    Of a probe also where there is no such extractor.
+    """
+    if config.arch == PROBE:
+        refuse_unknown(config.extractor, run)
     training, held_out = training_set(records, config.include), of_split(records, config.evaluate_on)
     if not training or not held_out:
         raise UserError(

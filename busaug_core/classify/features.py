@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from busaug_core.classify.config import WEIGHTS
-from busaug_core.classify.model import load_classifier
+from busaug_core.classify.model import load_network
+from busaug_core.classify.weights import read_weights
 from busaug_core.features.extractor import Extractor
 from busaug_core.files import content_hash
 from busaug_core.jobs.roles import refuse_synthetic_training
@@ -24,9 +25,10 @@ class ClassifierFeatures(Extractor):
         refuse_synthetic_training(run)
         self.name = name or run.key
         self.device = device
-        self.network = load_classifier(run.folder / WEIGHTS).to(device)
+        path = run.folder / WEIGHTS
+        self.network = load_network(path, *read_weights(path)).to(device)
         self.resolution = self.network.resolution
-        self.weights = content_hash(run.folder / WEIGHTS)
+        self.weights = content_hash(path)
         self.run = run
 
     def prepare(self, images: Sequence[np.ndarray]) -> Tensor:

@@ -1,25 +1,27 @@
 """A torchvision classifier for gray images: making, saving, loading, and its penultimate features."""
 
-import json
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import torchvision
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from busaug_core.base.weights import kind_of_weights, load_weights
-from busaug_core.classify.config import WEIGHTS
+from busaug_core.classify.weights import save_weights
 from busaug_core.errors import UserError
 from busaug_core.features.efficientnet_lite import MEAN, STD, EfficientNetLite0, Lite0, lite0
 from busaug_core.features.extractor import IMAGENET_MEAN, IMAGENET_STD
 from busaug_core.features.extractors import LITE0
 from busaug_core.features.imagenet import imagenet_network
-from busaug_core.files import write_whole
+from busaug_core.files import refuse_missing
 from busaug_core.foreign import reading
+from busaug_core.images import load_gray
+from busaug_core.jobs.events import Progress, Steps
+from busaug_core.jobs.run import Run
+from busaug_core.parallel import in_order
+from busaug_core.records import Record
 
 
 class Classifier(nn.Module):
@@ -62,11 +64,26 @@ class Classifier(nn.Module):
             hook.remove()
         return kept[0].mean((2, 3)) if kept[0].ndim == 4 else kept[0]
 
+    def logits_of(self, records: list[Record], run: Run, batch_size: int) -> Steps[np.ndarray | None]:
+        """Yield progress; returns logits, float32 N × classes, of images.
+
+        None in all but the main process of `accelerate launch`, which does the work.
+        """
+        if not run.is_main:
+            return None
+        paths = [r.path for r in records]
+        refuse_missing(paths)
+        logits = []
+        images = in_order(lambda path: load_gray(path, self.resolution), paths)
+        for done in range(0, len(paths), batch_size):
+            batch = np.stack(list(islice(images, batch_size)))
+            logits.append(predict(self, batch, batch_size, self.mean.device))
+            yield Progress(done + len(batch), len(paths), "Classifying images")
+        return np.concatenate(logits)
+
     def save(self, folder: Path) -> None:
         document = {"arch": self.arch, "classes": self.classes, "resolution": self.resolution}
-        state = {k: v.contiguous().cpu() for k, v in self.state_dict().items()}
-        metadata = {"busaug": json.dumps(document)}
-        write_whole(folder / WEIGHTS, lambda partial: save_file(state, partial, metadata=metadata))
+        save_weights(folder, {k: v.contiguous().cpu() for k, v in self.state_dict().items()}, document)
 
 
 @torch.no_grad()
@@ -86,21 +103,14 @@ def refuse_resolution(model: Classifier) -> None:
             buffer.copy_(kept[name])
 
 
-def load_classifier(path: Path) -> Classifier:
-    """The classifier of a weight file of `train_classifier`, in evaluation mode; raises UserError where it is none."""
-    if not path.exists():
-        raise UserError(f"There is no finished classifier run in {path.parent}; train one with train_classifier.")
-    weights = load_weights(path, "a classifier")
-    with safe_open(path, "pt") as file:
-        document = (file.metadata() or {}).get("busaug")
-    if document is None:
-        raise UserError(
-            f"{path} is no classifier of train_classifier, which says what it is; it seems to be "
-            f"{kind_of_weights(weights)}."
-        )
+def load_network(path: Path, document: dict[str, Any], tensors: dict[str, Tensor]) -> Classifier:
+    """The classifier of a file, given what `read_weights` found in it, in evaluation mode.
+
+    Raises UserError where they do not fit one another.
+    """
     with reading(path, "a classifier", RuntimeError):
-        model = Classifier(**json.loads(document))
-        model.load_state_dict(weights)
+        model = Classifier(**document)
+        model.load_state_dict(tensors)
     return model.eval()
 
 

@@ -5,10 +5,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+from safetensors.numpy import load_file, save_file
 from scipy.special import softmax
 
-from busaug_core.classify.config import PREDICTIONS
-from busaug_core.files import read_rows, write_rows
+from busaug_core.classify.config import PREDICTIONS, RESAMPLED
+from busaug_core.files import read_rows, write_rows, write_whole
 from busaug_core.jobs.run import Run
 from busaug_core.records import Record
 
@@ -50,3 +51,16 @@ def write_predictions(
 def read_predictions(folder: Path) -> list[Prediction]:
     """The predictions that a run's folder holds."""
     return [Prediction(**row) for row in read_rows(folder / PREDICTIONS)]
+
+
+def write_resampled(run: Run, logits: np.ndarray) -> None:
+    """Write `resampled.safetensors`: the held-out images' logits by probes trained on draws, float32 R × N × classes.
+
+    The N images are those of `predictions.jsonl`, in its order.
+    """
+    write_whole(run.folder / RESAMPLED, lambda partial: save_file({"logits": logits}, partial))
+
+
+def read_resampled(folder: Path) -> np.ndarray:
+    """The logits that `write_resampled` wrote into a run's folder."""
+    return load_file(folder / RESAMPLED)["logits"]

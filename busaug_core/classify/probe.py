@@ -1,17 +1,101 @@
-"""Temporary."""
+"""A linear probe: a classifier that reads classes off the features of a network that it does not train."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
-from sklearn.linear_model import LogisticRegressionCV
-from sklearn.model_selection import StratifiedGroupKFold
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+import torch
 
-Probe = object
+from busaug_core.classify.regression import LinearClassifier
+from busaug_core.classify.weights import save_weights
+from busaug_core.errors import UserError
+from busaug_core.features.cache import Features, Seen, extract
+from busaug_core.features.extractor import Extractor
+from busaug_core.features.extractors import PROBE, is_of_a_run, make_extractor
+from busaug_core.foreign import reading
+from busaug_core.jobs.events import Steps
+from busaug_core.jobs.run import Run
+from busaug_core.records import Record
+
+BATCH_SIZE = 32
+"""Images at a time while the features of a training are computed."""
+
+TENSORS = ("mean", "std", "coefficients", "intercept")
 
 
-def fit_probe(features, labels, groups):
-    folds = list(StratifiedGroupKFold(4, shuffle=True, random_state=0).split(features, labels, groups))
-    model = LogisticRegressionCV(
-        Cs=np.logspace(-5, 0, 6), cv=folds, class_weight="balanced", max_iter=2000, scoring="balanced_accuracy"
-    )
-    return make_pipeline(StandardScaler(), model).fit(features, labels)
+@dataclass(frozen=True)
+class Probe:
+    """A linear classifier of an extractor's features.
+
+    Attributes:
+        resolution: the side in pixels that images are brought to before the extractor takes them; None: as they are
+    """
+
+    extractor: Extractor
+    resolution: int | None
+    linear: LinearClassifier
+
+    @property
+    def classes(self) -> list[str]:
+        return self.linear.classes
+
+    def logits_of(self, records: list[Record], run: Run, batch_size: int) -> Steps[np.ndarray | None]:
+        """Yield progress; returns logits, float32 N × classes, of images, whose features are kept.
+
+        None in all but the main process of `accelerate launch`, each of which computes its share of the features.
+        """
+        features = yield from features_of(records, self.extractor, self.resolution, run, batch_size)
+        return None if features is None else self.linear.logits(features.matrix)
+
+    def save(self, run: Run) -> None:
+        """Write the probe into the folder of the run that trained it."""
+        tensors = {name: torch.from_numpy(getattr(self.linear, name).copy()) for name in TENSORS}
+        document = {
+            "arch": PROBE,
+            "classes": self.classes,
+            "resolution": self.resolution,
+            "extractor": _name(run),
+            "extractor_weights": self.extractor.weights,
+        }
+        save_weights(run.folder, tensors, document)
+
+
+def load_probe(
+    path: Path, document: dict[str, Any], tensors: dict[str, torch.Tensor], run: Run, device: torch.device
+) -> Probe:
+    """The probe of a file, given what `read_weights` found in it, for use in a run.
+
+    Raises:
+        UserError: the file is none of a probe, or its extractor has other weights here
+        MissingWeights: its extractor's weights are not here
+    """
+    with reading(path, "a probe"):
+        linear = LinearClassifier(document["classes"], *(tensors[name].numpy() for name in TENSORS))
+        name, resolution, known = (document[key] for key in ("extractor", "resolution", "extractor_weights"))
+        if linear.coefficients.shape != (len(linear.classes), len(linear.mean)):
+            raise ValueError("its coefficients do not fit its classes")
+    if is_of_a_run(name):
+        name = str(Run(path.parent).sibling(name).folder)
+    extractor = make_extractor(name, run, device)
+    if extractor.weights != known:
+        raise UserError(
+            f"The probe {path} was trained on the features of {document['extractor']} with other weights than are here "
+            f"(SHA-256 {known[:8]}…, here {extractor.weights[:8]}…); put those back, or train the probe anew."
+        )
+    return Probe(extractor, resolution, linear)
+
+
+def features_of(
+    records: list[Record], extractor: Extractor, resolution: int | None, run: Run, batch_size: int = BATCH_SIZE
+) -> Steps[Features | None]:
+    """The features that a probe sees; as `extract` returns them."""
+    return (yield from extract(records, extractor, run, batch_size, Seen(side=resolution)))
+
+
+def _name(run: Run) -> str:
+    """What the extractor of a training is found by from there: a run beside it by its key, any other by its folder."""
+    used = run.used.get("extractor")
+    if used is None or used.run is None:
+        return run.config["extractor"]
+    return used.run.key if used.run.folder.parent == run.folder.parent else str(used.run.folder)

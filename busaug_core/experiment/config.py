@@ -4,27 +4,34 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
-from busaug_core.base.defaults import BASE, MINI
-from busaug_core.data.config import SIMULATED
+from busaug_core.base.defaults import BASE, MINI, defaults_of
+from busaug_core.classify.config import APPLY_CLASSIFIER, TRAIN_CLASSIFIER
+from busaug_core.data.config import LOAD_BUSI, SIMULATED
+from busaug_core.features.extractors import PROBE
+from busaug_core.generate.config import GENERATE
 from busaug_core.generate.recipes import RECIPES
 from busaug_core.jobs.config import Choices, JobConfig
 from busaug_core.jobs.execute import Job
+from busaug_core.measure.config import COMPUTE_EMBEDDINGS, COMPUTE_FID, SCORE_SYNTHETIC
 from busaug_core.train.config import TRAIN_LORA, TRAIN_TEXTUAL_INVERSION
 
 TRAININGS = {"lora": TRAIN_LORA, "token": TRAIN_TEXTUAL_INVERSION}
 """The components that an experiment trains, each with those before it."""
-CHAINED: dict[str, tuple[str, ...]] = {
-    "load_busi": ("source", "dataset_name"),
-    "train_lora": ("base_model",),
-    "train_textual_inversion": ("base_model", "lora"),
-    "train_classifier": ("include",),
-    "generate": ("base_model", "lora", "token", "variants", "mode", "balance_to", "ratio", "counts"),
-    "apply_classifier": ("classifier",),
-    "compute_embeddings": ("extractor",),
-    "compute_fid": ("extractor",),
-    "score_synthetic": ("extractor", "classifier"),
+CHAINED: dict[Job, tuple[str, ...]] = {
+    LOAD_BUSI: ("source", "dataset_name"),
+    TRAIN_LORA: ("base_model",),
+    TRAIN_TEXTUAL_INVERSION: ("base_model", "lora"),
+    TRAIN_CLASSIFIER: ("include", "evaluate_on"),
+    GENERATE: ("base_model", "lora", "token", "variants", "mode", "balance_to", "ratio", "counts"),
+    APPLY_CLASSIFIER: ("classifier",),
+    COMPUTE_EMBEDDINGS: ("extractor",),
+    COMPUTE_FID: ("extractor",),
+    SCORE_SYNTHETIC: ("extractor", "classifier"),
 }
 """The jobs of the chain, and the fields of each that the experiment sets."""
+
+RESAMPLES = 20
+"""Probes of an arm on training images drawn anew, which the intervals of its table are over."""
 
 
 class RunExperiment(JobConfig):
@@ -37,7 +44,6 @@ class RunExperiment(JobConfig):
                 "load_busi": dict(images=240, image_size=128),
                 "train_lora": dict(preset="demo"),
                 "train_textual_inversion": dict(preset="demo"),
-                "train_classifier": dict(preset="demo"),
                 "generate": dict(preset="demo"),
             }
         ),
@@ -47,7 +53,6 @@ class RunExperiment(JobConfig):
                 "load_busi": dict(images=30, image_size=64),
                 "train_lora": dict(steps=4, batch_size=4, resolution=64),
                 "train_textual_inversion": dict(steps=4, batch_size=4, resolution=64),
-                "train_classifier": dict(arch="resnet18", epochs=1, batch_size=8, resolution=32),
                 "generate": dict(steps=4, batch_size=16, resolution=64),
             }
         ),
@@ -79,11 +84,18 @@ class RunExperiment(JobConfig):
     @field_validator("settings")
     @classmethod
     def _of_known_jobs(cls, settings: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        chained = {job.name: (job.config_class(), fields) for job, fields in CHAINED.items()}
         for name, values in settings.items():
-            if name not in CHAINED:
-                raise ValueError(f"there is no job '{name}' in the chain; there are {', '.join(CHAINED)}")
-            if taken := sorted(values.keys() & {"run_key", *CHAINED[name]}):
+            if name not in chained:
+                raise ValueError(f"there is no job '{name}' in the chain; there are {', '.join(chained)}")
+            config, fields = chained[name]
+            if taken := sorted(values.keys() & {"run_key", *fields}):
                 raise ValueError(f"{', '.join(taken)} of {name} are set by the experiment itself")
+            # What is wrong with the whole may be put right by what the experiment sets, but for a classifier.
+            assumed = {"arch": PROBE} if name == TRAIN_CLASSIFIER.name and _asks_for_probes(values) else {}
+            for field, text in config.find_problems({**assumed, **values}).items():
+                if field or name == TRAIN_CLASSIFIER.name:
+                    raise ValueError(f"{f'{field} of ' if field else ''}{name}: {text}")
         return settings
 
     @field_validator("variants")
@@ -95,10 +107,26 @@ class RunExperiment(JobConfig):
         return variants
 
     @property
+    def probes(self) -> dict[str, Any]:
+        """How the arms' classifiers are trained, where `settings` ask for no other kind: as probes.
+
+        They see all images at the generated ones' resolution, so that a difference of resolution tells no class.
+        """
+        if not _asks_for_probes(self.settings.get(TRAIN_CLASSIFIER.name, {})):
+            return {}
+        side = self.settings.get(GENERATE.name, {}).get("resolution") or defaults_of(self.base_model).resolution
+        return dict(arch=PROBE, resamples=RESAMPLES, resolution=side)
+
+    @property
     def trained(self) -> list[str]:
         """The components that the variants need, in the order in which they are trained."""
         needed = {name for slug in self.variants for name in RECIPES[slug].components}
         return [name for name in TRAININGS if name in needed]
+
+
+def _asks_for_probes(values: dict[str, Any]) -> bool:
+    """Whether settings of `train_classifier` name no network, be it by a preset."""
+    return values.get("preset") is None and values.get("arch") in (None, PROBE)
 
 
 RUN_EXPERIMENT = Job(

@@ -6,6 +6,7 @@ from typing import Any
 from busaug_core.classify.config import APPLY_CLASSIFIER, TRAIN_CLASSIFIER
 from busaug_core.data.config import LOAD_BUSI, SIMULATED
 from busaug_core.experiment.chain import Chain
+from busaug_core.experiment.claims import claim, gains
 from busaug_core.experiment.config import TRAININGS, RunExperiment
 from busaug_core.experiment.table import write_table
 from busaug_core.features.extractors import LITE0, default_extractor
@@ -31,6 +32,8 @@ class Arm:
 
 
 ORIGINAL = Arm("original")
+HELD_OUT = "val"
+"""The split that every arm is tested on, which no generator has seen."""
 TITLES = {"lora": "Fine-tune the base: LoRA", "token": "Learn a token of the modality: textual inversion"}
 OTHER_RUNS = 7
 """Runs of the chain besides the trainings and the arms' classifiers."""
@@ -39,8 +42,8 @@ OTHER_RUNS = 7
 def run_experiment(config: RunExperiment, run: Run) -> Steps[dict[str, Any]]:
     """Run the chain; each link is a run of its own, so that one that was stopped goes on where it was.
 
-    Returns the keys of the `runs`, the lines of the `table` and the folder of `results`; writes `results.md`,
-    `results.csv` and a grid of the variants, `variants.png`.
+    Returns the keys of the `runs`, the lines of the `table`, of which the first says what it shows, and the folder of
+    `results`; writes `results.md`, `results.csv` and a grid of the variants, `variants.png`.
     """
     arms = [ORIGINAL, *(Arm(variant, [variant]) for variant in config.variants)]
     chain = Chain(run, config, OTHER_RUNS + len(config.trained) + len(arms))
@@ -71,15 +74,24 @@ def run_experiment(config: RunExperiment, run: Run) -> Steps[dict[str, Any]]:
     values = dict(extractor=extractor, classifier=ORIGINAL.run_key)
     scores = yield from chain.call("Score every synthetic image", SCORE_SYNTHETIC, f"scores_{extractor}", **values)
     folder = run.folder
-    variant_grid(of_split(loaded, "val") + evaluation, folder / "variants.png")
-    table = write_table(folder, results, distances, applied, scores)
+    variant_grid(of_split(loaded, HELD_OUT) + evaluation, folder / "variants.png")
+    table = write_table(folder, _shown(chain, arms), results, distances, applied, scores)
     return {"dataset": config.dataset_name, "runs": chain.keys, "table": table, "results": str(folder)}
 
 
 def _classifier(chain: Chain, arm: Arm) -> Steps[dict[str, Any]]:
     """Train the classifier of an arm."""
     text = f"Train a classifier on the loaded scans {f'and {arm.name}' if arm.include else 'alone'}"
-    return (yield from chain.call(text, TRAIN_CLASSIFIER, arm.run_key, include=arm.include))
+    values = dict(include=arm.include, evaluate_on=HELD_OUT, **chain.config.probes)
+    return (yield from chain.call(text, TRAIN_CLASSIFIER, arm.run_key, **values))
+
+
+def _shown(chain: Chain, arms: list[Arm]) -> str:
+    """What the arms show, in words."""
+    runs = {arm.name: chain.sibling(arm.run_key) for arm in arms}
+    if not all(run.result.get("resampled") for run in runs.values()):
+        return "Whether an arm is better than the original is not known: each classifier was trained once."
+    return claim(gains(runs))
 
 
 def _choose_extractor() -> Steps[str]:

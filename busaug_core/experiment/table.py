@@ -4,14 +4,19 @@ import csv
 from pathlib import Path
 from typing import Any
 
+from busaug_core.experiment.claims import level_of
 from busaug_core.measure.rows import COPIES, REAL, overall_distances
 
-COLUMNS = ("arm", "N", "{distance}", "accuracy", "F1", "AUC", "PPV", "recall")
-METRICS = ("accuracy", "f1", "auc", "ppv", "recall")
+METRICS = {"accuracy": "accuracy", "f1": "F1", "auc": "AUC", "ppv": "PPV", "recall": "recall"}
+"""A classifier's metrics, and what their columns are called."""
+WITH_INTERVAL = "accuracy"
+"""The metric whose interval the table shows too; the file has all of them."""
+MISSING = dict.fromkeys(("value", "low", "high"))
 
 
 def write_table(
     folder: Path,
+    shown: str,
     arms: dict[str, dict[str, Any]],
     distances: dict[str, Any],
     applied: dict[str, Any],
@@ -20,46 +25,65 @@ def write_table(
     """Write `results.md` and `results.csv` into the folder; returns the lines of the first.
 
     Args:
+        shown: what the table shows, in words
         arms: the result of each arm's `train_classifier`, that without synthetic images first
         distances, applied, scores: the results of `compute_fid`, `apply_classifier` and `score_synthetic`
     """
     rows = overall_distances(distances)
     by_variant = {r["variant"]: r for r in rows}
-    metric = distances["metric"]
     original = next(iter(arms))
-    header = [c.format(distance=metric) for c in COLUMNS]
-    table = []
+    header = ["arm", "N", distances["metric"], *METRICS.values()]
+    table, file = [], [[*header[:2], *(f"{c}{part}" for c in header[2:] for part in ("", " low", " high"))]]
     for arm, result in arms.items():
-        distance = by_variant.get(REAL if arm == original else arm)
-        cell = "–" if distance is None else f"{distance['value']:.2f}"
-        if distance is not None:
-            cell += f" ({'floor, ' if arm == original else ''}{distance['low']:.2f}–{distance['high']:.2f})"
-        metrics = [f"{result['metrics'][name]:.3f}" for name in METRICS]
-        table.append([arm if arm == original else f"+ {arm}", str(result["n_train"]), cell, *metrics])
-    with (folder / "results.csv").open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([header, *table])
+        distance = by_variant.get(REAL if arm == original else arm, MISSING)
+        metrics = {name: _estimate(result, name) for name in METRICS}
+        named = [arm if arm == original else f"+ {arm}", str(result["n_train"])]
+        cells = [_cell(e, 3, name == WITH_INTERVAL) for name, e in metrics.items()]
+        table.append([*named, _cell(distance, 2, True, "floor, " if arm == original else ""), *cells])
+        file.append([*named, *(e[part] for e in (distance, *metrics.values()) for part in MISSING)])
+    with (folder / "results.csv").open("w", newline="", encoding="utf-8") as f:
+        csv.writer(f).writerows(file)
     widths = [max(len(row[i]) for row in [header, *table]) for i in range(len(header))]
     lines = ["| " + " | ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) + " |" for row in [header, *table]]
     lines.insert(1, "|" + "|".join("-" * (w + 2) for w in widths) + "|")
     n = max((r["n"] for r in rows), default=0)
-    lines += ["", *_notes(n, arms[original], distances, applied, scores)]
+    lines = [shown, "", *lines, "", *_notes(n, arms, distances, applied, scores)]
     (folder / "results.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return lines
 
 
+def _estimate(result: dict[str, Any], name: str) -> dict[str, float | None]:
+    """A metric of an arm with its interval, where the arm has one."""
+    return result.get("resampled", {}).get(name) or {**MISSING, "value": result["metrics"][name]}
+
+
+def _cell(estimate: dict[str, Any], digits: int, with_interval: bool, word: str = "") -> str:
+    if estimate["value"] is None:
+        return "–"
+    text = f"{estimate['value']:.{digits}f}"
+    if with_interval and estimate["low"] is not None:
+        text += f" ({word}{estimate['low']:.{digits}f}–{estimate['high']:.{digits}f})"
+    return text
+
+
 def _notes(
-    n: int, original: dict[str, Any], distances: dict[str, Any], applied: dict[str, Any], scores: dict[str, Any]
+    n: int,
+    arms: dict[str, dict[str, Any]],
+    distances: dict[str, Any],
+    applied: dict[str, Any],
+    scores: dict[str, Any],
 ) -> list[str]:
     """What the numbers are, and what was looked at besides."""
     copies = {r["variant"]: r["value"] for r in distances["rows"] if r["metric"] == COPIES}
     nearest = {r["variant"]: r["copy_ratio"] for r in scores["means"]}
+    original = next(iter(arms.values()))
     return [
         f"N: training images of the arm. {distances['metric']}: {n} images of an evaluation set against {n} validation "
         f"scans, features of {distances['extractor']} ({distances['preprocessing']}), seed {distances['seed']}.",
         f"In brackets 95 % intervals. Floor: {distances['floor']}.",
-        f"Metrics: {original['arch']}, {original['epochs']} epochs at {original['resolution']} px, "
-        f"{'ImageNet weights' if original['pretrained'] else 'from random weights'}, one seed, on "
-        f"{original['metrics']['n']} {original['evaluated_on']} scans. F1, AUC, PPV and recall are macro means.",
+        f"Metrics: {_trained(original)}, on {original['metrics']['n']} {original['evaluated_on']} scans. F1, AUC, PPV "
+        "and recall are macro means.",
+        *_compared(original, len(arms) - 1),
         "Near-copies of training scans: " + ", ".join(f"{v} {share:.0%}" for v, share in copies.items()) + ".",
         "Mean copy ratio (0 a copy of a training scan, 1 as far as these lie apart): "
         + ", ".join(f"{v} {ratio:.2f}" for v, ratio in nearest.items())
@@ -68,4 +92,27 @@ def _notes(
         + ", ".join(f"{variant} {share:.0%}" for variant, share in applied["recognised"].items())
         + ".",
         "Research use only; no number here says anything about patients.",
+    ]
+
+
+def _trained(original: dict[str, Any]) -> str:
+    """How the arms' classifiers were trained."""
+    side = f" of images at {original['resolution']} px" if original["resolution"] else ""
+    if "extractor" not in original:
+        start = "ImageNet weights" if original["pretrained"] else "from random weights"
+        return f"{original['arch']}, {original['epochs']} epochs{side}, {start}, one seed"
+    probe = f"logistic regression on the features of {original['extractor']}{side}"
+    if "resampled" not in original:
+        return f"{probe}, trained once"
+    return f"{probe}, means over {original['resamples']} trainings on training images drawn anew with replacement"
+
+
+def _compared(original: dict[str, Any], others: int) -> list[str]:
+    """What the first line of the table and the intervals of the metrics are taken over."""
+    if "resampled" not in original:
+        return []
+    return [
+        f"Intervals of the metrics: over these trainings and draws of the {original['evaluated_on']} scans, images of "
+        "one scan together. Better or worse: in accuracy, on the same draws, where the interval of the difference, "
+        f"{100 * level_of(others):.4g} % so that 95 % hold for all {others} arms at once (Bonferroni), leaves out 0."
     ]

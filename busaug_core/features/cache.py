@@ -4,7 +4,7 @@ import hashlib
 import time
 import uuid
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from safetensors.numpy import load_file, save_file
 from busaug_core.errors import UserError
 from busaug_core.features.extractor import Extractor
 from busaug_core.files import content_hash, refuse_missing, write_whole
+from busaug_core.images import read_size
 from busaug_core.jobs.events import Progress, Steps
 from busaug_core.jobs.processes import Team
 from busaug_core.jobs.run import Run
@@ -73,6 +74,24 @@ def extract(
     done. A process that is killed and started again finds the features that were saved.
     """
     refuse_missing(r.path for r in records)
+    if seen.side is None:
+        return (yield from _extract(records, extractor, run, batch_size, seen))
+    # What has that size already is seen as it is, so that its features are those of other uses.
+    own = {r.path: read_size(r.path)[:2] == (seen.side, seen.side) for r in records}
+    parts = []
+    for is_own, how in ((True, replace(seen, side=None)), (False, seen)):
+        chosen = [r for r in records if own[r.path] == is_own]
+        parts.append((yield from _extract(chosen, extractor, run, batch_size, how)))
+    if None in parts:
+        return None
+    found = {r.path: pair for part in parts for r, *pair in zip(part.records, part.matrix, part.hashes, strict=True)}
+    matrix, hashes = zip(*(found[r.path] for r in records), strict=True)
+    return Features(records, np.stack(matrix), list(hashes))
+
+
+def _extract(
+    records: list[Record], extractor: Extractor, run: Run, batch_size: int, seen: Seen
+) -> Steps[Features | None]:
     team = Team()
     cache = FeatureCache(run, extractor, seen)
     hashes = yield from _compute(team.share(records), extractor, cache, batch_size)

@@ -23,6 +23,8 @@ RADIOMICS = "radiomics"
 WIDTHS = {INCEPTION: 2048, "inception-64": 64, "inception-192": 192, "inception-768": 768}
 INCEPTION_FILE = "pt_inception-2015-12-05-6726825d.pth"
 OF_A_RUN = "run"
+PROBE = "probe"
+"""The `arch` of classifiers that are themselves trained on an extractor's features, and so are none."""
 EXTRACTORS = {
     LITE0: "busaug_core.features.efficientnet_lite:Lite0",
     "dinov2": "busaug_core.features.transformer:Dinov2",
@@ -67,7 +69,7 @@ def make_extractor(name: str, run: Run, device: "torch.device", preprocessing: s
     if kind in WIDTHS:
         network = "LegacyInception" if preprocessing == LEGACY else "Inception"
         return imported(f"busaug_core.features.inception:{network}")(device, place, WIDTHS[kind])
-    if kind in EXTRACTORS and kind != OF_A_RUN:
+    if not is_of_a_run(name):
         return imported(EXTRACTORS[kind])(device, place)
     used = _classifier(name, run)
     return imported(EXTRACTORS[OF_A_RUN])(used.run, device, run.name_of(used))
@@ -87,20 +89,35 @@ def hub_folder() -> Path:
 
 def refuse_unknown(name: str, run: Run) -> None:
     """Raises UserError where no extractor has that name; needs no torch."""
-    kind = name.partition(":")[0]
-    if kind not in WIDTHS and (kind not in EXTRACTORS or kind == OF_A_RUN):
+    if is_of_a_run(name):
         _classifier(name, run)
+
+
+def is_of_a_run(name: str) -> bool:
+    """Whether the name is no network's, so that it can only be that of a classifier's run."""
+    kind = name.partition(":")[0]
+    return kind not in WIDTHS and (kind not in EXTRACTORS or kind == OF_A_RUN)
+
+
+def is_probe(run: Run) -> bool:
+    """Whether a run has trained a probe."""
+    return run.job is not None and run.config.get("arch") == PROBE
 
 
 def _classifier(name: str, run: Run) -> Ancestor:
     """The classifier whose run, beside `run` or anywhere, bears the name; raises UserError where there is none."""
-    used = run.used.get("extractor")
+    used = next((u for field, u in run.used.items() if field == "extractor" and u.given == name), None)
     if used is None and (trained := run_that_made(run.sibling(name).folder)):
         used = Ancestor(name, trained.folder, trained)
     if used is None or used.run is None:
-        runs = ", ".join(r.key for r in runs_in(run.folder.parent, "train_classifier", done=True)) or "none yet"
+        trained = [r for r in runs_in(run.folder.parent, "train_classifier", done=True) if not is_probe(r)]
         raise UserError(
             f"There is no extractor '{name}'; there are {', '.join(NAMES)} (or another classifier of torchvision), "
-            f"and the classifier runs of this dataset: {runs}."
+            f"and the classifier runs of this dataset: {', '.join(r.key for r in trained) or 'none yet'}."
+        )
+    if is_probe(used.run):
+        raise UserError(
+            f"Classifier '{name}' is a probe, which has no features of its own; name the extractor whose features it "
+            f"is trained on, '{used.run.config['extractor']}'."
         )
     return used

@@ -108,6 +108,11 @@ class JobConfig(BaseModel):
         """A copy with every field that was left open filled in; what the run stores."""
         return self
 
+    @property
+    def also_makes(self) -> tuple[str, ...]:
+        """The files that a run with these settings holds when it is done, besides its job's `files`."""
+        return ()
+
     def fill(self, open_fields: dict[str, Any]) -> Self:
         """A copy in which the fields that are None have the given values."""
         return self.model_copy(update={k: v for k, v in open_fields.items() if getattr(self, k) is None})

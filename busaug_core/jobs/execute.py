@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from busaug_core.errors import UserError
+from busaug_core.errors import OtherSettings, UserError
 from busaug_core.files import content_hash, make_folder, write_json
 from busaug_core.jobs.config import LABEL_FIELD, JobConfig
 from busaug_core.jobs.environment import environment
@@ -145,7 +145,7 @@ class Job:
                     event = next(events)
                 except StopIteration as end:
                     with workers.alone():
-                        result = run.result if run.state == "done" else run.finish(end.value, self.files)
+                        result = run.result if run.state == "done" else run.finish(end.value, self._files(config))
                     break
                 for told in (event, *remarks):
                     if not self.chain or isinstance(told, Begun | Ended | Notice):
@@ -154,13 +154,13 @@ class Job:
                 remarks = []
         except (GeneratorExit, KeyboardInterrupt, StopRequested) as reason:
             events.close()
-            self._end(run, workers, "stopped")
+            self._end(config, run, workers, "stopped")
             if not isinstance(reason, StopRequested):
                 raise
             yield Stopped(run.key)
             return
         except BaseException as error:
-            self._end(run, workers, "failed", f"{type(error).__name__}: {error}")
+            self._end(config, run, workers, "failed", f"{type(error).__name__}: {error}")
             raise
         run.forget_stop()
         yield Finished(result)
@@ -185,7 +185,7 @@ class Job:
         """Whether this process honours a request to stop; the launcher ends the helpers of a main process."""
         return self.shared or not is_distributed() or (run.is_main and not self.stops_together)
 
-    def _end(self, run: Run, workers: Workers, state: str, error: str | None = None) -> None:
+    def _end(self, config: JobConfig, run: Run, workers: Workers, state: str, error: str | None = None) -> None:
         """Note how an attempt ended, unless others go on with the run; with the last one a request to stop is over.
 
         A run that was done, and lacked files alone, stays so.
@@ -194,7 +194,7 @@ class Job:
             workers.leave()
             if not workers.others():
                 if run.has_result:
-                    run.set_state("done", files=list(self.files))
+                    run.set_state("done", files=self._files(config))
                 else:
                     run.set_state(state, error)
                 run.forget_stop()
@@ -228,7 +228,7 @@ class Job:
             if name not in config.without_effect and stored.get(name, defaults.get(name)) != value
         ]
         if changed:
-            raise UserError(
+            raise OtherSettings(
                 f"Run '{run.key}' exists with other settings ({'; '.join(changed)}). "
                 f"Choose another run_key, or delete {run.folder}."
             )
@@ -245,6 +245,10 @@ class Job:
                 f"{counted(moved, 'image lies', 'images lie')} in another split now than in run '{run.key}'. Choose "
                 f"another run_key, or delete {run.folder}."
             )
+
+    def _files(self, config: JobConfig) -> list[str]:
+        """What a run with these settings is not whole without."""
+        return [*self.files, *config.also_makes]
 
     def _settings(self, config: JobConfig) -> dict[str, Any]:
         """What `config.json` holds."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from busaug_core.classify.probe import Probe, fit_probe
+from busaug_core.classify.regression import FALLBACK, LinearClassifier, Regression
 from busaug_core.errors import MissingWeights
 from busaug_core.features.cache import Features, extract
 from busaug_core.features.extractors import LITE0, make_extractor
@@ -22,6 +22,8 @@ from busaug_core.records import Record, count_labels
 
 UNFAIR = 0.5
 """Recall of real held-out images below which a judge's word on a class is worth little."""
+SEED = 0
+"""Of the folds in which its regularisation is chosen."""
 LEAST = 10
 """Training images of a class without which there is no judge."""
 
@@ -37,7 +39,7 @@ class Judge:
     """
 
     way: Way
-    probe: Probe
+    probe: LinearClassifier
     weights: str
     n_train: int
     held_out: list[Record]
@@ -103,6 +105,7 @@ def train_judge(
     others = yield from extract(evaluation, extractor, run, batch_size)
     if others is None:
         return None
-    probe = fit_probe(seen.of(training), [r.label for r in training], [r.cluster for r in training])
+    regression = Regression(seen.of(training), [r.label for r in training])
+    probe = regression.fit(regression.choose([r.cluster for r in training], SEED) or FALLBACK)
     decoded = Features(held_out, decoded.matrix, decoded.hashes)
     return Judge(way, probe, extractor.weights, len(training), held_out, seen, decoded, others)

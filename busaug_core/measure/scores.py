@@ -10,8 +10,7 @@ import numpy as np
 import torch
 from scipy.special import softmax
 
-from busaug_core.classify.apply import predict_files
-from busaug_core.classify.model import Classifier, load_classifier
+from busaug_core.classify.load import Trained, load_classifier
 from busaug_core.errors import UserError
 from busaug_core.features.cache import Features, Seen, extract
 from busaug_core.features.extractors import make_extractor
@@ -48,11 +47,12 @@ def score_synthetic(config: ScoreSynthetic, run: Run) -> Steps[dict[str, Any]]:
     synthetic = [r for r in everything if r.synthetic]
     training, reference = of_split(everything, TRAIN), of_split(everything, config.reference)
     device = pick_device()
-    classifier = _classifier_of(run, {r.label for r in synthetic}).to(device)
+    classifier = _classifier_of(run, {r.label for r in synthetic}, device)
     extractor = make_extractor(config.extractor, run, device, config.preprocessing)
     records = synthetic + training + [r for r in reference if config.reference != "train"]
     features = yield from extract(records, extractor, run, config.batch_size)
     mirrored = yield from extract(training, extractor, run, config.batch_size, Seen(mirrored=True))
+    logits = yield from classifier.logits_of(synthetic, run, config.batch_size)
     if not run.is_main:
         return {}
     likeness, most_alike = yield from Originals(training).nearest(synthetic)
@@ -64,7 +64,7 @@ def score_synthetic(config: ScoreSynthetic, run: Run) -> Steps[dict[str, Any]]:
     ratio = distance / typical_distance(real, turned, [r.split_group for r in training])
     realistic = realism(real, made, config.neighbors)
     influence = yield from _influence(config, synthetic, reference, training, by_reference, by_training)
-    probabilities = yield from _class_probabilities(classifier, synthetic, config.batch_size, device)
+    probabilities = _class_probabilities(classifier.classes, synthetic, logits)
     scores = [
         {
             **probabilities[i],
@@ -113,10 +113,10 @@ def likely_original(score: dict) -> str:
     return score["most_alike_real_path" if score["likeness"] >= NEAR_COPY else "nearest_real_path"]
 
 
-def _classifier_of(run: Run, labels: set[str]) -> Classifier:
+def _classifier_of(run: Run, labels: set[str], device: torch.device) -> Trained:
     """The classifier that the config names; raises UserError where it lacks a class."""
     used = run.used["classifier"]
-    model = load_classifier(used.path)
+    model = load_classifier(used.path, run, device)
     unknown = sorted(labels - set(model.classes))
     if unknown:
         raise UserError(
@@ -155,12 +155,9 @@ def _influence(
     return influence
 
 
-def _class_probabilities(
-    classifier: Classifier, synthetic: list[Record], batch_size: int, device: torch.device
-) -> Steps[list[dict]]:
-    """The probability of each image's own class, and whether it is the likeliest."""
-    logits = yield from predict_files(classifier, [r.path for r in synthetic], batch_size, device)
-    own = [classifier.classes.index(r.label) for r in synthetic]
+def _class_probabilities(classes: list[str], synthetic: list[Record], logits: np.ndarray) -> list[dict]:
+    """The probability of each image's own class, and whether it is the likeliest; logits are N × classes."""
+    own = [classes.index(r.label) for r in synthetic]
     probabilities = softmax(logits, axis=1)[np.arange(len(own)), own]
     return [
         {"class_probability": float(p), "class_consistent": bool(row.argmax() == i)}

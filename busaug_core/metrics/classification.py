@@ -4,6 +4,8 @@ import numpy as np
 from scipy.special import softmax
 from sklearn.metrics import accuracy_score, precision_recall_fscore_support, roc_auc_score
 
+from busaug_core.metrics.estimate import LEVEL, Estimate, spread
+
 
 def classification_metrics(truth: np.ndarray, logits: np.ndarray) -> dict[str, float | int | None]:
     """Accuracy, and the macro averages of F1, positive predictive value, recall and one-vs-rest AUC-ROC.
@@ -34,3 +36,55 @@ def classification_metrics(truth: np.ndarray, logits: np.ndarray) -> dict[str, f
         "ppv": float(ppv),
         "recall": float(recall),
     }
+
+
+def metrics_over_draws(truth: np.ndarray, logits: np.ndarray, draws: np.ndarray) -> dict[str, Estimate]:
+    """The metrics of `classification_metrics` as means over trainings and draws of the images, with 95 % intervals.
+
+    Args:
+        truth: class indices, int N
+        logits: float R × N × classes, those of R trainings
+        draws: how often each image is drawn, int B × N; every class of `truth` occurs in each draw
+
+    Returns the estimates by name, without `n`, and without `auc` where there is but one class.
+    """
+    found = [_weighted_metrics(truth, of_training, draws) for of_training in logits]
+    return {name: spread(np.concatenate([values[name] for values in found])) for name in found[0]}
+
+
+def accuracy_gain(before: np.ndarray, after: np.ndarray, draws: np.ndarray, level: float = LEVEL) -> Estimate:
+    """By how much accuracy differs, after − before, paired by training and by image.
+
+    Args:
+        before, after: whether each of R trainings is right on each image, bool R × N
+        draws: how often each image is drawn, int B × N
+        level: the interval's, over the R × B pairs of training and draw
+    """
+    return spread((after.astype(float) - before) @ draws.T / draws.sum(1), level)
+
+
+def _weighted_metrics(truth: np.ndarray, logits: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
+    """The metrics of `classification_metrics`, each float B, where images count as `weights`, B × N, say."""
+    classes, predicted = np.unique(truth), logits.argmax(1)
+    actual, claimed = truth[:, None] == classes, predicted[:, None] == classes
+    hits, support, calls = (weights @ cells.astype(float) for cells in (actual & claimed, actual, claimed))
+    found = {
+        "accuracy": hits.sum(1) / weights.sum(1),
+        "f1": (2 * hits / (support + calls)).mean(1),
+        "ppv": (hits / np.where(calls > 0, calls, 1)).mean(1),
+        "recall": (hits / support).mean(1),
+    }
+    if len(classes) > 1:
+        scores = softmax(logits.astype(np.float64), axis=1)[:, classes]
+        found["auc"] = np.mean([_weighted_auc(actual[:, i], scores[:, i], weights) for i in range(len(classes))], 0)
+    return found
+
+
+def _weighted_auc(positive: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The area under the ROC curve, float B: the share of pairs in which the positive one scores more; ties half."""
+    order = np.argsort(scores)
+    starts = np.flatnonzero(np.diff(scores[order], prepend=-np.inf))
+    of_score = [np.add.reduceat((weights * side)[:, order], starts, axis=1) for side in (positive, ~positive)]
+    above, level = of_score
+    below = np.cumsum(level, 1) - level
+    return (above * (below + level / 2)).sum(1) / (above.sum(1) * level.sum(1))

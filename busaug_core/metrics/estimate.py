@@ -49,6 +49,13 @@ def jackknife_error(*left_out: np.ndarray) -> float:
     return float(np.sqrt(sum((len(v) - 1) * np.var(v) for v in left_out)))
 
 
+def spread(values: np.ndarray, level: float = LEVEL) -> Estimate:
+    """The mean of a metric's values over draws, and the interval that holds the share `level` of them."""
+    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    mean = float(np.mean(values))
+    return Estimate(mean, min(float(low), mean), max(float(high), mean))
+
+
 def t_interval(value: float, error: float, degrees: float) -> Estimate:
     """The interval of Student's t round a value with a standard error of so many degrees of freedom."""
     half = float(t.ppf((1 + LEVEL) / 2, degrees)) * error

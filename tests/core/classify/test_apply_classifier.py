@@ -3,10 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from quick import QUICK
+from quick import QUICK, loaded
 
-from busaug_core.classify.config import WEIGHTS
-from busaug_core.classify.model import load_classifier
 from busaug_core.errors import UserError
 from busaug_core.files import read_rows
 from busaug_core.images import load_gray
@@ -20,7 +18,7 @@ def test_predictions_are_the_models_own(run_job, records, tmp_path):
     fake = Record(records[0].path, "normal", "synthetic", "sd", ["synthetic", "sd"])
     result = run_job("apply_classifier", [*records, fake], classifier="clf", run_key="apply")
     rows = read_rows(tmp_path / "trial/runs/apply/predictions.jsonl")
-    model = load_classifier(tmp_path / "trial/runs/clf" / WEIGHTS)
+    model = loaded(tmp_path / "trial/runs/clf")
     for record, row in zip([*records, fake], rows, strict=True):
         image = torch.from_numpy(load_gray(record.path, 32)[None].copy())
         assert row["path"] == record.path

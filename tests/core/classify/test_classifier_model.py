@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 import torchvision
+from quick import loaded
 from safetensors.torch import save_file
 
 from busaug_core.classify.config import WEIGHTS
-from busaug_core.classify.model import Classifier, load_classifier, predict, refuse_resolution
+from busaug_core.classify.model import Classifier, predict, refuse_resolution
 from busaug_core.errors import MissingWeights, UserError
 
 
@@ -25,7 +26,7 @@ def test_a_pretrained_network_is_the_same_when_it_is_loaded_again(arch, tmp_path
     model = Classifier(arch, ["a", "b"], 96, pretrained=True).eval()
     model.save(tmp_path)
     images = torch.randint(0, 256, (2, 96, 96), dtype=torch.uint8)
-    assert torch.equal(load_classifier(tmp_path / WEIGHTS)(images), model(images))
+    assert torch.equal(loaded(tmp_path)(images), model(images))
 
 
 def put_imagenet(arch, tmp_path, monkeypatch, content=None):
@@ -70,14 +71,14 @@ def test_what_is_no_classifier_is_told_with_what_it_is(tmp_path):
     path = tmp_path / WEIGHTS
     path.write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
     with pytest.raises(UserError, match="cannot be read as a classifier .* it seems to be a git-LFS pointer"):
-        load_classifier(path)
+        loaded(tmp_path)
     save_file({"unet.a.lora_A.weight": torch.zeros(2)}, path)
     with pytest.raises(UserError, match="is no classifier of train_classifier, .* it seems to be a LoRA"):
-        load_classifier(path)
+        loaded(tmp_path)
     for document in ('{"arch": "resnet18", "classes": ["a"], "resolution": 32}', "not JSON", '{"arch": "resnet18"}'):
         save_file({"x": torch.zeros(2)}, path, metadata={"busaug": document})
         with pytest.raises(UserError, match="cannot be read as a classifier"):
-            load_classifier(path)
+            loaded(tmp_path)
 
 
 @pytest.mark.parametrize("arch", ["resnet18", "mobilenet_v3_small", "googlenet"])

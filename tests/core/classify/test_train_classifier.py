@@ -7,12 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from quick import QUICK
+from quick import QUICK, loaded
 from safetensors.torch import load_file
 
-from busaug_core.classify import train
-from busaug_core.classify.config import WEIGHTS
-from busaug_core.classify.model import load_classifier, predict
+from busaug_core.classify import train_network
+from busaug_core.classify.model import predict
 from busaug_core.classify.predictions import read_predictions
 from busaug_core.errors import UserError
 from busaug_core.features.efficientnet_lite import lite0
@@ -29,7 +28,7 @@ from busaug_core.registry import job
 def test_a_resolution_that_an_architecture_cannot_take_is_named_before_an_image_is_read(
     run_job, records, arch, resolution, monkeypatch
 ):
-    monkeypatch.setattr(train, "load_batch", lambda *_: pytest.fail("an image was read"))
+    monkeypatch.setattr(train_network, "load_batch", lambda *_: pytest.fail("an image was read"))
     with pytest.raises(UserError, match=f"{arch} takes no images of {resolution} px .* its own is (224|299)"):
         run_job("train_classifier", records, **{**QUICK, "arch": arch, "resolution": resolution})
 
@@ -84,7 +83,7 @@ def test_figures_that_mean_little_are_said_to_beside_them(run_job, records, trai
 
 def test_a_training_that_diverges_is_told_and_reports_no_accuracy(run_job, records, monkeypatch):
     nan = torch.tensor(float("nan"), requires_grad=True)
-    monkeypatch.setattr(train, "cross_entropy", lambda *_: nan * 1)
+    monkeypatch.setattr(train_network, "cross_entropy", lambda *_: nan * 1)
     with pytest.raises(UserError, match="The loss is nan in epoch 1; lower learning_rate"):
         run_job("train_classifier", records, **{**QUICK, "arch": "squeezenet1_1"})
 
@@ -155,6 +154,6 @@ def test_efficientnet_lite0_starts_from_imagenet_without_a_network(run_job, reco
     known = lite0().stem[0].weight
     for pretrained, is_near in ((True, True), (False, False)):
         result = run_job("train_classifier", records, **options, pretrained=pretrained)
-        model = load_classifier(Path(result["folder"]) / WEIGHTS)
+        model = loaded(Path(result["folder"]))
         assert ((model.network.stem[0].weight - known).abs().max() < 0.02) == is_near
         assert predict(model, np.zeros((1, 64, 64), np.uint8), 1, torch.device("cpu")).shape == (1, 3)

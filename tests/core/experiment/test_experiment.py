@@ -1,6 +1,9 @@
 """The demo's chain as a job of the core: every link a run of its own, reused, resumed, ending in one table."""
 
+import csv
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,7 +22,6 @@ SIZES = {
     "load_busi": dict(images=12, image_size=64),
     "train_lora": dict(steps=1, batch_size=2, resolution=64),
     "train_textual_inversion": dict(steps=1, batch_size=2, resolution=64),
-    "train_classifier": dict(arch="squeezenet1_1", epochs=1, batch_size=8, resolution=32),
     "generate": dict(steps=4, batch_size=8, resolution=64),
 }
 
@@ -54,10 +56,54 @@ def test_every_link_is_told_and_is_a_run_of_its_own(events, home):
 
 def test_the_table_has_an_arm_for_the_real_images_and_one_for_each_variant(events, home):
     table = events[-1].result["table"]
+    assert re.match(r"(No arm is shown to be|\+ \w+ is) better than the original", table[0])
     arms = [line.split("|")[1].strip() for line in table if line.startswith("| ")]
     assert arms == ["arm", "original", "+ base", "+ sd_img2img"]
     assert (home / "tiny/runs/demo/results.md").read_text().splitlines() == table
     assert (home / "tiny/runs/demo/variants.png").exists()
+
+
+def test_the_arms_are_probes_that_see_all_images_in_the_generated_ones_size_and_test_on_val(events, home):
+    for arm in ("original", "base", "sd_img2img"):
+        run = Run(home / "tiny/runs" / f"clf_{arm}")
+        asked = {name: run.config[name] for name in ("arch", "resolution", "resamples", "evaluate_on")}
+        assert asked == dict(arch="probe", resolution=64, resamples=20, evaluate_on="val")
+        assert run.result["resampled"]["accuracy"]["low"] <= run.result["resampled"]["accuracy"]["high"]
+
+
+def test_the_table_fits_a_terminal_and_its_file_has_every_interval(events, home):
+    table = events[-1].result["table"]
+    assert max(len(line) for line in table if line.startswith("|")) <= 120
+    with (home / "tiny/runs/demo/results.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["arm"] for row in rows] == ["original", "+ base", "+ sd_img2img"]
+    for row in rows:
+        for name in ("accuracy", "F1", "AUC", "PPV", "recall", "FD (EfficientNet-Lite0)"):
+            low, value, high = (float(row[f"{name}{part}"]) for part in (" low", "", " high"))
+            assert low <= value <= high
+
+
+def test_arms_may_be_networks_and_then_nothing_is_claimed(values, home):
+    network = {**SIZES, "train_classifier": dict(arch="squeezenet1_1", epochs=1, batch_size=8, resolution=32)}
+    (home / "networks").mkdir()
+    shutil.copytree(home / "tiny", home / "networks/tiny", ignore=lambda _, names: [n for n in names if "clf" in n])
+    for name in ("demo", "predictions", "scores_efficientnet_lite0"):
+        shutil.rmtree(home / "networks/tiny/runs" / name)
+    *_, finished = RUN_EXPERIMENT.run({**values, "settings": network}, [], "tiny", home / "networks")
+    table = finished.result["table"]
+    assert table[0] == "Whether an arm is better than the original is not known: each classifier was trained once."
+    assert "squeezenet1_1, 1 epochs of images at 32 px" in " ".join(table)
+
+
+def test_what_is_wrong_with_the_settings_of_a_late_job_is_told_at_once():
+    with pytest.raises(UserError, match="train_classifier: a probe has no epochs"):
+        RunExperiment.parse(dict(settings={"train_classifier": dict(epochs=3)}))
+    with pytest.raises(UserError, match="steps of generate: Input should be greater than or equal to 1"):
+        RunExperiment.parse(dict(settings={"generate": dict(steps=0)}))
+    with pytest.raises(UserError, match="stpes of train_lora: is not a field of this job"):
+        RunExperiment.parse(dict(settings={"train_lora": dict(stpes=3)}))
+    for values in (dict(arch="resnet18", epochs=3), dict(preset="hybrid"), dict(resamples=5), dict(extractor="clip")):
+        RunExperiment.parse(dict(settings={"train_classifier": values}))
 
 
 def test_a_done_experiment_yields_its_result_at_once(events, values, home):

@@ -20,7 +20,7 @@ from busaug_core.features.cache import FeatureCache, Seen, extract
 from busaug_core.features.extractors import make_extractor
 from busaug_core.images import load_gray
 from busaug_core.jobs.events import Progress
-from busaug_core.records import write_records
+from busaug_core.records import Record, write_records
 
 CPU = torch.device("cpu")
 
@@ -116,6 +116,22 @@ def test_a_damaged_cache_file_is_named(records, extractor, run):
         FeatureCache(run, extractor)
 
 
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_an_image_of_the_size_that_it_is_to_be_seen_in_is_looked_at_once(records, run, tmp_path, monkeypatch, mode):
+    lite0 = make_extractor("efficientnet_lite0", run, CPU)
+    noise = np.random.default_rng(0).integers(0, 256, (48, 48, 3), np.uint8)
+    Image.fromarray(noise).convert(mode).save(tmp_path / "small.png")
+    small = Record(str(tmp_path / "small.png"), "benign")
+    reduced = lite0([lite0.load(small.path, 48)])
+    assert np.array_equal(reduced, lite0([lite0.load(small.path)]))
+    mixed, _ = run_to_end(extract([records[0], small, records[1]], lite0, run, 4, Seen(side=48)))
+    assert np.allclose(mixed.of([small]), reduced, atol=1e-4)
+    assert np.allclose(mixed.of(records[:2]), lite0([lite0.load(r.path, 48) for r in records[:2]]), atol=1e-4)
+    assert [r.path for r in mixed.records] == [records[0].path, small.path, records[1].path]
+    monkeypatch.setattr(type(lite0), "load", lambda *_: pytest.fail("computed a second time"))
+    run_to_end(extract([small], lite0, run, 4))
+
+
 SHARED = """
 import json, sys
 from pathlib import Path
@@ -124,11 +140,12 @@ from accelerate import PartialState
 from busaug_core.records import read_records
 from busaug_core.jobs.run import Run
 from busaug_core.classify.features import ClassifierFeatures
-from busaug_core.features.cache import extract
+from busaug_core.features.cache import Seen, extract
 
 processes, run = PartialState(cpu=True), Run(Path(sys.argv[1]))
 extractor, events = ClassifierFeatures(run.sibling("clf"), processes.device), []
-work = extract(read_records(sys.argv[2]), extractor, run, 2)
+side = int(sys.argv[3]) or None
+work = extract(read_records(sys.argv[2]), extractor, run, 2, Seen(side=side))
 while True:
     try:
         events.append(next(work))
@@ -138,27 +155,29 @@ while True:
 if run.is_main:
     np.save(run.folder / "shared.npy", features.matrix)
     (run.folder / "hashes.json").write_text(json.dumps(features.hashes))
-(run.folder / f"rows{processes.process_index}").write_text(f"{events[-1].total} {features is not None}")
+rows = sum(event.done == event.total and event.total for event in events)
+(run.folder / f"rows{processes.process_index}").write_text(f"{rows} {features is not None}")
 """
 
 
-def test_two_processes_give_the_features_of_one(records, extractor, run, tmp_path):
+@pytest.mark.parametrize("side", [None, 48])
+def test_two_processes_give_the_features_of_one(records, extractor, run, tmp_path, side):
+    Image.fromarray(load_gray(records[0].path, 48)).save(tmp_path / "small.png")
+    records = [*records[:4], Record(str(tmp_path / "small.png"), "benign"), *records[4:]]
     script = tmp_path / "shared.py"
     script.write_text(SHARED)
     write_records(tmp_path / "inputs.jsonl", records)
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]  # as accelerate launch does
-    command = [sys.executable, *launch, str(script), str(run.folder), str(tmp_path / "inputs.jsonl")]
+    command = [sys.executable, *launch, str(script), str(run.folder), str(tmp_path / "inputs.jsonl"), str(side or 0)]
     root = Path(features_module.__file__).parents[2]
     environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     rows = [(run.folder / f"rows{i}").read_text() for i in range(2)]
-    assert rows == [f"{(len(records) + 1) // 2} True", f"{len(records) // 2} False"]
+    assert rows in ([f"{n} True", f"{len(records) - n} False"] for n in (8, 9))
     shared = np.load(run.folder / "shared.npy")
-    files = list(FeatureCache(run, extractor).folder.iterdir())
-    assert len(files) == 2
-    for path in files:
+    for path in (run.folder.parents[1] / "features").rglob("*.safetensors"):
         path.unlink()
-    alone, _ = run_to_end(extract(records, extractor, run, 2))
+    alone, _ = run_to_end(extract(records, extractor, run, 2, Seen(side=side)))
     assert np.allclose(shared, alone.matrix, atol=1e-5)
     assert json.loads((run.folder / "hashes.json").read_text()) == alone.hashes

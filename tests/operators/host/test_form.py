@@ -184,6 +184,37 @@ def test_what_a_field_is_when_left_open_is_told(context, loaded, small):
     assert "(empty: resnet18)" in properties(operator, ctx)["arch"].view.description
 
 
+def test_the_form_of_a_classifier_shows_what_its_kind_has_and_reads_nothing_else(context, loaded, classifier):
+    def form(**params):
+        operator, ctx = context("train_classifier", loaded, form=True, all_settings=True, **params)
+        return operator, ctx, properties(operator, ctx)
+
+    operator, ctx, shown = form(arch="probe", preset="hybrid", epochs=3, pretrained=True, flip=True, resamples=5)
+    assert {"extractor", "resamples", "resolution"} <= set(shown)
+    assert not {"preset", "epochs", "batch_size", "learning_rate", "pretrained", "flip"} & set(shown)
+    assert operator.read_values(ctx) == {"arch": "probe", "resamples": 5}
+    assert problems(operator, ctx) == []
+    assert "(empty: efficientnet_lite0)" in shown["extractor"].view.description
+    assert [c.value for c in shown["extractor"].view.choices][-1] == "clf"
+    assert remarks(operator, ctx) == []
+    operator, ctx, _ = form(arch="probe", extractor="dinov3")
+    assert remarks(operator, ctx)[0].startswith("There is no extractor 'dinov3'")
+    operator, ctx, shown = form(preset="hybrid", extractor="dinov2", resamples=5)
+    assert {"preset", "epochs", "batch_size", "learning_rate", "pretrained", "flip"} <= set(shown)
+    assert not {"extractor", "resamples"} & set(shown)
+    assert operator.read_values(ctx) == {"preset": "hybrid"}
+    assert "(empty: 224, by the preset)" in shown["resolution"].view.description
+
+
+def test_a_probe_is_offered_as_a_classifier_but_not_for_its_features(context, call, loaded, classifier):
+    call("train_classifier", loaded, arch="probe", run_key="probe")
+    operator, ctx = context("score_synthetic", loaded, all_settings=True)
+    form = properties(operator, ctx)
+    assert "probe" in [c.value for c in form["classifier"].view.choices]
+    offered = [c.value for c in form["extractor"].view.choices]
+    assert "clf" in offered and "probe" not in offered
+
+
 def test_a_chosen_product_is_told_by_steps_loss_and_date(context, loaded, lora, classifier):
     operator, ctx = context("generate", loaded)
     field = properties(operator, ctx)["lora"]

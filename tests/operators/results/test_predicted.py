@@ -39,8 +39,9 @@ def test_a_tag_that_no_sample_has_is_refused_before_anything_is_classified(call,
     assert not (runs_folder("loaded") / "vall").exists()
 
 
-def test_a_trained_classifier_has_an_evaluation_of_its_own(scans, run_core):
-    run = run_core("train_classifier", scans, "own", epochs=1, resolution=32)
+@pytest.mark.parametrize("settings", [dict(epochs=1, resolution=32), dict(arch="probe", resamples=2)])
+def test_a_trained_classifier_has_an_evaluation_of_its_own(scans, run_core, settings):
+    run = run_core("train_classifier", scans, "own", **settings)
     results.write(scans, run)
     held_out = scans.match_tags("val")
     assert scans.count("predictions_own") == len(held_out)

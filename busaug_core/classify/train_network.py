@@ -1,0 +1,76 @@
+"""Training a network: Adam and cross-entropy for a fixed number of epochs."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn.functional import cross_entropy
+
+from busaug_core.classify.config import TrainClassifier
+from busaug_core.classify.model import Classifier, predict, refuse_resolution
+from busaug_core.classify.task import Task
+from busaug_core.errors import UserError
+from busaug_core.images import PREPROCESSING, load_batch
+from busaug_core.jobs.checkpoint import restore_checkpoint, save_checkpoint
+from busaug_core.jobs.events import Progress, Steps
+from busaug_core.jobs.run import CHECKPOINT, Run
+
+
+class NetworkTraining:
+    """The training of a torchvision classifier; raises UserError where it takes no images of the size asked for."""
+
+    def __init__(self, config: TrainClassifier, run: Run, task: Task, device: torch.device):
+        self.config, self.run, self.task, self.device = config, run, task, device
+        torch.manual_seed(config.seed)
+        model = Classifier(config.arch, task.classes, config.resolution, config.pretrained).to(device)
+        refuse_resolution(model)
+        self.model = model.to(memory_format=torch.channels_last)
+        self.optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate)
+
+    def steps(self) -> Steps[tuple[np.ndarray, dict[str, Any]]]:
+        """Train, save; returns the logits of the held-out images, float32 N × classes, and what the result tells."""
+        config, task, checkpoint = self.config, self.task, self.run.folder / CHECKPOINT
+        yield Progress(0, config.epochs, "Training the classifier")
+        images = load_batch([r.path for r in task.training], config.resolution)
+        start = restore_checkpoint(checkpoint, self.model.state_dict(), [self.optimizer])
+        for epoch in range(start, config.epochs):
+            loss = self._epoch(images, epoch)
+            save_checkpoint(checkpoint, epoch + 1, self.model.state_dict(), [self.optimizer])
+            yield Progress(epoch + 1, config.epochs, "Training the classifier", {"loss": loss})
+        self.model.eval()
+        self.model.save(self.run.folder)
+        images = load_batch([r.path for r in task.held_out], config.resolution)
+        told = dict(
+            pretrained=config.pretrained,
+            epochs=config.epochs,
+            resolution=config.resolution,
+            preprocessing=PREPROCESSING,
+        )
+        return predict(self.model, images, config.batch_size, self.device), told
+
+    def _epoch(self, images: np.ndarray, epoch: int) -> float:
+        """One pass, its order and dropout drawn from (seed, epoch); returns the mean loss."""
+        config, truth = self.config, self.task.truth
+        self.model.train()
+        rng = np.random.default_rng([config.seed, epoch])
+        torch.manual_seed(int(rng.integers(2**31)))
+        order = rng.permutation(len(images))
+        losses = []
+        for i in range(0, len(order), config.batch_size):
+            chosen = order[i : i + config.batch_size]
+            if len(chosen) == 1:
+                continue  # batch normalisation cannot train on a single image
+            batch = images[chosen]
+            if config.flip:
+                mirrored = rng.random(len(chosen)) < 0.5
+                batch[mirrored] = batch[mirrored, :, ::-1]
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+                logits = self.model(torch.from_numpy(batch).to(self.device))
+            loss = cross_entropy(logits.float(), torch.from_numpy(truth[chosen]).to(self.device))
+            self.optimizer.zero_grad()
+            loss.backward()
+            self.optimizer.step()
+            losses.append(loss.item())
+            if not np.isfinite(losses[-1]):
+                raise UserError(f"The loss is {losses[-1]} in epoch {epoch + 1}; lower learning_rate.")
+        return float(np.mean(losses))

@@ -1,0 +1,73 @@
+"""Training a probe: logistic regression on features, and on draws of the images for intervals."""
+
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import torch
+
+from busaug_core.classify.config import TrainClassifier
+from busaug_core.classify.predictions import write_resampled
+from busaug_core.classify.probe import Probe, features_of
+from busaug_core.classify.regression import FALLBACK, Regression
+from busaug_core.classify.resampling import held_out_draws, training_draws
+from busaug_core.classify.task import Task
+from busaug_core.features.extractors import make_extractor
+from busaug_core.jobs.events import Notice, Progress, Steps
+from busaug_core.jobs.run import Run
+from busaug_core.metrics.classification import metrics_over_draws
+
+
+class ProbeTraining:
+    """The training of a probe; raises UserError or MissingWeights where its extractor cannot be had."""
+
+    def __init__(self, config: TrainClassifier, run: Run, task: Task, device: torch.device):
+        self.config, self.run, self.task = config, run, task
+        self.extractor = make_extractor(config.extractor, run, device)
+
+    def steps(self) -> Steps[tuple[np.ndarray, dict[str, Any]]]:
+        """Train, save; returns the logits of the held-out images, float32 N × classes, and what the result tells.
+
+        C is chosen in folds of the real training images, if there are any, since by such the probe is judged; synthetic
+        ones train in every fold. Among what is told is `resampled` where that was asked for: of each metric the mean
+        and the 95 % interval over probes trained on draws of the training images, each tested on draws of the held-out
+        ones; the C is that of the probe itself.
+        """
+        config, run, task = self.config, self.run, self.task
+        features = yield from features_of(task.training + task.held_out, self.extractor, config.resolution, run)
+        regression = Regression(features.of(task.training), [r.label for r in task.training])
+        yield Progress(0, 1 + config.resamples, "Training the probe")
+        real = np.array([not r.synthetic for r in task.training])
+        held_out = real if real.any() else None
+        strength = regression.choose([r.cluster for r in task.training], config.seed, held_out)
+        remarks = []
+        if strength is None:
+            strength = FALLBACK
+            remarks.append(
+                f"C is not chosen but {FALLBACK}: some class has images of a single scan, which cannot be both "
+                "trained on and tested."
+            )
+        yield from map(Notice, remarks)
+        linear = regression.fit(strength)
+        Probe(self.extractor, config.resolution, linear).save(run)
+        told = dict(
+            remarks=remarks,
+            extractor=self.extractor.name,
+            extractor_weights=self.extractor.weights,
+            preprocessing=self.extractor.preprocessing,
+            resolution=config.resolution,
+            C=strength,
+            resamples=config.resamples,
+        )
+        unseen = features.of(task.held_out)
+        yield Progress(1, 1 + config.resamples, "Training the probe")
+        if config.resamples:
+            logits = []
+            for done, counts in enumerate(training_draws(task.training, config.resamples, config.seed), 2):
+                logits.append(regression.fit(strength, counts).logits(unseen))
+                yield Progress(done, 1 + config.resamples, "Training the probe")
+            write_resampled(run, np.stack(logits))
+            draws = held_out_draws(task.held_out, config.seed)
+            estimates = metrics_over_draws(task.held_out_truth, np.stack(logits), draws)
+            told["resampled"] = {name: asdict(estimate) for name, estimate in estimates.items()}
+        return linear.logits(unseen), told

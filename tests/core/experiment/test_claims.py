@@ -1,0 +1,93 @@
+"""What an experiment shows in words: on made-up logits of arms that are better, the same and worse."""
+
+import numpy as np
+import pytest
+
+from busaug_core.classify.predictions import write_predictions, write_resampled
+from busaug_core.experiment.claims import claim, gains, level_of
+from busaug_core.files import write_json
+from busaug_core.jobs.run import INPUTS, Run
+from busaug_core.metrics.estimate import Estimate
+from busaug_core.records import Record, write_records
+
+CLASSES = ["benign", "malignant", "normal"]
+N, TRAININGS = 150, 20
+
+
+@pytest.fixture
+def arm(tmp_path):
+    """A function that makes the run of an arm whose probes are right on an image with a chance of its own."""
+
+    def make(name, chances, seed=0):
+        rng = np.random.default_rng(seed)
+        held_out = [Record(f"{i}.png", CLASSES[i % 3], tags=["val"], split_group=f"scan {i // 2}") for i in range(N)]
+        truth = np.arange(N) % 3
+        right = rng.random((TRAININGS, N)) < chances
+        logits = np.eye(3, dtype=np.float32)[np.where(right, truth, (truth + 1) % 3)]
+        run = Run(tmp_path / name)
+        run.folder.mkdir()
+        write_records(run.folder / INPUTS, held_out)
+        write_json(run.folder / "config.json", {"job": "train_classifier", "seed": 51})
+        write_predictions(run, held_out, logits[0], CLASSES, range(N))
+        write_resampled(run, logits)
+        run.finish({"classes": CLASSES, "evaluated_on": "val"})
+        return run
+
+    return make
+
+
+@pytest.fixture
+def chances():
+    """How likely a probe of real images alone is right on each image: most are easy or hopeless for every arm."""
+    return np.random.default_rng(5).choice([0.02, 0.5, 0.98], N, p=[0.2, 0.2, 0.6])
+
+
+def test_an_arm_is_called_better_or_worse_only_where_it_is(arm, chances):
+    hard = chances == 0.5
+    arms = {
+        "original": arm("original", chances, 0),
+        "sd": arm("sd", np.where(hard, 0.98, chances), 1),
+        "base": arm("base", np.where(hard, 0.02, chances), 2),
+        "same": arm("same", chances, 3),
+    }
+    found = gains(arms)
+    assert found["sd"].low > 0 > found["base"].high
+    assert found["same"].low < 0 < found["same"].high
+    text = claim(found)
+    assert text.startswith("+ sd is better than the original in accuracy by 0.")
+    assert "+ base is worse than the original in accuracy by 0." in text
+    assert "same" not in text
+    assert found["sd"].value == pytest.approx(0.48 * hard.mean(), abs=0.03)
+
+
+def test_a_gain_on_a_few_scans_is_not_shown(arm, chances):
+    better = chances.copy()
+    better[np.flatnonzero(chances == 0.5)[:3]] = 0.98
+    found = gains({"original": arm("original", chances, 0), "sd": arm("sd", better, 0)})
+    assert found["sd"].value > 0
+    assert claim(found) == "No arm is shown to be better than the original."
+
+
+def test_of_arms_that_are_the_original_again_hardly_ever_one_is_called_better(arm, chances):
+    original = arm("original", chances, 0)
+    again = {f"arm{i}": arm(f"arm{i}", chances, i) for i in range(1, 25)}
+    found = gains({"original": original, **again})
+    assert sum(e.low > 0 or e.high < 0 for e in found.values()) == 0
+
+
+def test_more_comparisons_need_more(arm, chances):
+    assert level_of(1) == pytest.approx(0.95)
+    assert level_of(4) == pytest.approx(0.9875)
+    hard = chances == 0.5
+    original, better = arm("original", chances, 0), arm("sd", np.where(hard, 0.7, chances), 1)
+    alone = gains({"original": original, "sd": better})["sd"]
+    among = gains({"original": original, "sd": better, "a": original, "b": original, "c": original})["sd"]
+    assert among.low < alone.low and among.value == alone.value
+
+
+def test_the_sentence_tells_the_amount_as_what_it_is_named():
+    worse = claim({"base": Estimate(-0.05, -0.08, -0.02)})
+    assert worse == (
+        "No arm is shown to be better than the original. + base is worse than the original in accuracy by 0.050 "
+        "(0.020 to 0.080)."
+    )

@@ -1,0 +1,64 @@
+"""Metrics over trainings and draws of the images: against those of the drawn images themselves."""
+
+import numpy as np
+import pytest
+
+from busaug_core.metrics.bootstrap import group_draws
+from busaug_core.metrics.classification import accuracy_gain, classification_metrics, metrics_over_draws
+
+RNG = np.random.default_rng(0)
+TRUTH = RNG.integers(0, 3, 60)
+LOGITS = RNG.normal(size=(4, 60, 3)).astype(np.float32) + 2 * np.eye(3, dtype=np.float32)[TRUTH]
+GROUPS = [f"g{i // 2}" for i in range(60)]
+
+
+@pytest.mark.parametrize("present", [3, 2])
+def test_a_draw_has_the_metrics_of_its_images(present):
+    truth = np.where(present > TRUTH, TRUTH, 0)
+    draws = group_draws(truth.astype(str), GROUPS, 3, np.random.default_rng(1))
+    for counts in draws:
+        chosen = np.repeat(np.arange(60), counts)
+        rounded = LOGITS.round(1)  # with ties
+        found = metrics_over_draws(truth, rounded[:1], counts[None])
+        expected = classification_metrics(truth[chosen], rounded[0, chosen])
+        for name, estimate in found.items():
+            assert estimate.value == pytest.approx(expected[name], abs=1e-9), name
+
+
+def test_one_class_has_no_auc():
+    found = metrics_over_draws(np.zeros(60, int), LOGITS, np.ones((2, 60), int))
+    assert found.keys() == {"accuracy", "f1", "ppv", "recall"}
+
+
+def test_an_interval_spans_trainings_and_images():
+    draws = group_draws(TRUTH.astype(str), GROUPS, 200, np.random.default_rng(1))
+    both = metrics_over_draws(TRUTH, LOGITS, draws)["accuracy"]
+    trainings = metrics_over_draws(TRUTH, LOGITS, np.ones((1, 60), int))["accuracy"]
+    images = metrics_over_draws(TRUTH, LOGITS[:1], draws)["accuracy"]
+    assert both.high - both.low > max(trainings.high - trainings.low, images.high - images.low)
+
+
+def test_a_gain_is_paired_so_that_what_both_get_wrong_does_not_widen_it():
+    after = RNG.random((4, 60)) < 0.7
+    after[:, 0] = True
+    before = after.copy()
+    before[:, 0] = False
+    draws = np.ones((5, 60), int)
+    gain = accuracy_gain(before, after, draws)
+    assert (gain.low, gain.value, gain.high) == pytest.approx((1 / 60, 1 / 60, 1 / 60))
+    assert accuracy_gain(after, before, draws).value == pytest.approx(-1 / 60)
+
+
+def test_a_higher_level_widens_a_gains_interval():
+    draws = group_draws(TRUTH.astype(str), GROUPS, 200, np.random.default_rng(1))
+    right = LOGITS.argmax(2) == TRUTH
+    wide, narrow = (accuracy_gain(right, right[::-1], draws, level) for level in (0.99, 0.8))
+    assert wide.high - wide.low > narrow.high - narrow.low
+
+
+def test_each_stratum_gives_as_many_groups_as_it_has():
+    strata, groups = np.repeat(["a", "b"], [20, 40]), GROUPS
+    counts = group_draws(strata, groups, 100, np.random.default_rng(0))
+    assert (counts[:, :20].sum(1) == 20).all() and (counts[:, 20:].sum(1) == 40).all()
+    assert (counts[:, ::2] == counts[:, 1::2]).all()
+    assert counts.mean() == pytest.approx(1)
