@@ -24,12 +24,17 @@ PLUGIN = "@busaug/busaug"
 RUN_KEY = "demo"
 
 
+def usual_preset(source: str) -> str:
+    """The sizes that suit simulated or real scans."""
+    return "demo" if source == SIMULATED else "laptop"
+
+
 def dataset_name(source: str, base: str, preset: str) -> str:
     """The demo's dataset: one for each source, base and preset."""
     parts = ["busaug-demo"]
     parts += ["busi"] if source != SIMULATED else []
     parts += [base.rstrip("/").split("/")[-1].removesuffix(".safetensors")] if base != MINI else []
-    parts += [preset] if preset != "demo" else []
+    parts += [preset] if preset != usual_preset(source) else []
     return "-".join(parts)
 
 
@@ -49,13 +54,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--busi", default=os.environ.get("BUSI"), help="a copy of BUSI; simulated scans without")
     parser.add_argument("--base", default=os.environ.get("BASE") or MINI, help="the base model")
-    parser.add_argument("--preset", default=os.environ.get("PRESET") or "demo", choices=RunExperiment.presets)
+    parser.add_argument("--preset", default=os.environ.get("PRESET") or None, choices=RunExperiment.presets)
     options = parser.parse_args()
     source, begun = options.busi or SIMULATED, time.monotonic()
-    name = dataset_name(source, options.base, options.preset)
+    preset = options.preset or usual_preset(source)
+    name = dataset_name(source, options.base, preset)
     try:
         check_plugin()
-        values = dict(source=source, dataset_name=name, base_model=options.base, preset=options.preset)
+        values = dict(source=source, dataset_name=name, base_model=options.base, preset=preset)
         result = foo.get_operator(f"{PLUGIN}/run_experiment")(**values, run_key=RUN_KEY)
         if result["state"] != "done":
             raise KeyboardInterrupt
