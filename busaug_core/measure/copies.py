@@ -27,8 +27,10 @@ AGREEING = 2
 """Quadrants of an image, of four, by whose likeness originals are ranked: two may show something else."""
 CANDIDATES, STARTS = 4, 2
 """Originals that an image is aligned with, and the quadrants from which each alignment starts."""
-STAGES = ((32, 4, 8), (32, 4, 3), (64, 3, 2))
-"""Alignments: pixels of a side, steps, and how many of those before, the best first, are continued."""
+COARSE, STEPS = 32, 4
+"""Pixels of a side, and steps, of the first alignments, each of a quadrant."""
+FINER = ((32, 4, 3), (64, 3, 2))
+"""Those of the next, each of the half that agrees best, and how many of the best so far they continue."""
 BLOCK = 16
 """Originals that are searched at a time, so that what is compared stays in the processor's cache."""
 
@@ -58,24 +60,42 @@ class Originals:
     def _most_alike(self, record: Record) -> tuple[float, int]:
         """The likeness to the most alike original, and its index."""
         picture = load_gray(record.path, SIDE).astype(np.float32)
-        members, maps, regions = self._starts(picture)
-        for side, steps, kept in STAGES:
-            members, maps, regions = members[:kept], maps[:kept], regions[:kept]
-            seen = detailed(_shrunk(picture[None], side))[0]
-            # Twice as fine, since an image may show a part of them only.
-            originals = _shrunk(self.pictures[members], 2 * side)
-            halves = _halves(side)
-            maps = align(seen, originals, maps, regions if regions.ndim == 2 else halves[regions], steps)
-            views, inside = warped(originals, maps, side)
-            values = correlation(seen, detailed(views), inside, halves)
-            order = np.argsort(-values.max(1))
-            members, maps, regions = members[order], maps[order], values.argmax(1)[order]
-        return float(values.max()), int(members[0])
+        members, maps, quadrants = self._starts(picture)
+        values, maps = self._aligned(picture, members, maps, quadrants, COARSE, STEPS)
+        for side, steps, kept in FINER:
+            best = np.argsort(-values.max(1))[:kept]
+            members, regions = members[best], _halves(side)[values[best].argmax(1)]
+            values, maps = self._aligned(picture, members, maps[best], regions, side, steps)
+        best = values.max(1).argmax()
+        return float(values[best].max()), int(members[best])
+
+    def _aligned(
+        self, picture: np.ndarray, members: np.ndarray, maps: np.ndarray, regions: np.ndarray, side: int, steps: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The correlation in each half of the picture, aligned with originals in a region of it, and the maps to them.
+
+        Args:
+            picture: float32 128×128
+            members: the originals' indices, int K
+            maps: to each of them, float K×2×3
+            regions: float32 K×side²
+            side: of the pictures that are aligned, in pixels
+            steps: of the alignment
+
+        Returns:
+            float32 K×4 and float32 K×2×3
+        """
+        seen = detailed(_shrunk(picture[None], side))[0]
+        # Twice as fine, since an image may show a part of them only.
+        originals = _shrunk(self.pictures[members], 2 * side)
+        maps = align(seen, originals, maps, regions, steps)
+        views, inside = warped(originals, maps, side)
+        return correlation(seen, detailed(views), inside, _halves(side)), maps
 
     def _starts(self, picture: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """What an image may show: K originals by their index, the maps to them, K×2×3, and where it shows them.
 
-        The last is a quadrant in each case, as a region of the first of the `STAGES`.
+        The last is a quadrant in each case, as a region of `COARSE` pixels a side.
         """
         maps = np.pad(VIEWS, ((0, 0), (0, 0), (0, 1)))
         views, _ = warped(np.repeat(picture[None], len(VIEWS), 0), maps, SIDE // 2)
@@ -92,7 +112,7 @@ class Originals:
         back, scale = np.linalg.inv(VIEWS)[view], there[:, 2:] / here[:, 2:]
         shift = there[:, :2] - scale * here[:, :2]
         maps = np.concatenate([scale[..., None] * back, shift[..., None]], axis=2)
-        distance = np.abs(back @ raster(STAGES[0][0])[:2] - here[:, :2, None]).max(1)
+        distance = np.abs(back @ raster(COARSE)[:2] - here[:, :2, None]).max(1)
         return member, maps, (distance <= here[:, 2:]).astype(np.float32)
 
     def _likeness_of_windows(self, wanted: np.ndarray) -> np.ndarray:
