@@ -17,6 +17,8 @@ STRETCH, AREAS = 1.6, (0.15, 3)
 """How much more a map may stretch one way than the other, and by how much it may change areas."""
 STEP = 0.1
 """Most that a coefficient of a map changes in a step."""
+LEAST = 0.4
+"""Share of a picture's detail; of two halves one holds more."""
 FAINT = 0.3
 """Least contrast of a picture relative to what is seen that a step reckons with."""
 
@@ -94,6 +96,9 @@ def align(seen: np.ndarray, pictures: np.ndarray, maps: np.ndarray, regions: np.
 def correlation(seen: np.ndarray, found: np.ndarray, inside: np.ndarray, regions: np.ndarray) -> np.ndarray:
     """Pearson's correlation of pictures with what is seen, in each of several regions.
 
+    A region that is black but for a line or a word counts as if it held `LEAST` of the picture's detail, so that it
+    correlates little with anything.
+
     Args:
         seen: float32 P
         found: float32 K×P
@@ -104,10 +109,13 @@ def correlation(seen: np.ndarray, found: np.ndarray, inside: np.ndarray, regions
         float32 K×R in −1…1
     """
     pixels, found = regions.sum(1), found * inside
-    of_seen, of_found = regions @ seen, found @ regions.T
-    both = (found * seen) @ regions.T - of_seen * of_found / pixels
-    spread = (regions @ seen**2 - of_seen**2 / pixels) * (found**2 @ regions.T - of_found**2 / pixels)
-    return both / np.sqrt(np.maximum(spread, 1e-6))
+
+    def spread(values: np.ndarray) -> np.ndarray:
+        of_regions = values**2 @ regions.T - (values @ regions.T) ** 2 / pixels
+        return np.maximum(of_regions, LEAST * len(seen) * values.var(-1, keepdims=True) + 1e-6)
+
+    both = (found * seen) @ regions.T - (regions @ seen) * (found @ regions.T) / pixels
+    return both / np.sqrt(spread(seen) * spread(found))
 
 
 def _plausible(linear: np.ndarray) -> np.ndarray:

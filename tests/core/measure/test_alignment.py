@@ -52,3 +52,12 @@ def test_correlation_is_pearsons_in_each_region():
     values = correlation(seen, found, np.ones((3, 100), bool), regions)
     assert np.allclose(values[:, 0], [np.corrcoef(seen[:50], f[:50])[0, 1] for f in found], atol=1e-4)
     assert np.allclose(values[:, 1], [np.corrcoef(seen, f)[0, 1] for f in found], atol=1e-4)
+
+
+def test_a_black_region_with_a_word_in_it_correlates_little():
+    rng = np.random.default_rng(8)
+    seen, found = rng.normal(size=200).astype(np.float32), rng.normal(size=(1, 200)).astype(np.float32)
+    seen[:100] = found[:, :100] = 0
+    seen[10:15] = found[:, 10:15] = np.float32([1, -1, 1, -1, 1])
+    regions = np.float32([np.arange(200) < 100])
+    assert correlation(seen, found, np.ones((1, 200), bool), regions) < 0.3
