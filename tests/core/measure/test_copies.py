@@ -15,7 +15,7 @@ CHANGED = (0, 4, 8)
 MORE = {
     "unchanged": lambda scan: scan,
     "upside down": ImageOps.flip,
-    "turned by -15°": turned(-15),
+    "turned by -12°": turned(-12),
     "a corner cropped by 30 %": cut(0.3, 0.3, 0, 0),
     "narrower by 20 %": cut(0.1, 0, 0.1, 0),
     "wider than high": lambda scan: scan.resize((200, 90)),
