@@ -22,7 +22,7 @@ from busaug_core.records import Record
 
 FEATURES, DISTANCES, SCORES = "features.npy", "fid.json", "scores.jsonl"
 """The files that hold what was measured."""
-NEAR_COPY = 0.5
+NEAR_COPY = 0.6
 """Likeness of a near-copy; `copies` tells how it was chosen."""
 
 

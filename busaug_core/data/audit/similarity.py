@@ -18,12 +18,17 @@ PAIRS_AT_A_TIME = 512
 
 def locally_normalised(gray: np.ndarray) -> np.ndarray:
     """A gray picture relative to its surroundings, float32 of the same size, of mean 0 and norm 1."""
-    gray = gray.astype(np.float32)
-    difference = gray - gaussian_filter(gray, 4)
-    contrast = np.sqrt(gaussian_filter(difference**2, 6))
-    flat = difference / (contrast + 6)
+    flat = relative_to_surroundings(gray)
     flat -= flat.mean()
     return flat / max(float(np.linalg.norm(flat)), 1e-6)
+
+
+def relative_to_surroundings(gray: np.ndarray, width: float = 4) -> np.ndarray:
+    """Gray pictures …×H×W relative to their surroundings of so many pixels, float32, of a contrast of about 1."""
+    gray = gray.astype(np.float32)
+    difference = gray - gaussian_filter(gray, width, axes=(-2, -1))
+    contrast = np.sqrt(gaussian_filter(difference**2, 1.5 * width, axes=(-2, -1)))
+    return difference / (contrast + 6)
 
 
 def likeness(normalised: np.ndarray, pairs: np.ndarray) -> np.ndarray:
