@@ -115,7 +115,7 @@ class Scores(Document):
     nearest_real_distance: float | None = _known("Distance of features to the nearest training image")
     nearest_real_id: str | None = _known("The nearest training image")
     copy_ratio: float | None = _known("That distance over the usual one between real images; 0 is a copy")
-    likeness: float | None = _known("Likeness to a training image's picture; from 0.5 on a near-copy")
+    likeness: float | None = _known("Likeness to a training image's picture; from 0.6 on a near-copy")
     most_alike_real_id: str | None = _known("That training image")
     realism: float | None = _known("Realism; from 1 on it lies among real images")
     influence: float | None = _known("By how much it raises the Fréchet distance of its variant")

@@ -35,6 +35,8 @@ ORIGINAL = Arm("original")
 HELD_OUT = "val"
 """The split that every arm is tested on, which no generator has seen."""
 TITLES = {"lora": "Fine-tune the base: LoRA", "token": "Learn a token of the modality: textual inversion"}
+UNTUNED = "base"
+"""The variant that is measured beside the others, to show what tuning gains."""
 OTHER_RUNS = 7
 """Runs of the chain besides the trainings and the arms' classifiers."""
 
@@ -60,12 +62,13 @@ def run_experiment(config: RunExperiment, run: Run) -> Steps[dict[str, Any]]:
     parts["variants"] = config.variants
     text = f"Generate {len(config.variants)} variants that fill each class up to {largest}"
     yield from chain.make(text, GENERATE, "balancing", balance_to=largest, **parts)
-    text = "Generate sets to measure, in the validation split's class counts"
+    text = "Generate sets to measure, also of the untuned base, in the validation split's class counts"
+    parts["variants"] = list(dict.fromkeys([*config.variants, UNTUNED]))
     evaluation = yield from chain.make(text, GENERATE, "evaluation", mode="evaluation", **parts)
     for arm in arms[1:]:
         results[arm.name] = yield from _classifier(chain, arm)
     text = "Classify every image with the classifier of the loaded scans alone"
-    applied = yield from chain.call(text, APPLY_CLASSIFIER, "predictions", classifier=ORIGINAL.run_key)
+    yield from chain.call(text, APPLY_CLASSIFIER, "predictions", classifier=ORIGINAL.run_key)
     extractor = yield from _choose_extractor()
     text = "Compute features and their UMAP"
     yield from chain.call(text, COMPUTE_EMBEDDINGS, f"embeddings_{extractor}", extractor=extractor)
@@ -75,7 +78,7 @@ def run_experiment(config: RunExperiment, run: Run) -> Steps[dict[str, Any]]:
     scores = yield from chain.call("Score every synthetic image", SCORE_SYNTHETIC, f"scores_{extractor}", **values)
     folder = run.folder
     variant_grid(of_split(loaded, HELD_OUT) + evaluation, folder / "variants.png")
-    table = write_table(folder, _shown(chain, arms), results, distances, applied, scores)
+    table = write_table(folder, _shown(chain, arms), results, distances, scores)
     return {"dataset": config.dataset_name, "runs": chain.keys, "table": table, "results": str(folder)}
 
 

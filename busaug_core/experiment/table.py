@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from busaug_core.experiment.claims import level_of
+from busaug_core.measure.report import recognised, steps_of
 from busaug_core.measure.rows import COPIES, REAL, overall_distances
 
 METRICS = {"accuracy": "accuracy", "f1": "F1", "auc": "AUC", "ppv": "PPV", "recall": "recall"}
@@ -19,7 +20,6 @@ def write_table(
     shown: str,
     arms: dict[str, dict[str, Any]],
     distances: dict[str, Any],
-    applied: dict[str, Any],
     scores: dict[str, Any],
 ) -> list[str]:
     """Write `results.md` and `results.csv` into the folder; returns the lines of the first.
@@ -27,7 +27,7 @@ def write_table(
     Args:
         shown: what the table shows, in words
         arms: the result of each arm's `train_classifier`, that without synthetic images first
-        distances, applied, scores: the results of `compute_fid`, `apply_classifier` and `score_synthetic`
+        distances, scores: the results of `compute_fid` and `score_synthetic`
     """
     rows = overall_distances(distances)
     by_variant = {r["variant"]: r for r in rows}
@@ -47,7 +47,10 @@ def write_table(
     lines = ["| " + " | ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) + " |" for row in [header, *table]]
     lines.insert(1, "|" + "|".join("-" * (w + 2) for w in widths) + "|")
     n = max((r["n"] for r in rows), default=0)
-    lines = [shown, "", *lines, "", *_notes(n, arms, distances, applied, scores)]
+    lines = [shown, "", *lines, "", *_notes(n, arms, distances, scores)]
+    for part in (steps_of(distances), recognised(distances)):
+        lines += ["", *part] if part else []
+    lines += ["", "Research use only; no number here says anything about patients."]
     (folder / "results.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return lines
 
@@ -70,7 +73,6 @@ def _notes(
     n: int,
     arms: dict[str, dict[str, Any]],
     distances: dict[str, Any],
-    applied: dict[str, Any],
     scores: dict[str, Any],
 ) -> list[str]:
     """What the numbers are, and what was looked at besides."""
@@ -88,10 +90,6 @@ def _notes(
         "Mean copy ratio (0 a copy of a training scan, 1 as far as these lie apart): "
         + ", ".join(f"{v} {ratio:.2f}" for v, ratio in nearest.items())
         + ".",
-        f"Recognised as their class by {applied['classifier']}: "
-        + ", ".join(f"{variant} {share:.0%}" for variant, share in applied["recognised"].items())
-        + ".",
-        "Research use only; no number here says anything about patients.",
     ]
 
 
