@@ -4,8 +4,8 @@ The quadrants of an image are looked for among windows of six sizes of all origi
 with the few originals that agree best (`alignment`); its likeness is the correlation of fine detail in the half of
 the picture, left, right, upper or lower, in which they agree best, so that a composite of two scans is a copy too.
 
-`benchmarks/copies.py` counts what is found of BUSI's scans that are changed as a fixed list says, and how alike unrelated
-scans are.
+`benchmarks/copies.py` counts what is found of BUSI's scans that are changed as a fixed list says, and how alike
+unrelated scans are.
 """
 
 import numpy as np
