@@ -52,7 +52,7 @@ class RunExperiment(JobConfig):
             settings={
                 "train_lora": dict(steps=500, batch_size=8),
                 "train_textual_inversion": dict(steps=150, batch_size=8),
-                "generate": dict(preset="demo"),
+                "generate": dict(batch_size=16),
             }
         ),
         # The same stages at sizes that show that they work, and nothing else.
