@@ -106,6 +106,8 @@ class ComputeFid(Measurement):
         return result
 
     def show(self, ctx: ExecutionContext, dataset: fo.Dataset, result: dict[str, Any]) -> Iterator[Any]:
+        from busaug_core.measure.report import sections
+
         yield from super().show(ctx, dataset, result)
         outputs = types.Object()
         plots = _plots(result)
@@ -113,8 +115,13 @@ class ComputeFid(Measurement):
             outputs.plot(name, layout=plot["layout"], config={"displaylogo": False})
         title = f"Measured in the features of {result['extractor']}"
         outputs.list("rows", types.Object(), view=_table(COLUMNS), label=title)
-        data = {name: plot["data"] for name, plot in plots.items()}
-        yield ctx.ops.show_output(types.Property(outputs).to_json(), {**data, "rows": _rows(result["rows"])})
+        data: dict[str, Any] = {name: plot["data"] for name, plot in plots.items()}
+        data["rows"] = _rows(result["rows"])
+        for number, (title, lines) in enumerate(sections(result).items()):
+            name = f"section_{number}"
+            outputs.str(name, label=title, view=types.MarkdownView(read_only=True))
+            data[name] = "\n".join(lines)
+        yield ctx.ops.show_output(types.Property(outputs).to_json(), data)
 
     def summarise(self, result: dict[str, Any]) -> str:
         return ", ".join(f"{row['variant']} {row['value']:.1f}" for row in overall_distances(result))

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from busaug_core.experiment.claims import level_of
-from busaug_core.measure.report import recognised, steps_of
+from busaug_core.measure.report import sections
 from busaug_core.measure.rows import COPIES, REAL, overall_distances
 
 METRICS = {"accuracy": "accuracy", "f1": "F1", "auc": "AUC", "ppv": "PPV", "recall": "recall"}
@@ -48,8 +48,8 @@ def write_table(
     lines.insert(1, "|" + "|".join("-" * (w + 2) for w in widths) + "|")
     n = max((r["n"] for r in rows), default=0)
     lines = [shown, "", *lines, "", *_notes(n, arms, distances, scores)]
-    for part in (steps_of(distances), recognised(distances)):
-        lines += ["", *part] if part else []
+    for title, told in sections(distances).items():
+        lines += ["", f"{title}:", "", *told]
     lines += ["", "Research use only; no number here says anything about patients."]
     (folder / "results.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return lines

@@ -49,7 +49,7 @@ class Way:
     @property
     def decoded(self) -> str:
         """What real images out of the autoencoder are called."""
-        return f"real through {Path(self.base).stem}'s autoencoder"
+        return f"real through {_called(self.base)}'s autoencoder"
 
 
 def ways_of(variants: dict[str, list[Record]]) -> dict[Way, list[str]]:
@@ -149,7 +149,7 @@ def passed_through(way: Way, records: list[Record], run: Run) -> Steps[list[Reco
 
     Raises UserError or MissingWeights where the base cannot be loaded.
     """
-    folder = run.folder / FOLDER / f"{Path(way.base).stem}-{way.side}"
+    folder = run.folder / FOLDER / f"{_called(way.base)}-{way.side}"
     paths = {r.path: folder / f"{content_hash(r.path)[:16]}.png" for r in records}
     team = Team()
     missing = [path for path in team.share(list(paths)) if not paths[path].exists()]
@@ -163,3 +163,7 @@ def passed_through(way: Way, records: list[Record], run: Run) -> Steps[list[Reco
     if team.has_several:
         team.meet()
     return [replace(r, path=str(paths[r.path])) for r in records]
+
+
+def _called(base: str) -> str:
+    return Path(base).name.removesuffix(".safetensors")

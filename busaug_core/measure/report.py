@@ -36,9 +36,8 @@ def write_report(folder: Path, summary: dict) -> None:
         f"{summary['floor']}.",
         "Research use only; no number here says anything about patients.",
     ]
-    for title, part in (("Where the distance comes from", steps_of), ("Recognised as their class", recognised)):
-        if told := part(summary):
-            lines += ["", f"## {title}", "", *told]
+    for title, told in sections(summary).items():
+        lines += ["", f"## {title}", "", *told]
     if summary["moved"]:
         lines += ["", *_moved(summary)]
     if summary["left_out"]:
@@ -72,10 +71,9 @@ def brief(summary: dict, folder: Path) -> list[str]:
         f"{variant} moved most in " + ", ".join(f"{f['family']} {_shift(f)}" for f in families[:3]) + "."
         for variant, families in summary.get("moved", {}).items()
     ]
-    parts = [told for part in (steps_of, recognised) if (told := part(summary))]
     return [
         *markdown(rows + copies),
-        *(line for part in parts for line in ["", *part]),
+        *(line for told in sections(summary).values() for line in ["", *told]),
         *([""] if moved else []),
         *moved,
         "",
@@ -84,6 +82,12 @@ def brief(summary: dict, folder: Path) -> list[str]:
         f"Left out as near-copies of real images: {len(summary.get('left_out', ()))}. By class and with all "
         f"references: {folder}/fid.md; plots beside it.",
     ]
+
+
+def sections(summary: dict) -> dict[str, list[str]]:
+    """What is told beside the metrics, lines of Markdown by their title: the ladder and the judge's verdict."""
+    told = {"Where the distance comes from": steps_of(summary), "Recognised as their class": recognised(summary)}
+    return {title: lines for title, lines in told.items() if lines}
 
 
 def steps_of(summary: dict) -> list[str]:
