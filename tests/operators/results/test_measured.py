@@ -39,3 +39,11 @@ def test_distances_are_written_on_the_samples_of_each_variant(call, synthetic, c
     assert samples.count("distance") == len(samples)
     assert synthetic.match({"origin": "simulated"}).count("distance") == 0
     assert synthetic.load_run_results(result["run_key"]).rows == result["rows"]
+
+
+def test_the_app_is_shown_where_a_distance_comes_from(context, call, synthetic, classifier):
+    result = call("compute_fid", synthetic, extractor="clf", metrics=["fid", "ladder"], floor_draws=2)
+    operator, ctx = context("compute_fid", synthetic)
+    shown = [m.body.params for m in operator.show(ctx, synthetic, result) if m.body.operator_uri == "show_output"]
+    assert "autoencoder" in shown[0]["results"]["section_0"]
+    assert "Where the distance comes from" in json.dumps(shown[0]["outputs"])
