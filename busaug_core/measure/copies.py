@@ -4,14 +4,9 @@ The quadrants of an image are looked for among windows of six sizes of all origi
 with the few originals that agree best (`alignment`); its likeness is the correlation of fine detail in the half of
 the picture, left, right, upper or lower, in which they agree best, so that a composite of two scans is a copy too.
 
-<<<<<<< HEAD
-`benchmarks/copies.py` counts what is found of BUSI's scans that are changed as a fixed list says, and how alike
-unrelated scans are.
-=======
 Of sixty scans of BUSI all are found, at or above `NEAR_COPY`, after each of 23 changes but crops of 20 % a side, 59,
 and all composites of two halves; of sixty with 16 % of another scan inlaid, 56. BUSI's scans stay below 0.49 among
 those of other groups, BUS-BRA's below 0.41 in BUSI (`benchmarks/copies.py`).
->>>>>>> copies
 """
 
 import numpy as np
