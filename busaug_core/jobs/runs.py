@@ -15,6 +15,8 @@ from busaug_core.records import Record, read_records
 
 LONGEST = 200
 """Bytes of a folder's name; file systems take 255, and files written whole add to theirs."""
+NAMED = 10
+"""Datasets that a message names at most."""
 
 
 def home() -> Path:
@@ -37,7 +39,9 @@ def run_of(dataset: str, key: str, root: Path | None = None) -> Run:
     runs = runs_folder(dataset, root)
     run = Run(runs / key)
     if run.state == "new" and not runs_in(runs):
-        there = ", ".join(sorted(p.parent.name for p in (root or home()).glob("*/runs") if runs_in(p))) or "none yet"
+        names = sorted(p.parent.name for p in (root or home()).glob("*/runs") if runs_in(p))
+        there = ", ".join(names[:NAMED]) or "none yet"
+        there += f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
         raise UserError(f"There are no runs of a dataset '{dataset}' in {root or home()}; datasets there: {there}.")
     if run.state == "new":
         known = ", ".join(sorted(r.key for r in runs_in(runs))) or "none yet"

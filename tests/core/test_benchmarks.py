@@ -11,7 +11,8 @@ SCRIPTS = sorted((Path(busaug_core.__file__).parents[1] / "benchmarks").glob("[a
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
-def test_a_benchmark_imports_and_has_a_main(path):
+def test_a_benchmark_imports_and_has_a_main(path, monkeypatch):
+    monkeypatch.syspath_prepend(path.parent)  # as where it is started
     spec = importlib.util.spec_from_file_location(f"benchmark_{path.stem}", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

@@ -101,7 +101,7 @@ def test_the_field_of_a_dataset_that_holds_the_class_is_no_option_here(capsys):
 def test_help_tells_choices_and_defaults(capsys):
     text = help_of("compute_fid", capsys)
     assert "One of refuse, leave_out. Default: refuse." in text
-    assert "Any of fid, fid_infinity, kid, prdc, two_sample, speckle. Default: fid kid" in text
+    assert "Any of fid, fid_infinity, kid, prdc, two_sample, speckle, ladder, judge. Default: fid kid" in text
     assert "floor. Default: 10." in text
     text = help_of("generate", capsys)
     assert 'As JSON. Default: {"benign": "ultrasound image' in text

@@ -207,7 +207,7 @@ def test_what_cannot_be_done_is_said(call, manage):
         manage(action="undo")
     with pytest.raises(UserError, match="Give its run_key to stop it"):
         manage(action="stop")
-    with pytest.raises(UserError, match="There is no run 'nothing'"):
+    with pytest.raises(UserError, match="There are no runs of a dataset 'managed'"):
         manage(action="view", run_key="nothing")
     with pytest.raises(UserError, match="open or pass one"):
         call("manage_runs", None)

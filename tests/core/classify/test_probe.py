@@ -135,7 +135,7 @@ def test_a_probe_is_no_extractor_and_its_own_is_named(run_job, records):
 def test_an_extractor_that_learned_from_what_validates_now_is_refused(run_job, records):
     swapped = [replace(r, tags=["val" if "train" in r.tags else "train"]) for r in records]
     run_job("train_classifier", swapped, run_key="clf", **QUICK)
-    with pytest.raises(UserError, match="'clf' was trained on 6 images that validate or test now"):
+    with pytest.raises(UserError, match="'clf' was trained on 6 images that are held out now"):
         run_job("train_classifier", records, **PROBE, extractor="clf")
 
 
