@@ -131,7 +131,10 @@ def _inject(
 
 
 def _merged(pipe: "StableDiffusionPipeline", path: Path) -> AttachedChanges:
-    """The adapters as changes of weights, which make a step of a small UNet half as dear; raises UserError for NaN."""
+    """The adapters as changes of weights, which spare a third of a small UNet's time.
+
+    Raises UserError where a weight is not finite then, as in half precision it may become.
+    """
     from diffusers.utils import recurse_remove_peft_layers
     from peft.tuners.tuners_utils import BaseTunerLayer
 
@@ -145,7 +148,10 @@ def _merged(pipe: "StableDiffusionPipeline", path: Path) -> AttachedChanges:
             try:
                 module.merge(safe_merge=True, adapter_names=[NAME])  # into tensors of their own
             except ValueError:
-                raise UserError(f"{path} holds values that are not finite, so it is broken; train it anew.") from None
+                raise UserError(
+                    f"{path} makes weights of this base that are not finite; set precision to 'fp32' or 'bf16', or "
+                    "train it anew at a lower learning rate."
+                ) from None
             changes += [Change(p, before, p.data) for p, before in own if p.data is not before]
         recurse_remove_peft_layers(part)
         part._hf_peft_config_loaded = False
