@@ -7,6 +7,7 @@ from .generate import Generate
 from .load import LoadBusi, LoadExternal
 from .manage_runs import ManageRuns
 from .measure import ComputeEmbeddings, ComputeFid
+from .return_to_form import ReturnToForm
 from .scores import FilterSynthetic, ScoreSynthetic
 from .setup import CheckSetup
 from .train import TrainLora, TrainTextualInversion
@@ -28,5 +29,6 @@ OPERATORS = (
     RunExperiment,
     ManageRuns,
     CheckSetup,
+    ReturnToForm,
     WatchQueue,
 )

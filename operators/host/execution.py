@@ -26,6 +26,8 @@ from .form import FAILURE, is_form
 from .progress import Reporter
 from .samples import insert_missing
 
+RETURN_TO_FORM = "return_to_form"
+"""The operator that brings back the form of a job that failed."""
 TRACEBACK = "traceback.txt"
 SHOWN = 5
 """Runs that a message lists."""
@@ -127,7 +129,8 @@ def tell_errors(ctx: ExecutionContext, title: str, steps: Iterator[Any]) -> Iter
         if ctx.delegated or not is_form(ctx.params):
             yield ctx.ops.notify(message, variant="error")
             raise
-        yield ctx.prompt(ctx.operator_uri, params={**ctx.params, FAILURE: message})
+        filled_in = {"form": ctx.operator_uri, "params": {**ctx.params, FAILURE: message}}
+        yield ctx.trigger(f"{ctx.operator_uri.rpartition('/')[0]}/{RETURN_TO_FORM}", params=filled_in)
 
 
 def explain(error: Exception) -> str:

@@ -25,6 +25,7 @@ NAMES = {
     "run_experiment",
     "manage_runs",
     "check_setup",
+    "return_to_form",
     "watch_queue",
 }
 

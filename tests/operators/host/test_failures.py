@@ -1,10 +1,13 @@
 """What the user is told when a job fails, and what is refused before it is queued."""
 
+import asyncio
 import sys
 from pathlib import Path
 
+import fiftyone.operators as foo
 import pytest
 from fiftyone.operators.delegated import DelegatedOperationService
+from fiftyone.operators.executor import ExecutionContext, Executor
 
 from busaug_core.errors import UserError
 from busaug_core.jobs.runs import runs_folder
@@ -15,7 +18,15 @@ def sent(operator, ctx):
 
 
 def prompts(messages):
-    return [m.params for m in messages if m.operator_uri == "prompt_user_for_operation"]
+    """The forms that the App opens: those that come back when the form that was sent has closed."""
+    return [prompt for m in messages if m.operator_uri.endswith("/return_to_form") for prompt in returned(m)]
+
+
+def returned(message):
+    operator = foo.get_operator(message.operator_uri)
+    ctx = ExecutionContext({"params": message.params}, executor=Executor(), operator_uri=operator.uri)
+    asyncio.run(operator.execute(ctx))
+    return [r.params for r in ctx.executor._requests if r.operator_uri == "prompt_user_for_operation"]
 
 
 def queued():
