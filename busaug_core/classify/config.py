@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from busaug_core.errors import UserError
 from busaug_core.features.extractors import LITE0, PROBE, refuse_unknown
 from busaug_core.jobs.config import OnSamples
-from busaug_core.jobs.execute import Job
+from busaug_core.jobs.execute import Job, imported
 from busaug_core.jobs.lineage import Product
 from busaug_core.jobs.roles import of_split, training_set
 from busaug_core.jobs.run import Run
@@ -103,10 +103,12 @@ class ApplyClassifier(OnSamples):
 def check_training(config: TrainClassifier, run: Run, records: list[Record]) -> None:
     """Raises UserError where a split is empty, a variant has no image, or a class trains or is held out alone.
 
-    Of a probe also where there is no such extractor.
+    Also where there is no such extractor or network, or it cannot train on images of that size.
     """
     if config.arch == PROBE:
         refuse_unknown(config.extractor, run)
+    else:
+        imported("busaug_core.classify.model:refuse_network")(config.arch, config.resolution)
     training, held_out = training_set(records, config.include), of_split(records, config.evaluate_on)
     if not training or not held_out:
         raise UserError(

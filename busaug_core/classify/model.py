@@ -1,5 +1,6 @@
 """A torchvision classifier for gray images: making, saving, loading, and its penultimate features."""
 
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from busaug_core.errors import UserError
 from busaug_core.features.efficientnet_lite import MEAN, STD, EfficientNetLite0, Lite0, lite0
 from busaug_core.features.extractor import IMAGENET_MEAN, IMAGENET_STD
 from busaug_core.features.extractors import LITE0
-from busaug_core.features.imagenet import imagenet_network
+from busaug_core.features.imagenet import imagenet_network, refuse_unknown_network
 from busaug_core.files import refuse_missing
 from busaug_core.foreign import reading
 from busaug_core.images import load_gray
@@ -36,10 +37,8 @@ class Classifier(nn.Module):
     def __init__(self, arch: str, classes: list[str], resolution: int, pretrained: bool = False):
         super().__init__()
         self.arch, self.classes, self.resolution = arch, classes, resolution
-        if arch != LITE0 and arch not in torchvision.models.list_models(module=torchvision.models):
-            raise UserError(
-                f"torchvision has no classifier '{arch}'; resnet18 and densenet121 are some, and there is {LITE0}."
-            )
+        if arch != LITE0:
+            refuse_unknown_network(arch)
         self.network = _build(arch, resolution, pretrained)
         self.head_name = _replace_head(self.network, len(classes))
         mean, std = (MEAN, STD) if arch == LITE0 else (IMAGENET_MEAN, IMAGENET_STD)
@@ -86,21 +85,15 @@ class Classifier(nn.Module):
         save_weights(folder, {k: v.contiguous().cpu() for k, v in self.state_dict().items()}, document)
 
 
-@torch.no_grad()
-def refuse_resolution(model: Classifier) -> None:
-    """Raises UserError where a network cannot train on images of its size; tried on two that leave no trace."""
-    kept = {name: buffer.clone() for name, buffer in model.named_buffers()}
-    images = torch.zeros(2, model.resolution, model.resolution, dtype=torch.uint8, device=model.mean.device)
-    was_training = model.training
-    try:
-        with torch.random.fork_rng():
-            model.train()(images)
-    except (AssertionError, RuntimeError, TypeError, ValueError) as error:
-        raise _of_another_size(model.arch, model.resolution, error) from None
-    finally:
-        model.train(was_training)
-        for name, buffer in model.named_buffers():
-            buffer.copy_(kept[name])
+def refuse_network(arch: str, resolution: int) -> None:
+    """Raises UserError where there is no such network or it cannot train on images of that size; makes no weights."""
+    # RegNet looks at its weights while it is made; it takes images of any size.
+    with torch.device("meta"), suppress(NotImplementedError):
+        model = Classifier(arch, ["", ""], resolution)
+        try:
+            model.train()(torch.zeros(2, resolution, resolution, dtype=torch.uint8))
+        except (AssertionError, RuntimeError, TypeError, ValueError) as error:
+            raise _of_another_size(arch, resolution, error) from None
 
 
 def load_network(path: Path, document: dict[str, Any], tensors: dict[str, Tensor]) -> Classifier:

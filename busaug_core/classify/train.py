@@ -24,7 +24,6 @@ def train_classifier(config: TrainClassifier, run: Run) -> Steps[dict[str, Any]]
     Keeps the logits of the held-out images in `predictions.jsonl`. Returns the `metrics` of `classification_metrics`
     on `evaluated_on`, `remarks` on what these cannot tell, `classes`, `n_train`, `train_counts`, and the settings that
     its kind of classifier has; of a probe with `resamples` also `resampled`, see `ProbeTraining`.
-    Raises UserError where the architecture is unknown or takes no images of that size.
     """
     records = run.records
     task = Task(training_set(records, config.include), of_split(records, config.evaluate_on))

@@ -7,7 +7,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from busaug_core.classify.config import TrainClassifier
-from busaug_core.classify.model import Classifier, predict, refuse_resolution
+from busaug_core.classify.model import Classifier, predict
 from busaug_core.classify.task import Task
 from busaug_core.errors import UserError
 from busaug_core.images import PREPROCESSING, load_batch
@@ -17,13 +17,12 @@ from busaug_core.jobs.run import CHECKPOINT, Run
 
 
 class NetworkTraining:
-    """The training of a torchvision classifier; raises UserError where it takes no images of the size asked for."""
+    """The training of a torchvision classifier."""
 
     def __init__(self, config: TrainClassifier, run: Run, task: Task, device: torch.device):
         self.config, self.run, self.task, self.device = config, run, task, device
         torch.manual_seed(config.seed)
         model = Classifier(config.arch, task.classes, config.resolution, config.pretrained).to(device)
-        refuse_resolution(model)
         self.model = model.to(memory_format=torch.channels_last)
         self.optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate)
 

@@ -106,8 +106,6 @@ class Lite0(Extractor):
     resolution = 224
 
     def __init__(self, device: torch.device, place: str = ""):
-        if place:
-            raise UserError(f"{LITE0} takes no other weights (found '{place}'); name it alone.")
         path = lite0_weights()
         self.network = lite0(path).to(device, memory_format=torch.channels_last)
         self.weights = content_hash(path)

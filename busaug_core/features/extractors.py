@@ -20,6 +20,7 @@ PREPROCESSINGS = (CANONICAL, LEGACY)
 INCEPTION = "inception"
 LITE0 = "efficientnet_lite0"
 RADIOMICS = "radiomics"
+TORCHVISION = "torchvision"
 WIDTHS = {INCEPTION: 2048, "inception-64": 64, "inception-192": 192, "inception-768": 768}
 INCEPTION_FILE = "pt_inception-2015-12-05-6726825d.pth"
 OF_A_RUN = "run"
@@ -30,7 +31,7 @@ EXTRACTORS = {
     "dinov2": "busaug_core.features.transformer:Dinov2",
     "clip": "busaug_core.features.transformer:Clip",
     RADIOMICS: "busaug_core.features.radiomics:Radiomics",
-    "torchvision": "busaug_core.features.imagenet:ImageNetClassifier",
+    TORCHVISION: "busaug_core.features.imagenet:ImageNetClassifier",
 }
 """Where each kind's class lies; it is called with the device and what the name has behind a colon."""
 NAMES = (LITE0, *WIDTHS, "dinov2", "clip", "torchvision:resnet50", RADIOMICS)
@@ -61,11 +62,8 @@ def make_extractor(name: str, run: Run, device: "torch.device", preprocessing: s
         UserError: there is no such extractor, or it cannot work with this preprocessing
         MissingWeights: its weights cannot be had here
     """
+    refuse_unknown(name, run, preprocessing)
     kind, _, place = name.partition(":")
-    if preprocessing not in PREPROCESSINGS:
-        raise UserError(f"There is no preprocessing '{preprocessing}'; there are {' and '.join(PREPROCESSINGS)}.")
-    if preprocessing == LEGACY and kind not in WIDTHS:
-        raise UserError(f"The preprocessing '{LEGACY}' is pytorch-fid's, for {', '.join(WIDTHS)}; '{name}' has none.")
     if kind in WIDTHS:
         network = "LegacyInception" if preprocessing == LEGACY else "Inception"
         return imported(f"busaug_core.features.inception:{network}")(device, place, WIDTHS[kind])
@@ -87,10 +85,24 @@ def hub_folder() -> Path:
     return Path(os.environ.get("TORCH_HOME") or f"{cache}/torch").expanduser() / "hub" / "checkpoints"
 
 
-def refuse_unknown(name: str, run: Run) -> None:
-    """Raises UserError where no extractor has that name; needs no torch."""
+def refuse_unknown(name: str, run: Run, preprocessing: str = CANONICAL) -> None:
+    """Raises UserError where there is no such extractor, as far as that is known before weights are read."""
+    kind, _, place = name.partition(":")
+    if preprocessing not in PREPROCESSINGS:
+        raise UserError(f"There is no preprocessing '{preprocessing}'; there are {' and '.join(PREPROCESSINGS)}.")
+    if preprocessing == LEGACY and kind not in WIDTHS:
+        raise UserError(f"The preprocessing '{LEGACY}' is pytorch-fid's, for {', '.join(WIDTHS)}; '{name}' has none.")
     if is_of_a_run(name):
         _classifier(name, run)
+    elif kind == TORCHVISION:
+        imported("busaug_core.features.imagenet:refuse_unknown_network")(place)
+    elif kind in (LITE0, RADIOMICS) and place:
+        raise UserError(f"{kind} takes no other weights (found '{place}'); name it alone.")
+    elif kind in WIDTHS:
+        if place and not Path(place).expanduser().is_file():
+            raise UserError(f"There is no file {place}; put pytorch-fid's {INCEPTION_FILE} there.")
+    elif place.startswith(("/", "~", ".")) and not Path(place).expanduser().is_dir():
+        raise UserError(f"There is no folder {place} with weights of {kind}.")
 
 
 def is_of_a_run(name: str) -> bool:

@@ -19,11 +19,6 @@ class ImageNetClassifier(Extractor):
     """A torchvision classifier without its last layer; torchvision's weights, not TF's, so never FID."""
 
     def __init__(self, device: torch.device, arch: str):
-        if arch not in torchvision.models.list_models(module=torchvision.models):
-            raise UserError(
-                f"torchvision has no classifier '{arch}'; torchvision:resnet50, torchvision:densenet121 and "
-                "torchvision:vit_b_16 are some."
-            )
         weights, path = _published(arch)
         self.network = headless(imagenet_network(arch)).to(device, memory_format=torch.channels_last).eval()
         seen = weights.transforms()
@@ -34,6 +29,12 @@ class ImageNetClassifier(Extractor):
 
     def features(self, images: Tensor) -> Tensor:
         return self.network(normalize(images, self.mean, self.std))
+
+
+def refuse_unknown_network(arch: str) -> None:
+    """Raises UserError where torchvision has no classifier of that name."""
+    if arch not in torchvision.models.list_models(module=torchvision.models):
+        raise UserError(f"torchvision has no classifier '{arch}'; resnet18, densenet121 and vit_b_16 are some.")
 
 
 def headless(network: nn.Module) -> nn.Module:

@@ -33,8 +33,6 @@ class Inception(Extractor):
         from pytorch_fid import inception
 
         path = Path(place).expanduser() if place else inception_weights() or _download()
-        if not path.is_file():
-            raise UserError(f"There is no file {path}; put pytorch-fid's {INCEPTION_FILE} there.")
         wanted = "weights of pytorch-fid's Inception"
         state = load_weights(path, wanted) if path.suffix == ".safetensors" else read_pickled(path, wanted)
         try:

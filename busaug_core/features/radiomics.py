@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from busaug_core.errors import UserError
 from busaug_core.features.extractor import Extractor
 from busaug_core.features.extractors import RADIOMICS
 from busaug_core.metrics.frd import z_scores
@@ -26,8 +25,6 @@ class Radiomics(Extractor):
     resolution = 224
 
     def __init__(self, device: torch.device, place: str = ""):
-        if place:
-            raise UserError(f"{RADIOMICS} has no weights (found '{place}'); name it alone.")
         self.device = torch.device("cpu")
         self.weights = hashlib.sha256(DEFINITION.encode()).hexdigest()
         self.families, end = {}, 0

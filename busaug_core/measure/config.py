@@ -119,8 +119,8 @@ class FilterSynthetic(OnSamples):
 
 
 def check(config: Measurement, run: Run, records: list[Record]) -> None:
-    """Raises UserError where there is no such extractor, or no synthetic image of a named variant."""
-    refuse_unknown(config.extractor, run)
+    """Raises UserError where there is no such extractor or preprocessing, or no synthetic image of a named variant."""
+    refuse_unknown(config.extractor, run, config.preprocessing)
     refuse_unknown_variants(records, config.variants)
     if config.extractor == RADIOMICS and not of_split(records, config.reference):
         raise UserError(

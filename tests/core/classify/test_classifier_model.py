@@ -8,7 +8,7 @@ from quick import loaded
 from safetensors.torch import save_file
 
 from busaug_core.classify.config import WEIGHTS
-from busaug_core.classify.model import Classifier, predict, refuse_resolution
+from busaug_core.classify.model import Classifier, predict, refuse_network
 from busaug_core.errors import MissingWeights, UserError
 
 
@@ -81,13 +81,25 @@ def test_what_is_no_classifier_is_told_with_what_it_is(tmp_path):
             loaded(tmp_path)
 
 
-@pytest.mark.parametrize("arch", ["resnet18", "mobilenet_v3_small", "googlenet"])
-def test_trying_out_a_resolution_leaves_no_trace(arch):
-    model = Classifier(arch, ["a", "b"], 64)
-    before, state = {n: b.clone() for n, b in model.state_dict().items()}, torch.get_rng_state()
-    refuse_resolution(model)
-    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
-    assert torch.equal(state, torch.get_rng_state()) and model.training
+@pytest.mark.parametrize(
+    ("arch", "resolution", "message"),
+    [
+        ("resnet19", 64, "no classifier 'resnet19'"),
+        ("vit_b_16", 100, "vit_b_16 takes no images of 100 px .* its own is 224"),
+        ("inception_v3", 64, "inception_v3 takes no images of 64 px .* its own is 299"),
+        ("alexnet", 37, "alexnet takes no images of 37 px"),
+    ],
+)
+def test_a_network_that_cannot_train_is_refused_without_making_its_weights(arch, resolution, message):
+    state = torch.get_rng_state()
+    with pytest.raises(UserError, match=message):
+        refuse_network(arch, resolution)
+    assert torch.equal(state, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("arch", ["resnet18", "regnet_x_400mf", "googlenet", "vit_b_32", "efficientnet_lite0"])
+def test_a_network_that_can_train_is_not_refused(arch):
+    refuse_network(arch, 96)
 
 
 def test_outputs_that_are_not_finite_are_no_prediction():

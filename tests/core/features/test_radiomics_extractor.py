@@ -25,7 +25,7 @@ def test_it_is_one_of_the_extractors_and_its_distance_is_frd(run):
     extractor = make_extractor(RADIOMICS, run, CPU)
     assert RADIOMICS in NAMES and isinstance(extractor, Radiomics)
     assert (extractor.name, extractor.metric, extractor.resolution) == ("radiomics", "FRD", 224)
-    with pytest.raises(UserError, match="has no weights"):
+    with pytest.raises(UserError, match="takes no other weights"):
         make_extractor(f"{RADIOMICS}:/nowhere", run, CPU)
     with pytest.raises(UserError, match="'radiomics' has none"):
         make_extractor(RADIOMICS, run, CPU, "legacy")
