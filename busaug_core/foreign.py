@@ -30,6 +30,8 @@ MAGIC = {
     b"\xd0\xcf\x11\xe0": "an old Office document (.xls)",
 }
 
+WEIGHTS = "a safetensors file"
+
 ERRORS = (OSError, ValueError, EOFError, KeyError, IndexError, TypeError, struct.error, zlib.error, zipfile.BadZipFile)
 """What codecs and libraries raise on a file that is not what its name says; UnicodeDecodeError is a ValueError."""
 
@@ -70,6 +72,23 @@ def kind_of(path: str | Path) -> str:
     if head[:1] == b"\x80" and head[1:2] <= b"\x05":
         return "a pickle, which can run code when it is loaded"
     return _kind_of_text(head)
+
+
+def refuse_pickle(path: Path) -> None:
+    """Raises UserError for weights that are a pickle, whatever the name."""
+    if "pickle" in kind_of(path):
+        raise UserError(
+            f"{path} is a pickle, which can run code when it is loaded. Convert it to safetensors first: "
+            "torch.load(..., weights_only=True) and safetensors.torch.save_file for single tensors, or "
+            "StableDiffusionPipeline.from_single_file(...).save_pretrained(folder) for a whole base."
+        )
+
+
+def refuse_other_than_weights(path: Path) -> None:
+    """Raises UserError for a file that holds no weights, as far as its first bytes tell."""
+    refuse_pickle(path)
+    if (kind := kind_of(path)) != WEIGHTS:
+        raise UserError(f"{path} holds no weights that can be read; it seems to be {kind}.")
 
 
 def read_document(path: str | Path, wanted: str) -> dict[str, Any]:
@@ -134,7 +153,7 @@ def _kind_of_safetensors(path: Path, head: bytes, size: int) -> str | None:
         return None
     if 8 + length + end > size:
         return "a safetensors file that is cut short; fetch it again"
-    return "a safetensors file"
+    return WEIGHTS
 
 
 def _kind_of_text(head: bytes) -> str:

@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from busaug_core.base.weights import refuse_pickle
 from busaug_core.errors import MissingWeights, UserError
-from busaug_core.foreign import kind_of, read_document
+from busaug_core.foreign import kind_of, read_document, refuse_pickle
 from busaug_core.jobs.lineage import Product
 
 MINI = "mini"

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from busaug_core.errors import UserError
-from busaug_core.foreign import kind_of, reading
+from busaug_core.foreign import reading, refuse_pickle
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -73,14 +73,4 @@ def refuse_not_finite(place: "Path | str", weights: "Mapping[str, Tensor]") -> N
             f"{place} holds values that are not finite (NaN or infinite) in {len(broken)} of its {len(weights)} "
             f"tensors, such as {broken[0]}: it is damaged, or its training has diverged. Take another file, or "
             "train it anew at a lower learning rate."
-        )
-
-
-def refuse_pickle(path: Path) -> None:
-    """Raises UserError for weights that are a pickle, whatever the name."""
-    if "pickle" in kind_of(path):
-        raise UserError(
-            f"{path} is a pickle, which can run code when it is loaded. Convert it to safetensors first: "
-            "torch.load(..., weights_only=True) and safetensors.torch.save_file for single tensors, or "
-            "StableDiffusionPipeline.from_single_file(...).save_pretrained(folder) for a whole base."
         )

@@ -11,6 +11,7 @@ from typing import Any
 
 from busaug_core.errors import UserError
 from busaug_core.files import content_hash
+from busaug_core.foreign import refuse_other_than_weights
 from busaug_core.jobs.config import JobConfig
 from busaug_core.jobs.run import INPUTS, Ancestor, Run
 from busaug_core.jobs.runs import runs_in
@@ -76,7 +77,10 @@ def resolve_product(run: Run, given: str, product: Product) -> Ancestor | None:
     for place in dict.fromkeys((sibling.folder, absolute(given))):
         path = _product_at(place, product)
         if path is not None:
-            return Ancestor(given, path, run_that_made(path))
+            made_by = run_that_made(path)
+            if made_by is None and path.is_file():
+                refuse_other_than_weights(path)
+            return Ancestor(given, path, made_by)
     if not product.only and sibling.job is None:
         return None
     if sibling.state in ("running", "stopped", "failed"):

@@ -125,3 +125,24 @@ def test_what_cannot_be_is_told_before_it_is_queued(call, context, synthetic, cl
     assert len(prompts(sent(operator, ctx))) == 1
     assert queued() == before
     assert set(runs_folder("loaded").iterdir()) == runs
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "others"),
+    [
+        ("generate", "lora", dict(counts={"benign": 1}, variants=["sd"])),
+        ("train_textual_inversion", "lora", {}),
+        ("apply_classifier", "classifier", {}),
+    ],
+)
+@pytest.mark.parametrize(
+    ("content", "kind"), [(b"<!doctype html>", "an HTML page"), (b"\x80\x04", "a pickle"), (b"", "an empty file")]
+)
+def test_a_file_that_holds_no_weights_is_told_before_it_is_queued(
+    call, loaded, tmp_path, name, field, others, content, kind
+):
+    path, before = tmp_path / "weights.safetensors", queued()
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=f"weights.safetensors .*{kind}"):
+        call(name, loaded, delegate=True, **{field: str(path)}, **others)
+    assert queued() == before
