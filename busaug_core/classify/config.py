@@ -47,8 +47,8 @@ class TrainClassifier(OnSamples):
         None,
         ge=32,
         le=2048,
-        description="Side of the images in pixels; for a probe, what they are brought to before the extractor takes "
-        "them (empty: 224, for a probe as they are).",
+        description="Side of the images in pixels; for a probe, what larger ones are reduced to before the extractor "
+        "takes them (empty: 224, for a probe as they are).",
     )
     pretrained: bool = Field(
         False,

@@ -30,7 +30,7 @@ FILE_ROWS = 4096
 
 @dataclass(frozen=True)
 class Seen:
-    """What is done to images before the extractor takes them: left and right exchanged, so many pixels a side."""
+    """What is done to images before the extractor takes them: left and right exchanged, larger ones reduced."""
 
     mirrored: bool = False
     side: int | None = None
@@ -76,8 +76,8 @@ def extract(
     refuse_missing(r.path for r in records)
     if seen.side is None:
         return (yield from _extract(records, extractor, run, batch_size, seen))
-    # What has that size already is seen as it is, so that its features are those of other uses.
-    own = {r.path: read_size(r.path)[:2] == (seen.side, seen.side) for r in records}
+    # What is no larger is seen as it is: nothing is enlarged twice, and its features are those of other uses.
+    own = {r.path: not is_larger(r.path, seen.side) for r in records}
     parts = []
     for is_own, how in ((True, replace(seen, side=None)), (False, seen)):
         chosen = [r for r in records if own[r.path] == is_own]
@@ -87,6 +87,11 @@ def extract(
     found = {r.path: pair for part in parts for r, *pair in zip(part.records, part.matrix, part.hashes, strict=True)}
     matrix, hashes = zip(*(found[r.path] for r in records), strict=True)
     return Features(records, np.stack(matrix), list(hashes))
+
+
+def is_larger(path: str, side: int) -> bool:
+    """Whether an image is wider or higher than so many pixels."""
+    return max(read_size(path)[:2]) > side
 
 
 def _extract(

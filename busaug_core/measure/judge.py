@@ -11,12 +11,12 @@ import numpy as np
 
 from busaug_core.classify.regression import FALLBACK, LinearClassifier, Regression
 from busaug_core.errors import MissingWeights
-from busaug_core.features.cache import Features, extract
+from busaug_core.features.cache import Features, Seen, extract
 from busaug_core.features.extractors import LITE0, make_extractor
 from busaug_core.jobs.device import pick_device
 from busaug_core.jobs.events import Notice, Steps
 from busaug_core.jobs.run import Run
-from busaug_core.measure.ladder import Way, in_size, passed_through
+from busaug_core.measure.ladder import Way, passed_through
 from busaug_core.metrics.estimate import wilson_interval
 from busaug_core.records import Record, count_labels
 
@@ -99,7 +99,7 @@ def train_judge(
         yield Notice(f"No judge of class consistency: {reason}")
         return None
     real = training + held_out
-    seen = yield from extract(real, extractor, run, batch_size, in_size(way, real))
+    seen = yield from extract(real, extractor, run, batch_size, Seen(side=way.side))
     made = yield from passed_through(way, held_out, run)
     decoded = yield from extract(made, extractor, run, batch_size)
     others = yield from extract(evaluation, extractor, run, batch_size)

@@ -16,10 +16,10 @@ from PIL import Image
 
 from busaug_core.base.autoencoder import reconstruct
 from busaug_core.base.loading import load_pipeline
-from busaug_core.features.cache import AS_IS, Features, Seen, extract
+from busaug_core.features.cache import Features, Seen, extract, is_larger
 from busaug_core.features.extractor import Extractor
 from busaug_core.files import content_hash, write_whole
-from busaug_core.images import load_batch, read_size
+from busaug_core.images import load_batch
 from busaug_core.jobs.device import pick_device
 from busaug_core.jobs.events import Progress, Steps
 from busaug_core.jobs.processes import Team
@@ -88,15 +88,15 @@ def take_along(
     Raises UserError or MissingWeights where the base cannot be loaded.
     """
     records = reference + opposite
-    seen = in_size(way, records)
     made = yield from passed_through(way, records, run)
     plain = yield from extract(records, extractor, run, batch_size)
-    reduced = yield from extract(records, extractor, run, batch_size, seen)
+    reduced = yield from extract(records, extractor, run, batch_size, Seen(side=way.side))
     decoded = yield from extract(made, extractor, run, batch_size)
     if decoded is None:
         return None
     # They are looked up by the images that they were made of.
-    return Taken(way, opposite, plain, reduced, Features(records, decoded.matrix, decoded.hashes), seen != AS_IS)
+    decoded = Features(records, decoded.matrix, decoded.hashes)
+    return Taken(way, opposite, plain, reduced, decoded, any(is_larger(r.path, way.side) for r in records))
 
 
 def ladder(
@@ -136,12 +136,6 @@ def _rows(extractor: Extractor, real: np.ndarray, steps: dict[str, np.ndarray], 
         for step, made in steps.items()
     }
     return [row_of(step, ALL, reference, len(real), extractor.metric, outcome) for step, outcome in outcomes.items()]
-
-
-def in_size(way: Way, records: list[Record]) -> Seen:
-    """How real images are seen in the way's size: as they are, where none is larger."""
-    larger = any(max((r.size or read_size(r.path))[:2]) > way.side for r in records)
-    return Seen(side=way.side) if larger else AS_IS
 
 
 def passed_through(way: Way, records: list[Record], run: Run) -> Steps[list[Record]]:

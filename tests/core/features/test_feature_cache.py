@@ -132,6 +132,14 @@ def test_an_image_of_the_size_that_it_is_to_be_seen_in_is_looked_at_once(records
     run_to_end(extract([small], lite0, run, 4))
 
 
+def test_no_image_is_enlarged_to_the_size_that_larger_ones_are_reduced_to(records, run, tmp_path):
+    lite0 = make_extractor("efficientnet_lite0", run, CPU)
+    Image.fromarray(load_gray(records[0].path, 20)).crop((0, 0, 20, 12)).save(tmp_path / "small.png")
+    small = Record(str(tmp_path / "small.png"), "benign")
+    found, _ = run_to_end(extract([small], lite0, run, 4, Seen(side=48)))
+    assert np.array_equal(found.matrix, lite0([lite0.load(small.path)]))
+
+
 SHARED = """
 import json, sys
 from pathlib import Path

@@ -12,7 +12,7 @@ from busaug_core.images import load_gray
 from busaug_core.jobs.events import Notice, drain
 from busaug_core.jobs.run import Run
 from busaug_core.measure.judge import train_judge
-from busaug_core.measure.ladder import Way, in_size, passed_through, ways_of
+from busaug_core.measure.ladder import Way, passed_through, ways_of
 from busaug_core.measure.report import brief, recognised, steps_of
 from busaug_core.records import Record, Synthesis
 from busaug_core.registry import job
@@ -141,11 +141,6 @@ def test_images_are_passed_through_the_autoencoder_once(scans, tmp_path):
         assert after.shape == (64, 64) and 0 < error < 20
     assert [Path(r.path).stat().st_mtime_ns for r in drain(passed_through(way, scans[:3], run))] == times
     assert [r.label for r in made] == [r.label for r in scans[:3]]
-
-
-def test_images_are_never_enlarged_to_a_size(scans):
-    assert in_size(Way(64, "mini"), scans).side == 64
-    assert in_size(Way(128, "mini"), scans).side is None
 
 
 def test_too_few_training_images_make_no_judge(scans, tmp_path):
