@@ -7,6 +7,7 @@ from importlib import metadata
 from busaug_core.base.defaults import MINI_FOLDER
 from busaug_core.data.audit.text import INSTALL
 from busaug_core.jobs.runs import home
+from busaug_core.words import counted
 
 PACKAGES = (
     "torch",
@@ -103,7 +104,7 @@ def _inception() -> Check:
 def _mini() -> Check:
     files = list(MINI_FOLDER.rglob("*.safetensors"))
     size = sum(f.stat().st_size for f in files) / 1e6
-    found = f"{len(files)} weight files, {size:.1f} MB" if files else "not here"
+    found = f"{counted(len(files), 'weight file')}, {size:.1f} MB" if files else "not here"
     return Check("base model mini", len(files) == 3, found, "install busaug again, or run make mini")
 
 

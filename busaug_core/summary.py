@@ -153,7 +153,7 @@ def _how_to_go_on(job: str, folder: Path) -> list[str]:
     uses: dict[str, list[str]] = {}
     for other in JOBS.values():
         for field, product in product_fields(other.config_class()).items():
-            if product.job == job:
+            if product.job == job and product.takes(run):
                 uses.setdefault(field, []).append(other.name)
     options = [f"--{field} {run.key} of {', '.join(jobs)}" for field, jobs in uses.items()]
     if run.products:

@@ -9,11 +9,11 @@ from fiftyone.operators.executor import ExecutionContext
 
 from busaug_core.classify.config import OF_NETWORKS, OF_PROBES
 from busaug_core.errors import UserError
-from busaug_core.features.extractors import NAMES, PROBE, is_probe, refuse_unknown
+from busaug_core.features.extractors import NAMES, PROBE, refuse_unknown
 from busaug_core.jobs.config import JobConfig
-from busaug_core.jobs.roles import synthetic_in_training
 from busaug_core.jobs.run import Run
 from busaug_core.jobs.runs import runs_folder
+from busaug_core.words import counted
 
 from .host.form import Suggestions
 from .host.names import home_of
@@ -38,9 +38,6 @@ class TrainClassifier(JobOperator):
         choices = {"include": variants_of(dataset), "arch": ARCHITECTURES, "extractor": list(NAMES)}
         return Suggestions(choices=choices)
 
-    def offers(self, field: str, run: Run) -> bool:
-        return not is_probe(run) and not synthetic_in_training(run)
-
     def remarks(self, ctx: ExecutionContext, config: JobConfig) -> Iterator[types.View]:
         yield from remark_on_few(ctx.target_view(), config.label_field)
         try:
@@ -62,8 +59,8 @@ class ApplyClassifier(JobOperator):
     main_fields = ("classifier", "evaluate_on")
 
     def summarise(self, result: dict[str, Any]) -> str:
-        counted = f"{result['n']} predictions"
-        return f"{counted}; {in_words(result['metrics'])}" if result.get("metrics") else counted
+        predictions = counted(result["n"], "prediction")
+        return f"{predictions}; {in_words(result['metrics'])}" if result.get("metrics") else predictions
 
 
 def in_words(metrics: dict[str, float]) -> str:

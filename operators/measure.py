@@ -15,11 +15,9 @@ from busaug_core.features.extractors import (
     WIDTHS,
     default_extractor,
     inception_weights,
-    is_probe,
     refuse_unknown,
 )
 from busaug_core.jobs.config import JobConfig
-from busaug_core.jobs.roles import synthetic_in_training
 from busaug_core.jobs.run import Run
 from busaug_core.jobs.runs import runs_folder
 from busaug_core.measure.rows import COLUMNS, REAL, overall, overall_distances
@@ -64,10 +62,6 @@ class Measurement(JobOperator):
                 description="There are no Inception weights here, so no distance is an FID. `check_setup` says where "
                 "they go.",
             )
-
-    def offers(self, field: str, run: Run) -> bool:
-        """Only classifiers that were trained on real images alone may score synthetic ones; a probe has no features."""
-        return not synthetic_in_training(run) and not (field == "extractor" and is_probe(run))
 
 
 class ComputeEmbeddings(Measurement):

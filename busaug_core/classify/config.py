@@ -6,11 +6,11 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from busaug_core.errors import UserError
-from busaug_core.features.extractors import LITE0, PROBE, refuse_unknown
+from busaug_core.features.extractors import LITE0, PROBE, is_probe, refuse_unknown
 from busaug_core.jobs.config import OnSamples
 from busaug_core.jobs.execute import Job, imported
 from busaug_core.jobs.lineage import Product
-from busaug_core.jobs.roles import of_split, training_set
+from busaug_core.jobs.roles import of_split, synthetic_in_training, training_set
 from busaug_core.jobs.run import Run
 from busaug_core.records import SPLITS, Record
 
@@ -20,6 +20,11 @@ CLASSIFIER = Product(WEIGHTS, job="train_classifier", held_out=False)
 OF_NETWORKS = ("preset", "epochs", "batch_size", "learning_rate", "pretrained")
 OF_PROBES = ("extractor", "resamples")
 """Fields of one kind of classifier alone."""
+
+
+def has_features(run: Run) -> bool:
+    """Whether a training's classifier may be an extractor: a probe has no features, synthetic images would flatter."""
+    return not is_probe(run) and not synthetic_in_training(run)
 
 
 class TrainClassifier(OnSamples):
@@ -34,7 +39,7 @@ class TrainClassifier(OnSamples):
         description="efficientnet_lite0, a classifier of torchvision, or 'probe': logistic regression on the features "
         "of an extractor, in seconds (empty: resnet18).",
     )
-    extractor: Annotated[str | None, replace(CLASSIFIER, only=False, held_out=True)] = Field(
+    extractor: Annotated[str | None, replace(CLASSIFIER, only=False, held_out=True, takes=has_features)] = Field(
         None,
         min_length=1,
         description="Whose features a probe reads, as in compute_fid (empty: efficientnet_lite0, for a probe).",
@@ -68,7 +73,9 @@ class TrainClassifier(OnSamples):
 
     @model_validator(mode="after")
     def _of_its_kind(self) -> "TrainClassifier":
-        network = [name for name in OF_NETWORKS if getattr(self, name) not in (None, False)]
+        # A preset's values are no user's.
+        own = OF_NETWORKS if self.preset is None else ("preset",)
+        network = [name for name in own if getattr(self, name) not in (None, False)]
         probe = [name for name in OF_PROBES if getattr(self, name)]
         if self.arch == PROBE and network:
             raise ValueError(f"a probe has no {' and no '.join(network)}; leave that out, or choose another arch")

@@ -29,7 +29,7 @@ class Probe:
     """A linear classifier of an extractor's features.
 
     Attributes:
-        resolution: the side in pixels that images are brought to before the extractor takes them; None: as they are
+        resolution: the side in pixels that larger images are reduced to; None: the extractor takes all as they are
     """
 
     extractor: Extractor

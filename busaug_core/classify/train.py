@@ -16,6 +16,7 @@ from busaug_core.jobs.roles import REJECTED, of_split, remarks_on_training, trai
 from busaug_core.jobs.run import Run
 from busaug_core.metrics.classification import classification_metrics
 from busaug_core.records import count_labels
+from busaug_core.words import counted
 
 
 def train_classifier(config: TrainClassifier, run: Run) -> Steps[dict[str, Any]]:
@@ -33,7 +34,8 @@ def train_classifier(config: TrainClassifier, run: Run) -> Steps[dict[str, Any]]
     training = kind(config, run, task, device)
     run.record_environment(device=describe(device))
     if rejected := sum(r.variant in config.include and REJECTED in r.tags for r in records):
-        yield Notice(f"{rejected} images that a filter has rejected are left out.")
+        n = counted(rejected, "image that a filter has rejected is", "images that a filter has rejected are")
+        yield Notice(f"{n} left out.")
     remarks = remarks_on_training(task.training)
     remarks += remarks_on_evaluation(task.held_out, task.classes, config.evaluate_on)
     yield from map(Notice, remarks)

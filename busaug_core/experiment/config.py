@@ -22,11 +22,11 @@ CHAINED: dict[Job, tuple[str, ...]] = {
     TRAIN_LORA: ("base_model",),
     TRAIN_TEXTUAL_INVERSION: ("base_model", "lora"),
     TRAIN_CLASSIFIER: ("include", "evaluate_on"),
-    GENERATE: ("base_model", "lora", "token", "variants", "mode", "balance_to", "ratio", "counts"),
+    GENERATE: ("base_model", "lora", "token", "variants", "mode", "balance_to", "ratio", "counts", "reference"),
     APPLY_CLASSIFIER: ("classifier",),
     COMPUTE_EMBEDDINGS: ("extractor",),
-    COMPUTE_FID: ("extractor",),
-    SCORE_SYNTHETIC: ("extractor", "classifier"),
+    COMPUTE_FID: ("extractor", "reference"),
+    SCORE_SYNTHETIC: ("extractor", "classifier", "reference"),
 }
 """The jobs of the chain, and the fields of each that the experiment sets."""
 
@@ -118,7 +118,7 @@ class RunExperiment(JobConfig):
     def probes(self) -> dict[str, Any]:
         """How the arms' classifiers are trained, where `settings` ask for no other kind: as probes.
 
-        They see all images at the generated ones' resolution, so that a difference of resolution tells no class.
+        They see no image larger than the generated ones, so that a difference of resolution tells no class.
         """
         if not _asks_for_probes(self.settings.get(TRAIN_CLASSIFIER.name, {})):
             return {}

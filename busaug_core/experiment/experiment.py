@@ -17,6 +17,7 @@ from busaug_core.jobs.run import Run
 from busaug_core.measure.config import COMPUTE_EMBEDDINGS, COMPUTE_FID, SCORE_SYNTHETIC
 from busaug_core.measure.grids import variant_grid
 from busaug_core.records import count_labels
+from busaug_core.words import counted
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def run_experiment(config: RunExperiment, run: Run) -> Steps[dict[str, Any]]:
         parts[name] = name
     results = {ORIGINAL.name: (yield from _classifier(chain, ORIGINAL))}
     parts["variants"] = config.variants
-    text = f"Generate {len(config.variants)} variants that fill each class up to {largest}"
+    text = f"Fill each class up to {largest} by images of {counted(len(config.variants), 'variant')}"
     yield from chain.make(text, GENERATE, "balancing", balance_to=largest, **parts)
     text = "Generate sets to measure, also of the untuned base, in the validation split's class counts"
     parts["variants"] = list(dict.fromkeys([*config.variants, UNTUNED]))

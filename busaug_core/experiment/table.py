@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from busaug_core.experiment.claims import level_of
-from busaug_core.measure.report import sections
+from busaug_core.measure.report import markdown_table, sections
 from busaug_core.measure.rows import COPIES, REAL, overall_distances
 
 METRICS = {"accuracy": "accuracy", "f1": "F1", "auc": "AUC", "ppv": "PPV", "recall": "recall"}
@@ -43,11 +43,8 @@ def write_table(
         file.append([*named, *(e[part] for e in (distance, *metrics.values()) for part in MISSING)])
     with (folder / "results.csv").open("w", newline="", encoding="utf-8") as f:
         csv.writer(f).writerows(file)
-    widths = [max(len(row[i]) for row in [header, *table]) for i in range(len(header))]
-    lines = ["| " + " | ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) + " |" for row in [header, *table]]
-    lines.insert(1, "|" + "|".join("-" * (w + 2) for w in widths) + "|")
     n = max((r["n"] for r in rows), default=0)
-    lines = [shown, "", *lines, "", *_notes(n, arms, distances, scores)]
+    lines = [shown, "", *markdown_table(header, table), "", *_notes(n, arms, distances, scores)]
     for title, told in sections(distances).items():
         lines += ["", f"{title}:", "", *told]
     lines += ["", "Research use only; no number here says anything about patients."]
@@ -109,8 +106,9 @@ def _compared(original: dict[str, Any], others: int) -> list[str]:
     """What the first line of the table and the intervals of the metrics are taken over."""
     if "resampled" not in original:
         return []
+    together = f" so that 95 % hold for all {others} arms at once (Bonferroni)" if others > 1 else ""
     return [
         f"Intervals of the metrics: over these trainings and draws of the {original['evaluated_on']} scans, images of "
         "one scan together. Better or worse: in accuracy, on the same draws, where the interval of the difference, "
-        f"{100 * level_of(others):.4g} % so that 95 % hold for all {others} arms at once (Bonferroni), leaves out 0."
+        f"{100 * level_of(others):.4g} %{together}, leaves out 0."
     ]

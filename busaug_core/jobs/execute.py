@@ -41,7 +41,7 @@ class Job:
         stops_together: whether these agree on stopping by themselves, since each step needs all of them
         shared: whether several workers may work on one run at once, since each item belongs to who writes it first
         learns: whether it learns from the training images, whose hashes it then keeps
-        check: raises UserError for what can be known of config and samples without any work; needs no torch
+        check: raises UserError for what can be known of config and samples without any work
         needs_classes: whether a new run is refused samples without a class
         makes_dataset: whether it may make a dataset, named by its config's `dataset_name`
         takes_samples: whether it works on samples of a dataset that is there

@@ -33,6 +33,7 @@ class Product:
         held_out: whether it must not have learned from images that validate or test now
         also: names that other software gives to such a file
         refuse: raises UserError for what is given and no run's, where it can be told without loading it
+        takes: whether a finished run of that job may stand in the field, or would be refused
     """
 
     name: str
@@ -41,6 +42,7 @@ class Product:
     held_out: bool = True
     also: tuple[str, ...] = ()
     refuse: Callable[[str], object] | None = None
+    takes: Callable[[Run], bool] = lambda run: True
 
 
 def product_fields(config: type[JobConfig]) -> dict[str, Product]:

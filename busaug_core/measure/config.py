@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field
 
-from busaug_core.classify.config import CLASSIFIER
+from busaug_core.classify.config import CLASSIFIER, has_features
 from busaug_core.errors import UserError
 from busaug_core.features.extractors import RADIOMICS, default_extractor, refuse_unknown
 from busaug_core.jobs.config import OnSamples
@@ -16,6 +16,7 @@ from busaug_core.jobs.roles import (
     of_split,
     refuse_synthetic_training,
     refuse_unknown_variants,
+    synthetic_in_training,
 )
 from busaug_core.jobs.run import PRODUCTS, Run
 from busaug_core.records import Record
@@ -26,7 +27,7 @@ NEAR_COPY = 0.6
 """Likeness of a near-copy; `copies` tells how it was chosen."""
 
 
-EXTRACTOR = replace(CLASSIFIER, only=False)
+EXTRACTOR = replace(CLASSIFIER, only=False, takes=has_features)
 """A classifier's run, or the name of a network."""
 
 
@@ -86,7 +87,7 @@ class ComputeFid(Measurement):
 class ScoreSynthetic(Measurement):
     """Scores of every synthetic image: class, nearest real image, realism, influence on FID."""
 
-    classifier: Annotated[str, CLASSIFIER] = Field(
+    classifier: Annotated[str, replace(CLASSIFIER, takes=lambda run: not synthetic_in_training(run))] = Field(
         min_length=1,
         description="The run key of a classifier that was trained on real images alone, or the folder of another "
         "dataset's.",

@@ -28,7 +28,7 @@ from busaug_core.measure.comparison import compare
 from busaug_core.measure.config import NEAR_COPY, ComputeFid
 from busaug_core.measure.copies import Originals
 from busaug_core.measure.judge import Judge, train_judge
-from busaug_core.measure.ladder import Taken, ladder, take_along, ways_of
+from busaug_core.measure.ladder import Taken, Way, ladder, take_along, ways_of
 from busaug_core.measure.report import write_report
 from busaug_core.measure.rows import COPIES, REAL, Outcome, row_of
 from busaug_core.measure.sets import ALL, common_counts, draw, of_class
@@ -37,6 +37,7 @@ from busaug_core.metrics.estimate import Estimate
 from busaug_core.metrics.frd import family_shifts
 from busaug_core.parallel import in_order
 from busaug_core.records import Record, count_labels
+from busaug_core.words import counted
 
 TRAINED_ON_OTHERS = "; the classifier was trained on some of them, so the floor may be too high"
 TRAINED_ON_REFERENCE = "; the classifier was trained on the reference, which it knows better than any other image"
@@ -67,12 +68,17 @@ def compute_fid(config: ComputeFid, run: Run) -> Steps[dict[str, Any]]:
     hash_of = dict(zip([r.path for r in real], in_order(content_hash, [r.path for r in real]), strict=True))
     others_of = {split: other_splits(real, members, split, hash_of) for split, members in references.items()}
     features = yield from extract(records, extractor, run, config.batch_size)
-    along, judges = yield from _along(config, run, variants, references, others_of[config.reference], extractor)
+    measured, left_out, copy_rows = variants, [], []
+    if run.is_main:
+        refuse_shared_files(records, features.hashes)
+        yield from _remarks(variants, real)
+        measured, left_out, copy_rows = yield from _without_copies(config, variants, real)
+    opposite = _opposite(config, references, others_of)
+    ways = ways_of(variants)
+    along, judges = yield from _along(config, run, variants, ways, references, opposite, extractor)
     if not run.is_main:
         return {}
-    refuse_shared_files(records, features.hashes)
-    yield from _remarks(variants, real)
-    variants, left_out, copy_rows = yield from _without_copies(config, variants, references)
+    variants = measured
 
     comparable = {split: features.standardised(extractor, members) for split, members in references.items()}
 
@@ -110,11 +116,10 @@ def compute_fid(config: ComputeFid, run: Run) -> Steps[dict[str, Any]]:
         if has_floor:
             rows += _floor_rows(label, split, n, [outcomes(split, pair) for pair in pairs])
         if (split, label) == steps[0] and has_floor:
-            ways = ways_of(drawn)
+            pair = one_reference, draw(opposite, counts, rng(LADDER))
             for taken in along:
-                own = {variant: features.of(drawn[variant]) for variant in ways.get(taken.way, ())}
-                opposite = draw(taken.opposite, counts, rng(LADDER))
-                ladders.append(ladder(taken, extractor, one_reference, opposite, own, split))
+                own = {variant: drawn[variant] for variant in ways[taken.way] if variant in drawn}
+                ladders.append(ladder(taken, features, extractor, reference, pair, own, split))
         if (split, label) == steps[0] and extractor.families:
             of_real = [shifts(split, pair) for pair in pairs]
             moved = {v: _most_moved(shifts(split, (one_reference, members)), of_real) for v, members in drawn.items()}
@@ -124,7 +129,7 @@ def compute_fid(config: ComputeFid, run: Run) -> Steps[dict[str, Any]]:
     rows += copy_rows
     verdicts = []
     for judge in judges:
-        verdicts.append((yield from judge.verdict({v: variants[v] for v in ways_of(variants).get(judge.way, ())})))
+        verdicts.append((yield from judge.verdict({v: variants[v] for v in ways[judge.way] if v in variants})))
     for row in rows:
         yield Row(row)
     summary = {
@@ -147,33 +152,47 @@ def compute_fid(config: ComputeFid, run: Run) -> Steps[dict[str, Any]]:
     return summary
 
 
+def _opposite(
+    config: ComputeFid, references: dict[str, list[Record]], others_of: dict[str, list[Record]]
+) -> list[Record]:
+    """Real images of other splits that the ladder sets against the reference: as many of each class as both sides have.
+
+    None where a class has none.
+    """
+    others = others_of[config.reference]
+    counts = common_counts([references[config.reference], others])
+    return draw(others, counts, _rng(config, LADDER)) if all(counts.values()) else []
+
+
 def _along(
     config: ComputeFid,
     run: Run,
     variants: dict[str, list[Record]],
+    ways: dict[Way, list[str]],
     references: dict[str, list[Record]],
-    others: list[Record],
+    opposite: list[Record],
     extractor: Extractor,
 ) -> Steps[tuple[list[Taken], list[Judge]]]:
-    """What is needed to set real images along each way of the variants beside these; a notice where it cannot be had.
+    """The ladder's and the judge's features along each way of the variants; a notice where they cannot be had.
 
-    `others` are the real images of other splits than the reference's.
+    `opposite` are the real images against the reference.
     """
-    reference = references[config.reference]
-    counts = common_counts([reference, others])
-    opposite = draw(others, counts, _rng(config, LADDER))
-    training = references.get(TRAIN, []) if config.reference != TRAIN else []
-    along, judges = [], []
+    reference, along, judges = references[config.reference], [], []
     asked = {LADDER, JUDGE} & set(config.metrics)
-    for way, names in (ways_of(variants) if asked else {}).items():
+    if JUDGE in asked and config.reference == TRAIN:
+        yield Notice("No judge of class consistency against 'train', on which it would be trained.")
+        asked -= {JUDGE}
+    if not opposite:
+        asked -= {LADDER}
+    for way, names in ways.items():
         try:
-            if LADDER in asked and all(counts.values()):
-                along.append((yield from take_along(way, reference, opposite, extractor, run, config.batch_size)))
+            if LADDER in asked:
+                along.append((yield from take_along(way, reference + opposite, extractor, run, config.batch_size)))
             if JUDGE in asked:
-                evaluation = [r for name in names for r in variants[name]]
+                evaluation, training = [r for name in names for r in variants[name]], references.get(TRAIN, [])
                 judges.append((yield from train_judge(way, training, reference, evaluation, run, config.batch_size)))
         except UserError as reason:
-            yield Notice(f"{', '.join(names)}: not set beside real images along the generator's way. {reason}")
+            yield Notice(f"{', '.join(names)}: no {' and no '.join(sorted(asked, reverse=True))}. {reason}")
     return [taken for taken in along if taken], [judge for judge in judges if judge]
 
 
@@ -198,8 +217,8 @@ def _remarks(variants: dict[str, list[Record]], real: list[Record]) -> Steps[Non
         rejected = sum(REJECTED in r.tags for r in members)
         if rejected:
             yield Notice(
-                f"{variant}: {rejected} images that a filter rejected are measured too; a view without the tag "
-                "'rejected' leaves them out."
+                f"{variant}: {counted(rejected, 'rejected image is', 'rejected images are')} measured too; a view "
+                "without the tag 'rejected' leaves out what a filter has rejected."
             )
 
 
@@ -220,39 +239,44 @@ def _remarks_on_counts(label: str, counts: dict[str, int], n_reference: int) -> 
     if lacking := [name for name, count in counts.items() if not count]:
         yield Notice(f"{label}: no {' or '.join(lacking)} image is compared, since some set has none.")
     if 0 < n < FEW:
-        yield Notice(f"{label}: {n} images a side say little; read the intervals.")
+        yield Notice(f"{label}: {counted(n, 'image a side says', 'images a side say')} little; read the intervals.")
 
 
 def _without_copies(
-    config: ComputeFid, variants: dict[str, list[Record]], references: dict[str, list[Record]]
+    config: ComputeFid, variants: dict[str, list[Record]], everything: list[Record]
 ) -> Steps[tuple[dict[str, list[Record]], list[dict], list[dict]]]:
     """The variants without near-copies of real images, these, and rows with the share of those of training images.
 
     Raises UserError where copies are refused, or nothing is left.
     """
-    originals = {split: Originals(members) for split, members in references.items()}
+    training = of_split(everything, TRAIN)
+    trained_on = {r.path for r in training}
+    others = [r for r in everything if r.path not in trained_on]
+    originals = {name: Originals(members) for name, members in ((TRAIN, training), (REAL, others)) if members}
     kept, copies, rows = {}, [], []
     for variant, members in variants.items():
         is_copy = np.zeros(len(members), bool)
-        for split, of_this_split in originals.items():
-            likeness, real = yield from of_this_split.nearest(members)
+        for name, of_this_kind in originals.items():
+            likeness, real = yield from of_this_kind.nearest(members)
             found = likeness >= NEAR_COPY
             copies += [
                 {"variant": variant, "path": members[i].path, "real": real[i].path, "likeness": float(likeness[i])}
                 for i in np.flatnonzero(found & ~is_copy)
             ]
             is_copy |= found
-            if split == TRAIN:
+            if name == TRAIN:
                 rows.append(row_of(variant, ALL, TRAIN, len(members), COPIES, float(found.mean())))
         if is_copy.any() and config.on_copies == "leave_out":
-            yield Notice(f"{variant}: {is_copy.sum()} near-copies of real images are left out of the measurement.")
+            n = counted(int(is_copy.sum()), "near-copy of a real image is", "near-copies of real images are")
+            yield Notice(f"{variant}: {n} left out of the measurement.")
         if not is_copy.all():
             kept[variant] = [r for r, copy in zip(members, is_copy, strict=True) if not copy]
     if copies and config.on_copies == "refuse":
         first = copies[0]
         raise UserError(
-            f"{len(copies)} image(s) are near-copies of real ones, the first {first['path']} of {first['real']} "
-            f"(likeness {first['likeness']:.2f}). Remove them, or set on_copies to 'leave_out', in a new run."
+            f"{counted(len(copies), 'image is a near-copy', 'images are near-copies')} of real ones, the first "
+            f"{first['path']} of {first['real']} (likeness {first['likeness']:.2f}). Remove what is, or set "
+            "on_copies to 'leave_out', in a new run."
         )
     if not kept:
         raise UserError("All images of all evaluation sets are near-copies of real ones; there is nothing to measure.")

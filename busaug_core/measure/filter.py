@@ -16,6 +16,7 @@ from busaug_core.measure.sets import matched
 from busaug_core.measure.thresholds import chosen, count, misses
 from busaug_core.metrics.fid import frechet_distance
 from busaug_core.records import Record
+from busaug_core.words import counted
 
 DRAWS = 20
 LEAST = 10
@@ -68,7 +69,7 @@ def _distances(config: FilterSynthetic, run: Run, records: list[Record]) -> Step
         row = {"variant": variant, "reference": scored["reference"], "metric": extractor.metric, "n": len(kept)}
         if len(kept) < LEAST:
             row |= {"kept": None, "all": None, "all_low": None, "all_high": None}
-            row["note"] = f"{len(kept)} images are too few to compare"
+            row["note"] = f"{counted(len(kept), 'image is', 'images are')} too few to compare"
         else:
             draws = [distance(real, matched(kept, members, rng)[1]) for _ in range(DRAWS)]
             low, high = np.percentile(draws, [2.5, 97.5])

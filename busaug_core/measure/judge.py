@@ -16,7 +16,7 @@ from busaug_core.features.extractors import LITE0, make_extractor
 from busaug_core.jobs.device import pick_device
 from busaug_core.jobs.events import Notice, Steps
 from busaug_core.jobs.run import Run
-from busaug_core.measure.ladder import Way, passed_through
+from busaug_core.measure.ladder import Way, decoded_features
 from busaug_core.metrics.estimate import wilson_interval
 from busaug_core.records import Record, count_labels
 
@@ -100,12 +100,10 @@ def train_judge(
         return None
     real = training + held_out
     seen = yield from extract(real, extractor, run, batch_size, Seen(side=way.side))
-    made = yield from passed_through(way, held_out, run)
-    decoded = yield from extract(made, extractor, run, batch_size)
+    decoded = yield from decoded_features(way, held_out, extractor, run, batch_size)
     others = yield from extract(evaluation, extractor, run, batch_size)
     if others is None:
         return None
     regression = Regression(seen.of(training), [r.label for r in training])
     probe = regression.fit(regression.choose([r.cluster for r in training], SEED) or FALLBACK)
-    decoded = Features(held_out, decoded.matrix, decoded.hashes)
     return Judge(way, probe, extractor.weights, len(training), held_out, seen, decoded, others)

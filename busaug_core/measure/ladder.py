@@ -6,6 +6,7 @@ the variant adds to the autoencoder's is the generator's own. Against a referenc
 price of the size drops out.
 """
 
+import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from PIL import Image
 
 from busaug_core.base.autoencoder import reconstruct
 from busaug_core.base.loading import load_pipeline
+from busaug_core.errors import UserError
 from busaug_core.features.cache import Features, Seen, extract, is_larger
 from busaug_core.features.extractor import Extractor
 from busaug_core.files import content_hash, write_whole
@@ -27,6 +29,7 @@ from busaug_core.jobs.run import Run
 from busaug_core.measure.rows import REAL, row_of, tried
 from busaug_core.measure.sets import ALL
 from busaug_core.metrics.influence import frechet_interval
+from busaug_core.parallel import in_order
 from busaug_core.records import Record
 
 FOLDER = "autoencoder"
@@ -49,7 +52,12 @@ class Way:
     @property
     def decoded(self) -> str:
         """What real images out of the autoencoder are called."""
-        return f"real through {_called(self.base)}'s autoencoder"
+        return f"real through {Path(self.base).name.removesuffix('.safetensors')}'s autoencoder"
+
+    @property
+    def name(self) -> str:
+        """What its images' folder is called, apart for bases of one name."""
+        return f"{Path(self.base).name}-{hashlib.sha256(self.base.encode()).hexdigest()[:8]}-{self.side}"
 
 
 def ways_of(variants: dict[str, list[Record]]) -> dict[Way, list[str]]:
@@ -65,46 +73,36 @@ def ways_of(variants: dict[str, list[Record]]) -> dict[Way, list[str]]:
 
 @dataclass
 class Taken:
-    """Features of real images along a way: as they are, in its size, and out of its autoencoder.
+    """Features of real images along a way: in its size, and out of its autoencoder.
 
-    `opposite` are the images that stand opposite a reference, `shrinks` says whether any is larger than the way's;
-    where none is, its size costs nothing.
+    `shrinks` says whether any of them is larger than the way's images; where none is, its size costs nothing.
     """
 
     way: Way
-    opposite: list[Record]
-    plain: Features
     reduced: Features
     decoded: Features
     shrinks: bool
 
 
-def take_along(
-    way: Way, reference: list[Record], opposite: list[Record], extractor: Extractor, run: Run, batch_size: int
-) -> Steps[Taken | None]:
-    """Features along a way of the real images of a reference and of those opposite it, no image of which is on both
-    sides; None in all processes but the main one.
+def take_along(way: Way, records: list[Record], extractor: Extractor, run: Run, batch_size: int) -> Steps[Taken | None]:
+    """Features of real images along a way; None in all processes but the main one.
 
     Raises UserError or MissingWeights where the base cannot be loaded.
     """
-    records = reference + opposite
-    made = yield from passed_through(way, records, run)
-    plain = yield from extract(records, extractor, run, batch_size)
+    decoded = yield from decoded_features(way, records, extractor, run, batch_size)
     reduced = yield from extract(records, extractor, run, batch_size, Seen(side=way.side))
-    decoded = yield from extract(made, extractor, run, batch_size)
     if decoded is None:
         return None
-    # They are looked up by the images that they were made of.
-    decoded = Features(records, decoded.matrix, decoded.hashes)
-    return Taken(way, opposite, plain, reduced, decoded, any(is_larger(r.path, way.side) for r in records))
+    return Taken(way, reduced, decoded, any(in_order(lambda r: is_larger(r.path, way.side), records)))
 
 
 def ladder(
     taken: Taken,
+    plain: Features,
     extractor: Extractor,
-    reference: list[Record],
-    opposite: list[Record],
-    variants: dict[str, np.ndarray],
+    whole: list[Record],
+    sides: tuple[list[Record], list[Record]],
+    variants: dict[str, list[Record]],
     split: str,
 ) -> dict[str, Any]:
     """The Fréchet distance of each step from real images to the variants.
@@ -113,29 +111,46 @@ def ladder(
     `base` of the way, and the names of its `variants`.
 
     Args:
-        reference, opposite: real images, as many of each class
-        variants: features of as many images of each variant of this way
+        plain: features of all these images as they are
+        whole: the reference, in whose units distances are taken; z-scores have it so in all tables
+        sides: images drawn from it, and as many other real ones of each class
+        variants: as many images of each variant of this way
         split: the reference's name
     """
-    way = taken.way
-    steps = {REAL: taken.plain.of(opposite)}
-    if taken.shrinks:
-        steps[way.reduced] = taken.reduced.of(opposite)
-    steps |= {way.decoded: taken.decoded.of(opposite), **variants}
-    rows = _rows(extractor, taken.plain.of(reference), steps, split)
+    way, (reference, opposite) = taken.way, sides
+    steps = {REAL: plain.of(opposite), way.reduced: taken.reduced.of(opposite), way.decoded: taken.decoded.of(opposite)}
+    if not taken.shrinks:
+        del steps[way.reduced]
+    steps |= {variant: plain.of(members) for variant, members in variants.items()}
+    rows = _rows(extractor, plain.of(whole), plain.of(reference), steps, split)
     if taken.shrinks:
         del steps[REAL]
-        rows += _rows(extractor, taken.reduced.of(reference), steps, f"{split} at {way.side} px")
+        units, real = taken.reduced.of(whole), taken.reduced.of(reference)
+        rows += _rows(extractor, units, real, steps, f"{split} at {way.side} px")
     return {"side": way.side, "base": way.base, "variants": list(variants), "rows": rows}
 
 
-def _rows(extractor: Extractor, real: np.ndarray, steps: dict[str, np.ndarray], reference: str) -> list[dict]:
-    units = extractor.standardise(real, real)
+def _rows(
+    extractor: Extractor, whole: np.ndarray, real: np.ndarray, steps: dict[str, np.ndarray], reference: str
+) -> list[dict]:
+    units = extractor.standardise(real, whole)
     outcomes = {
-        step: tried(lambda made=made: frechet_interval(units, extractor.standardise(made, real)))
+        step: tried(lambda made=made: frechet_interval(units, extractor.standardise(made, whole)))
         for step, made in steps.items()
     }
     return [row_of(step, ALL, reference, len(real), extractor.metric, outcome) for step, outcome in outcomes.items()]
+
+
+def decoded_features(
+    way: Way, records: list[Record], extractor: Extractor, run: Run, batch_size: int
+) -> Steps[Features | None]:
+    """Features of real images out of a way's autoencoder, looked up by the images that they were made of.
+
+    Raises UserError or MissingWeights where the base cannot be loaded.
+    """
+    made = yield from passed_through(way, records, run)
+    decoded = yield from extract(made, extractor, run, batch_size)
+    return None if decoded is None else Features(records, decoded.matrix, decoded.hashes)
 
 
 def passed_through(way: Way, records: list[Record], run: Run) -> Steps[list[Record]]:
@@ -143,10 +158,23 @@ def passed_through(way: Way, records: list[Record], run: Run) -> Steps[list[Reco
 
     Raises UserError or MissingWeights where the base cannot be loaded.
     """
-    folder = run.folder / FOLDER / f"{_called(way.base)}-{way.side}"
+    folder = run.folder / FOLDER / way.name
     paths = {r.path: folder / f"{content_hash(r.path)[:16]}.png" for r in records}
-    team = Team()
-    missing = [path for path in team.share(list(paths)) if not paths[path].exists()]
+    team, failure = Team(), None
+    try:
+        yield from _pass_through(way, {path: paths[path] for path in team.share(list(paths))})
+    except UserError as error:
+        failure = error
+    if team.has_several:
+        team.meet()  # also where this process has failed, lest the others wait for it
+    if failure is not None:
+        raise failure
+    return [replace(r, path=str(paths[r.path])) for r in records]
+
+
+def _pass_through(way: Way, paths: dict[str, Path]) -> Steps[None]:
+    """Write the images out of the autoencoder that are not there, each to its path."""
+    missing = [path for path, made in paths.items() if not made.exists()]
     pipe = load_pipeline(way.base, pick_device(), torch.float32) if missing else None
     for i in range(0, len(missing), BATCH):
         chosen = missing[i : i + BATCH]
@@ -154,10 +182,3 @@ def passed_through(way: Way, records: list[Record], run: Run) -> Steps[list[Reco
             picture = Image.fromarray(pixels)
             write_whole(paths[path], lambda partial, picture=picture: picture.save(partial, format="png"))
         yield Progress(i + len(chosen), len(missing), "Passing real images through the autoencoder")
-    if team.has_several:
-        team.meet()
-    return [replace(r, path=str(paths[r.path])) for r in records]
-
-
-def _called(base: str) -> str:
-    return Path(base).name.removesuffix(".safetensors")

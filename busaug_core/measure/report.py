@@ -98,7 +98,7 @@ def steps_of(summary: dict) -> list[str]:
         references = list(dict.fromkeys(r["reference"] for r in rows))
         cells = {(r["variant"], r["reference"]): _cell(r) for r in rows}
         steps = dict.fromkeys(r["variant"] for r in rows)
-        lines += _table(
+        lines += markdown_table(
             ["step", *(f"{summary['metric']} against {reference}" for reference in references)],
             [[_name(step), *(cells.get((step, reference), "") for reference in references)] for step in steps],
         )
@@ -125,7 +125,7 @@ def recognised(summary: dict) -> list[str]:
         rows = verdict["rows"]
         labels = list(dict.fromkeys(r["class"] for r in rows))
         cells = {(r["variant"], r["class"]): f"{_cell(r)}, n = {r['n']}" for r in rows}
-        lines += _table(
+        lines += markdown_table(
             ["recall of", *labels],
             [[v, *(cells.get((v, label), "–") for label in labels)] for v in dict.fromkeys(r["variant"] for r in rows)],
         )
@@ -145,7 +145,7 @@ def _moved(summary: dict) -> list[str]:
     return [
         f"## What moved most, all classes against {summary['reference']}",
         "",
-        *_table(list(variants), zip(*cells, strict=True)),
+        *markdown_table(list(variants), zip(*cells, strict=True)),
         "",
         "By how many standard deviations of the real images a feature's mean differs from theirs, averaged over the "
         "family; in brackets, real images of other splits. FRD is a squared distance, d², in these units, which its "
@@ -162,7 +162,7 @@ def markdown(rows: list[dict]) -> list[str]:
     variants = _variants(rows)
     cells = {(r["metric"], r["variant"]): _cell(r) for r in rows}
     counts = {v: next(r["n"] for r in rows if r["variant"] == v) for v in variants}
-    lines = _table(
+    lines = markdown_table(
         ["metric", *(f"{_name(v)} (n = {counts[v]})" for v in variants)],
         [[m, *(cells.get((m, v), "") for v in variants)] for m in dict.fromkeys(r["metric"] for r in rows)],
     )
@@ -218,7 +218,8 @@ def _variants(rows: list[dict]) -> list[str]:
     return sorted(found, key=lambda v: v != REAL)
 
 
-def _table(head: list[str], lines: Iterable[Iterable[str]]) -> list[str]:
+def markdown_table(head: list[str], lines: Iterable[Iterable[str]]) -> list[str]:
+    """The lines of a Markdown table."""
     return [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *lines)]
 
 

@@ -7,6 +7,7 @@ from busaug_core.jobs.roles import refuse_unknown_variants
 from busaug_core.jobs.run import Run
 from busaug_core.measure.config import FilterSynthetic
 from busaug_core.records import Record, Scores
+from busaug_core.words import counted
 
 LIMITS = {
     "class_probability": "min_class_probability",
@@ -36,7 +37,8 @@ def chosen(records: list[Record], config: FilterSynthetic) -> list[Record]:
     needed = {score for score, limit in LIMITS.items() if getattr(config, limit) is not None} - {"influence"}
     without = [r for r in found if asked and not (r.scores and needed <= r.scores.to_json().keys())]
     if without:
-        raise UserError(f"{len(without)} images lack scores ({without[0].path}); run score_synthetic first.")
+        lacking = counted(len(without), "image lacks", "images lack")
+        raise UserError(f"{lacking} scores ({without[0].path}); run score_synthetic first.")
     return found
 
 

@@ -54,10 +54,6 @@ class JobForm(foo.Operator):
         """What the dataset lends to the form, beside the runs for fields that name a product."""
         return Suggestions()
 
-    def offers(self, field: str, run: Run) -> bool:
-        """Whether a field that names a product is to offer a finished run."""
-        return True
-
     def add_control(self, ctx: ExecutionContext, inputs: types.Object, name: str) -> None:
         """An input of the form's own, named in `main_fields` among those of the config."""
 
@@ -92,7 +88,7 @@ class JobForm(foo.Operator):
         known = self.suggest(dataset, label_field or likely)
         if "label_field" in self.config_class.model_fields:
             known.choices["label_field"], known.defaults["label_field"] = class_fields(dataset), likely
-        for name, runs in product_choices(self.config_class, home_of(dataset), self.offers).items():
+        for name, runs in product_choices(self.config_class, home_of(dataset)).items():
             keys = list(runs)
             known.choices[name] = [*known.choices.get(name, []), *keys]
             known.notes |= {key: describe(run) for key, run in runs.items()}

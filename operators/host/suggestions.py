@@ -1,7 +1,7 @@
 """What forms propose: base models, finished runs, prompts, and the variants a dataset holds."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
 import fiftyone as fo
@@ -25,17 +25,12 @@ FEW = 20
 """Training images below which a form warns."""
 
 
-def product_choices(
-    config: type[JobConfig], dataset: str, offers: Callable[[str, Run], bool] = lambda field, run: True
-) -> dict[str, dict[str, Run]]:
-    """For each field of a config that names a product: the finished runs that made one by key, newest first.
-
-    `offers` says whether a field is to offer a run.
-    """
+def product_choices(config: type[JobConfig], dataset: str) -> dict[str, dict[str, Run]]:
+    """For each field of a config that names a product: the finished runs that made one by key, newest first."""
     found: dict[str, dict[str, Run]] = {}
     for field, product in product_fields(config).items():
         runs = list_runs(dataset, product.job, done=True)
-        found[field] = {run.key: run for run in runs if offers(field, run)}
+        found[field] = {run.key: run for run in runs if product.takes(run)}
     return found
 
 

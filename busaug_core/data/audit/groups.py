@@ -12,6 +12,7 @@ from busaug_core.data.audit.perceptual_hash import HashIndex
 from busaug_core.data.audit.similarity import likeness
 from busaug_core.jobs.events import Notice, Progress, Steps
 from busaug_core.records import Record
+from busaug_core.words import counted
 
 BLOCK = 512
 """Images whose candidates are searched at a time."""
@@ -48,8 +49,8 @@ def find_groups(records: list[Record], descriptors: list[Descriptors], copy: flo
     apart = _kept_apart(records, np.concatenate([surely, subjects]), alike)
     if apart.any():
         yield Notice(
-            f"{apart.sum()} pairs of images look like frames of one scan, but the set ascribes them to different "
-            "patients: they are kept apart."
+            f"{counted(int(apart.sum()), 'pair of images looks', 'pairs of images look')} like frames of one scan, but "
+            "the set ascribes them to different patients: they are kept apart."
         )
     same_scan = np.concatenate([surely, alike[~apart]])
     copies = _components(surely, len(records))

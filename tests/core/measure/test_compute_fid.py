@@ -44,10 +44,10 @@ def test_a_near_copy_is_refused_by_name_or_left_out(records, home, tmp_path):
     sets = evaluation_set(records, tmp_path, "near", 30) + evaluation_set(records, tmp_path, "other", 40)
     for i in (3, 9):
         Image.open(known.path).resize((90, 90)).save(sets[i].path)
-    with pytest.raises(UserError, match=r"2 image\(s\) are near-copies of real ones, the first .*near3.png of"):
+    with pytest.raises(UserError, match=r"2 images are near-copies of real ones, the first .*near3.png of"):
         list(job("compute_fid").run(MEASURE, records + sets, "trial", home))
     events = list(job("compute_fid").run(MEASURE | dict(on_copies="leave_out"), records + sets, "trial", home))
-    assert any(isinstance(e, Notice) and "1 near-copies of real images are left out" in e.message for e in events)
+    assert any(isinstance(e, Notice) and "1 near-copy of a real image is left out" in e.message for e in events)
     result = events[-1].result
     assert next(r for r in result["rows"] if r["variant"] == "near" and r["class"] == "all")["n"] == 5
     assert [(c["variant"], c["path"], c["real"]) for c in result["left_out"]] == [
@@ -114,7 +114,7 @@ def test_what_one_may_not_expect_of_an_evaluation_set_is_said(records, home, tmp
         e.message for e in job("compute_fid").run(MEASURE, records + sets, "trial", home) if isinstance(e, Notice)
     )
     assert "its evaluation set is of 2 runs (gen_0, gen_1)" in told
-    assert "near: 1 images that a filter rejected are measured too" in told
+    assert "near: 1 rejected image is measured too" in told
     assert "all: 6 images a side say little" in told
     lacking = [r for r in sets if r.label != "normal"]
     told = [

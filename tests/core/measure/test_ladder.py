@@ -8,12 +8,15 @@ import pytest
 from evaluation_sets import evaluation_set
 from PIL import Image
 
+from busaug_core.features.cache import Features
 from busaug_core.images import load_gray
 from busaug_core.jobs.events import Notice, drain
 from busaug_core.jobs.run import Run
 from busaug_core.measure.judge import train_judge
-from busaug_core.measure.ladder import Way, passed_through, ways_of
+from busaug_core.measure.ladder import Taken, Way, ladder, passed_through, ways_of
 from busaug_core.measure.report import brief, recognised, steps_of
+from busaug_core.metrics.fid import frechet_distance
+from busaug_core.metrics.frd import z_scores
 from busaug_core.records import Record, Synthesis
 from busaug_core.registry import job
 from busaug_core.simulate import simulate
@@ -121,7 +124,48 @@ def test_a_base_that_is_gone_or_images_of_unknown_origin_cost_the_ladder_alone(s
     result, told = events[-1].result, [e.message for e in events if isinstance(e, Notice)]
     assert result["ladders"] == result["judges"] == []
     assert {"lost", "unknown", "real"} == {r["variant"] for r in result["rows"]}
-    assert any(m.startswith("lost: not set beside real images") and "/nowhere/base" in m for m in told)
+    assert any(m.startswith("lost: no ladder and no judge. ") and "/nowhere/base" in m for m in told)
+
+
+def test_what_is_left_of_a_mixed_set_without_its_copies_has_no_way(scans, home_of_features, tmp_path):
+    near, mixed = (made_by("mini", scans, tmp_path, name) for name in ("near", "mixed"))
+    copied = load_gray(next(r.path for r in scans if "train" in r.tags), 128)
+    Image.fromarray(copied // 2 + 40).save(mixed[0].path)
+    mixed[0] = replace(mixed[0], synthesis=Synthesis(width=128, height=128, base_model="mini"))
+    values = LITE0 | dict(on_copies="leave_out")
+    result = list(job("compute_fid").run(values, scans + near + mixed, "trial", home_of_features))[-1].result
+    assert [copy["path"] for copy in result["left_out"]] == [mixed[0].path]
+    assert [ladder["variants"] for ladder in result["ladders"]] == [["near"]]
+    assert "mixed" not in {r["variant"] for r in result["judges"][0]["rows"]}
+
+
+def test_there_is_no_judge_of_the_images_that_it_would_be_trained_on(scans, home_of_features, tmp_path):
+    sets = made_by("mini", scans, tmp_path, "near")
+    values = LITE0 | dict(reference="train")
+    events = list(job("compute_fid").run(values, scans + sets, "trial", home_of_features))
+    told = [e.message for e in events if isinstance(e, Notice)]
+    assert events[-1].result["judges"] == [] and len(events[-1].result["ladders"]) == 1
+    assert [m for m in told if "judge" in m] == [
+        "No judge of class consistency against 'train', on which it would be trained."
+    ]
+
+
+def test_z_scores_of_a_ladder_are_in_the_units_of_the_whole_reference():
+    class Scored:
+        metric, standardise = "FRD", staticmethod(z_scores)
+
+    rng = np.random.default_rng(0)
+    records = [Record(str(i), "benign") for i in range(36)]
+    features = Features(records, rng.normal(size=(36, 2)).astype(np.float32) * [1, 5], [""] * 36)
+    whole, opposite, made = records[:12], records[12:24], records[24:]
+    taken = Taken(Way(64, "mini"), features, features, shrinks=True)
+    found = ladder(taken, features, Scored, whole, (whole[:6], opposite[:6]), {"sd": made[:6]}, "val")
+    units = [z_scores(features.of(members), features.of(whole)) for members in (whole[:6], made[:6])]
+    assert [r["value"] for r in found["rows"] if r["variant"] == "sd"] == [pytest.approx(frechet_distance(*units))] * 2
+
+
+def test_bases_of_one_name_have_folders_of_their_own():
+    assert Way(64, "/a/checkpoint-500").name != Way(64, "/b/checkpoint-500").name != Way(32, "/b/checkpoint-500").name
 
 
 def test_a_set_of_one_base_and_size_has_a_way(tmp_path):
