@@ -3,11 +3,9 @@
     python benchmarks/adapt_busi.py /path/to/Dataset_BUSI_with_GT --seeds 1 2 3
 
 For each seed: a LoRA on the training split, an evaluation set with the validation split's class counts
-for `base` and `sd`, and the distance of each to the validation split in the features of one fixed
-classifier of simulated scans: one that was trained on the real training split knows it by heart, which puts
-its images, and synthetic ones that come near them, far from the held-out ones. The floor and the share of
-near-copies of training images stand beside it. Runs are kept under $BUSAUG_HOME and resumed when the script
-is called again.
+for `base` and `sd`, and the distance of each to the validation split in the default extractor's features. The
+floor and the share of near-copies of training images stand beside it. Runs are kept under $BUSAUG_HOME and
+resumed when the script is called again.
 """
 
 import argparse
@@ -47,17 +45,12 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--base", default="mini")
     parser.add_argument("--steps", type=int, default=2000, help="of the LoRA")
-    parser.add_argument("--epochs", type=int, default=15, help="of the classifier")
     options = parser.parse_args()
     if options.busi is None:
         print("Needs real BUSI: give its folder, or set BUSI.")
         return
     run("load_busi", [], run_key="load", source=str(options.busi), dataset_name=DATASET)
     real = run_of(DATASET, "load").products
-    run("load_busi", [], run_key="simulated", dataset_name=DATASET, images=900)
-    simulated = run_of(DATASET, "simulated").products
-    metrics = run("train_classifier", simulated, run_key="clf", resolution=96, epochs=options.epochs)["metrics"]
-    print(f"classifier: accuracy {metrics['accuracy']:.3f}, AUC {metrics['auc']:.3f} on {metrics['n']} images")
     table: dict[str, list[float]] = {}
     for seed in options.seeds:
         run("train_lora", real, run_key=f"lora_{seed}", base_model=options.base, steps=options.steps, seed=seed)
@@ -74,7 +67,7 @@ def main() -> None:
             seed=seed,
         )
         records = real + run_of(DATASET, key).products
-        result = run("compute_fid", records, run_key=f"fid_{seed}", extractor="clf", metrics=["fid"])
+        result = run("compute_fid", records, run_key=f"fid_{seed}", metrics=["fid"])
         for row in overall_distances(result) + [r for r in result["rows"] if r["metric"] == COPIES]:
             table.setdefault(f"{row['metric']} | {row['variant']}", []).append(row["value"])
         grid = run_of(DATASET, key).folder / "grid.png"

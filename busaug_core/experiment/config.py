@@ -38,10 +38,10 @@ class RunExperiment(JobConfig):
     """The whole way: load, train, generate, classify, measure, score, for an arm without and one with each variant."""
 
     presets: ClassVar = {
-        # Simulated scans, which mini knows already, in under 8 minutes on two cores.
+        # Simulated scans, which mini knows already, in eight minutes on two cores.
         "demo": dict(
             settings={
-                "load_busi": dict(images=240, image_size=128),
+                "load_busi": dict(images=156, image_size=128),
                 "train_lora": dict(preset="demo"),
                 "train_textual_inversion": dict(preset="demo"),
                 "generate": dict(preset="demo"),

@@ -55,8 +55,9 @@ class Originals:
         Yields progress; returns float N in −1…1 and N real records.
         """
         found = []
-        for most_alike in in_order(self._most_alike, records):
-            found.append(most_alike)
+        # One by one: NumPy keeps the interpreter to itself here, so that threads would only wait for each other.
+        for record in records:
+            found.append(self._most_alike(record))
             if len(found) % 50 == 0 or len(found) == len(records):
                 yield Progress(len(found), len(records), "Looking for copies")
         return np.array([value for value, _ in found]), [self.records[i] for _, i in found]

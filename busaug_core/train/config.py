@@ -52,7 +52,7 @@ class Lora(DiffusionTraining):
     presets: ClassVar = {
         "hybrid": dict(rank=4, layers="attention", learning_rate=1e-4, steps=3000, batch_size=4, resolution=512),
         "meddap": dict(rank=4, layers="cross_attention", learning_rate=1e-4, batch_size=1, resolution=224),
-        "demo": dict(steps=200, batch_size=8),
+        "demo": dict(steps=150, batch_size=8),
     }
     preset: Literal["hybrid", "meddap", "demo"] | None = Field(
         None, description="Settings of a paper; what you set yourself goes before them."

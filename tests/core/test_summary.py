@@ -48,6 +48,16 @@ def test_a_training_tells_its_metrics_and_which_options_take_it(busi, capsys):
     assert json.loads(capsys.readouterr().out)["metrics"]["n"] == 8
 
 
+def test_a_probe_is_proposed_as_a_classifier_and_not_as_an_extractor(busi, capsys):
+    assert main([*LOAD, "--source", str(busi), "--run_key", "load"]) == 0
+    command = ["train_classifier", "--dataset", "trial", "--data", "load", "--arch", "probe", "--run_key", "probe"]
+    capsys.readouterr()
+    assert main(command) == 0
+    told = capsys.readouterr().out
+    assert "--classifier probe of score_synthetic, apply_classifier" in told
+    assert "--extractor" not in told
+
+
 def test_values_stand_aligned_and_documents_as_tables():
     values = {
         "loss": 0.123456,
