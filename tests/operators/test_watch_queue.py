@@ -44,7 +44,10 @@ def test_the_dataset_is_reloaded_and_the_result_told(call, loaded, watch):
 
 def test_a_job_that_failed_is_told_of_in_a_dialog_that_stays(call, loaded, watch):
     dataset = loaded.match({"origin": "simulated"}).clone("failing_behind")
-    call("train_classifier", dataset, delegate=True, arch="no_such_net", run_key="behind")
+    call("train_classifier", dataset, delegate=True, epochs=1, resolution=32, run_key="behind")
+    lost = dataset.match_tags("train").first()
+    lost["filepath"] = "/nowhere/lost.png"
+    lost.save()
     _, shown = watch(dataset, work_off)
     assert shown.operator_uri == "show_output"
     assert "run behind" in str(shown.params)

@@ -58,7 +58,7 @@ def test_the_table_has_an_arm_for_the_real_images_and_one_for_each_variant(event
     table = events[-1].result["table"]
     assert re.match(r"(No arm is shown to be|\+ \w+ is) better than the original", table[0])
     arms = [line.split("|")[1].strip() for line in table[: table.index("", 2)] if line.startswith("| ")]
-    assert arms == ["arm", "original", "+ base", "+ sd_img2img"]
+    assert arms == ["arm", "---", "original", "+ base", "+ sd_img2img"]
     assert (home / "tiny/runs/demo/results.md").read_text().splitlines() == table
     assert (home / "tiny/runs/demo/variants.png").exists()
 

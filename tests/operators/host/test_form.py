@@ -179,7 +179,7 @@ def test_what_a_field_is_when_left_open_is_told(context, loaded, small):
     assert "(empty: 3000, the base's own)" in other["steps"]
     assert "(empty: 512" in other["resolution"]
     preset = described(preset="demo", rank=0)
-    assert "(empty: 200, by the preset)" in preset["steps"]
+    assert "(empty: 150, by the preset)" in preset["steps"]
     operator, ctx = context("train_classifier", loaded)
     assert "(empty: resnet18)" in properties(operator, ctx)["arch"].view.description
 

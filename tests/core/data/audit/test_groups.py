@@ -73,7 +73,7 @@ def test_frames_of_patients_that_a_set_tells_apart_are_not_joined_and_make_no_co
     records, remarks = of_patients([one, other], ["1", "2"], labels=("benign", "malignant"))
     assert [r.split_group for r in records] == [None, None]
     assert not any("label_conflict" in r.tags for r in records)
-    assert remarks and remarks[0].startswith("1 pairs of images look like frames of one scan")
+    assert remarks and remarks[0].startswith("1 pair of images looks like frames of one scan")
     records, remarks = of_patients([one, other], ["1", "1"], labels=("benign", "malignant"))
     assert records[0].split_group == records[1].split_group is not None and not remarks
     assert all("label_conflict" in r.tags for r in records)
