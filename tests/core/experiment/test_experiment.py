@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from busaug_core.errors import UserError
 from busaug_core.experiment.config import RUN_EXPERIMENT, RunExperiment
@@ -170,7 +171,8 @@ from busaug_core.experiment.config import RUN_EXPERIMENT
 import busaug_core.registry
 list(RUN_EXPERIMENT.run({values!r}, [], "tiny", Path({str(tmp_path)!r})))
 """
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    # Sums over other numbers of threads round otherwise.
+    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
     for attempt in range(40):
         worker = subprocess.Popen([sys.executable, "-c", code], env=environment, stderr=subprocess.DEVNULL)
         try:
