@@ -38,7 +38,7 @@ class RunExperiment(JobConfig):
     """The whole way: load, train, generate, classify, measure, score, for an arm without and one with each variant."""
 
     presets: ClassVar = {
-        # Simulated scans, which mini knows already, in eight minutes on two cores.
+        # Simulated scans, which mini knows already, in nine minutes on two cores.
         "demo": dict(
             settings={
                 "load_busi": dict(images=156, image_size=128),

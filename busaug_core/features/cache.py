@@ -77,7 +77,8 @@ def extract(
     if seen.side is None:
         return (yield from _extract(records, extractor, run, batch_size, seen))
     # What is no larger is seen as it is: nothing is enlarged twice, and its features are those of other uses.
-    own = {r.path: not is_larger(r.path, seen.side) for r in records}
+    larger = in_order(lambda r: is_larger(r.path, seen.side), records)
+    own = {r.path: not is_so for r, is_so in zip(records, larger, strict=True)}
     parts = []
     for is_own, how in ((True, replace(seen, side=None)), (False, seen)):
         chosen = [r for r in records if own[r.path] == is_own]

@@ -275,8 +275,8 @@ def _without_copies(
         first = copies[0]
         raise UserError(
             f"{counted(len(copies), 'image is a near-copy', 'images are near-copies')} of real ones, the first "
-            f"{first['path']} of {first['real']} (likeness {first['likeness']:.2f}). Remove what is, or set "
-            "on_copies to 'leave_out', in a new run."
+            f"{first['path']} of {first['real']} (likeness {first['likeness']:.2f}). Remove such images, or "
+            "set on_copies to 'leave_out', in a new run."
         )
     if not kept:
         raise UserError("All images of all evaluation sets are near-copies of real ones; there is nothing to measure.")

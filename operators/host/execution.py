@@ -130,7 +130,12 @@ def tell_errors(ctx: ExecutionContext, title: str, steps: Iterator[Any]) -> Iter
             yield ctx.ops.notify(message, variant="error")
             raise
         filled_in = {"form": ctx.operator_uri, "params": {**ctx.params, FAILURE: message}}
-        yield ctx.trigger(f"{ctx.operator_uri.rpartition('/')[0]}/{RETURN_TO_FORM}", params=filled_in)
+        yield ctx.trigger(beside(ctx.operator_uri, RETURN_TO_FORM), params=filled_in)
+
+
+def beside(uri: str, name: str) -> str:
+    """The URI of another operator of the same plugin."""
+    return f"{uri.rpartition('/')[0]}/{name}"
 
 
 def explain(error: Exception) -> str:

@@ -18,7 +18,7 @@ from busaug_core.records import Record
 from .. import results
 from .call import make_request, outcome, queue
 from .classes import label_path
-from .execution import Execution, kept_traceback, runs_before, tell_errors
+from .execution import Execution, beside, kept_traceback, runs_before, tell_errors
 from .form import BACKGROUND, TARGET
 from .images import every_image, images_of, refuse_generated, same_slice
 from .job_form import JobForm
@@ -185,7 +185,7 @@ class JobOperator(JobForm):
         self._queue({**kept, "params": {**target, **values, "run_key": run.key}}, run)
         message = f"{self.label}: queued as run {run.key}; `fiftyone delegated launch` works the queue off."
         yield ctx.ops.notify(message, variant="info")
-        yield ctx.trigger(f"{self.uri.rpartition('/')[0]}/{WATCH}")
+        yield ctx.trigger(beside(self.uri, WATCH))
 
     def _queue(self, request: dict[str, Any], run: Run) -> dict[str, Any]:
         queue(self.uri, request, label=f"{self.label} ({run.key})")
