@@ -10,32 +10,17 @@ resumed when the script is called again.
 
 import argparse
 import os
-import time
 from pathlib import Path
 
 import numpy as np
+from _runs import run
 
-from busaug_core.jobs.events import Finished, Progress
 from busaug_core.jobs.roles import of_split
 from busaug_core.jobs.runs import run_of
 from busaug_core.measure.grids import variant_grid
 from busaug_core.measure.rows import COPIES, overall_distances
-from busaug_core.registry import job
 
 DATASET = "benchmark-adapt-busi"
-
-
-def run(name: str, records: list, **values) -> dict:
-    """Run a job with a line of progress now and then; returns its result."""
-    start = shown = time.perf_counter()
-    for event in job(name).run(values, records, DATASET):
-        if isinstance(event, Progress) and time.perf_counter() - shown > 30:
-            shown = time.perf_counter()
-            print(f"  {event.message} {event.done}/{event.total} {event.values}", flush=True)
-        if isinstance(event, Finished):
-            result = event.result
-    print(f"{values['run_key']}: {time.perf_counter() - start:.0f} s", flush=True)
-    return result
 
 
 def main() -> None:
@@ -49,16 +34,19 @@ def main() -> None:
     if options.busi is None:
         print("Needs real BUSI: give its folder, or set BUSI.")
         return
-    run("load_busi", [], run_key="load", source=str(options.busi), dataset_name=DATASET)
+    run("load_busi", [], DATASET, run_key="load", source=str(options.busi), dataset_name=DATASET)
     real = run_of(DATASET, "load").products
     table: dict[str, list[float]] = {}
     for seed in options.seeds:
-        run("train_lora", real, run_key=f"lora_{seed}", base_model=options.base, steps=options.steps, seed=seed)
+        run(
+            "train_lora", real, DATASET, run_key=f"lora_{seed}", base_model=options.base, steps=options.steps, seed=seed
+        )
         key = f"images_{seed}"
         variants = ["base", "sd"]
         run(
             "generate",
             real,
+            DATASET,
             run_key=key,
             base_model=options.base,
             lora=f"lora_{seed}",
@@ -67,7 +55,7 @@ def main() -> None:
             seed=seed,
         )
         records = real + run_of(DATASET, key).products
-        result = run("compute_fid", records, run_key=f"fid_{seed}", metrics=["fid"])
+        result = run("compute_fid", records, DATASET, run_key=f"fid_{seed}", metrics=["fid"])
         for row in overall_distances(result) + [r for r in result["rows"] if r["metric"] == COPIES]:
             table.setdefault(f"{row['metric']} | {row['variant']}", []).append(row["value"])
         grid = run_of(DATASET, key).folder / "grid.png"

@@ -71,8 +71,11 @@ def written_whole(path: Path) -> Iterator[Path]:
     """
     with _beside(path) as partial:
         yield partial
-        if partial.is_file():
-            partial.chmod(0o666 & ~_UMASK)
+        for file in (partial, *partial.rglob("*")):
+            if file.is_file():
+                file.chmod(0o666 & ~_UMASK)
+        if partial.is_dir() and path.is_dir():
+            shutil.rmtree(path)  # one folder does not take another's place
         os.replace(partial, path)
 
 

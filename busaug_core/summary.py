@@ -140,6 +140,8 @@ BRIEFS: dict[str, Callable[[Figures, Path], list[str]]] = {
     "load_external": _loaded,
     "train_lora": _trained,
     "train_textual_inversion": _trained,
+    "finetune_unet": _trained,
+    "train_controlnet": _trained,
     "generate": _generated,
     "compute_fid": _measured,
     "run_experiment": _compared,

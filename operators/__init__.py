@@ -10,7 +10,7 @@ from .measure import ComputeEmbeddings, ComputeFid
 from .return_to_form import ReturnToForm
 from .scores import FilterSynthetic, ScoreSynthetic
 from .setup import CheckSetup
-from .train import TrainLora, TrainTextualInversion
+from .train import FinetuneUnet, TrainControlnet, TrainLora, TrainTextualInversion
 from .watch_queue import WatchQueue
 
 OPERATORS = (
@@ -19,6 +19,8 @@ OPERATORS = (
     Audit,
     TrainLora,
     TrainTextualInversion,
+    FinetuneUnet,
+    TrainControlnet,
     Generate,
     ComputeEmbeddings,
     ComputeFid,

@@ -1,4 +1,4 @@
-"""Operators that train diffusion models: LoRA and textual inversion."""
+"""Operators that train diffusion models: LoRA, textual inversion, the whole UNet, ControlNet."""
 
 from collections.abc import Iterator
 
@@ -39,3 +39,21 @@ class TrainTextualInversion(DiffusionTraining):
     label = "train textual inversion"
     icon = "text_fields"
     main_fields = ("base_model", "lora", "preset", "steps", "token")
+
+
+class FinetuneUnet(DiffusionTraining):
+    """Tunes the whole UNet on the training split."""
+
+    job_name = "finetune_unet"
+    label = "fine-tune UNet"
+    icon = "tune"
+    main_fields = ("base_model", "steps", "batch_size", "learning_rate")
+
+
+class TrainControlnet(DiffusionTraining):
+    """Trains a ControlNet on the training split's lesion masks."""
+
+    job_name = "train_controlnet"
+    label = "train ControlNet"
+    icon = "gesture"
+    main_fields = ("base_model", "lora", "unet", "steps", "learning_rate")

@@ -50,6 +50,10 @@ class BaseDefaults:
     lora_learning_rate: float
     token_steps: int
     token_learning_rate: float
+    unet_steps: int
+    unet_learning_rate: float
+    controlnet_steps: int
+    controlnet_learning_rate: float
     train_batch_size: int
     sampling_steps: int
     guidance_scale: float
@@ -66,6 +70,10 @@ DEFAULTS = {
         lora_learning_rate=1e-4,
         token_steps=2000,
         token_learning_rate=5e-4,
+        unet_steps=3000,
+        unet_learning_rate=1e-5,
+        controlnet_steps=5000,
+        controlnet_learning_rate=1e-5,
         train_batch_size=4,
         sampling_steps=50,
         guidance_scale=7.5,
@@ -80,6 +88,10 @@ DEFAULTS = {
         lora_learning_rate=1e-3,
         token_steps=200,
         token_learning_rate=5e-3,
+        unet_steps=600,
+        unet_learning_rate=3e-4,
+        controlnet_steps=600,
+        controlnet_learning_rate=1e-3,
         train_batch_size=8,
         sampling_steps=20,
         guidance_scale=2.0,
@@ -91,13 +103,14 @@ DEFAULT_WIDTH = 320
 """Channels of Stable Diffusion's first block; a base with fewer is a small one."""
 
 
-def defaults_of(base_model: str) -> BaseDefaults:
-    """The defaults of a base: `mini`, a diffusers folder (by its size), a file or a Hub id."""
+def defaults_of(base_model: str, runs: Path | None = None) -> BaseDefaults:
+    """The defaults of a base: `mini`, a diffusers folder (by its size), a file, a Hub id, or one of the `runs`."""
     if base_model == MINI:
         return DEFAULTS["mini"]
-    unet = Path(base_model).expanduser() / "unet" / "config.json"
-    if unet.exists():
-        widths = read_document(unet, "the configuration of a UNet").get("block_out_channels")
-        if widths and widths[0] < DEFAULT_WIDTH:
-            return DEFAULTS["mini"]
+    for folder in (*([runs / base_model] if runs is not None else []), Path(base_model).expanduser()):
+        unet = folder / BASE.name / "config.json"
+        if unet.exists():
+            widths = read_document(unet, "the configuration of a UNet").get("block_out_channels")
+            if widths and widths[0] < DEFAULT_WIDTH:
+                return DEFAULTS["mini"]
     return DEFAULTS["stable-diffusion"]

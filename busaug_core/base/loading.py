@@ -131,11 +131,11 @@ def _from_folder(folder: Path, dtype: torch.dtype) -> StableDiffusionPipeline:
     listed = read_document(index, "the index of a base model")
     _refuse_other_pipeline(listed, folder)
     for part in NAMES:
-        _refuse_broken_files(folder / part)
+        refuse_broken_files(folder / part)
         name = (listed.get(part) or [None])[-1]
         if name is None or (part in PARTS and name != PARTS[part].__name__):
             raise UserError(f"{index} names {name} as its {part}; Stable Diffusion has {NAMES[part]} there.")
-    loaded = {part: _load_part(folder / part, network, dtype) for part, network in PARTS.items()}
+    loaded = {part: load_part(folder / part, network, dtype) for part, network in PARTS.items()}
     try:
         return StableDiffusionPipeline.from_pretrained(
             str(folder), dtype=dtype, feature_extractor=None, **loaded, **NO_CHECKER
@@ -154,7 +154,7 @@ def _refuse_other_pipeline(index: dict[str, Any], base_model: str | Path) -> Non
         )
 
 
-def _load_part(folder: Path, network: type, dtype: torch.dtype) -> torch.nn.Module:
+def load_part(folder: Path, network: type, dtype: torch.dtype) -> torch.nn.Module:
     """A part with its weights; layers that these lack would be random, and are refused."""
     files, variant = _weight_files(folder)
     if not files:
@@ -189,7 +189,7 @@ def _weight_files(folder: Path) -> tuple[list[Path], str | None]:
     return [f for f in files if variants[f] == chosen], chosen or None
 
 
-def _refuse_broken_files(folder: Path) -> None:
+def refuse_broken_files(folder: Path) -> None:
     """Raises UserError where a file of a part is not what its name says: a pointer, a page, cut."""
     for path in sorted(folder.glob("*.json")):
         read_document(path, "a JSON document")

@@ -1,6 +1,7 @@
 """Settings of the classifier jobs."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
@@ -83,7 +84,7 @@ class TrainClassifier(OnSamples):
             raise ValueError(f"only a probe has {' and '.join(probe)}; leave that out, or set arch to '{PROBE}'")
         return self
 
-    def resolve(self) -> "TrainClassifier":
+    def resolve(self, runs: Path | None = None) -> "TrainClassifier":
         if self.arch == PROBE:
             return self.model_copy(update={"extractor": self.extractor or LITE0, "flip": False})
         return self.fill(self.presets["hybrid"])

@@ -1,5 +1,6 @@
 """Settings of an experiment."""
 
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
@@ -13,16 +14,23 @@ from busaug_core.generate.recipes import RECIPES
 from busaug_core.jobs.config import Choices, JobConfig
 from busaug_core.jobs.execute import Job
 from busaug_core.measure.config import COMPUTE_EMBEDDINGS, COMPUTE_FID, SCORE_SYNTHETIC
-from busaug_core.train.config import TRAIN_LORA, TRAIN_TEXTUAL_INVERSION
+from busaug_core.train.config import FINETUNE_UNET, TRAIN_CONTROLNET, TRAIN_LORA, TRAIN_TEXTUAL_INVERSION
 
-TRAININGS = {"lora": TRAIN_LORA, "token": TRAIN_TEXTUAL_INVERSION}
+TRAININGS = {
+    "lora": TRAIN_LORA,
+    "token": TRAIN_TEXTUAL_INVERSION,
+    "unet": FINETUNE_UNET,
+    "controlnet": TRAIN_CONTROLNET,
+}
 """The components that an experiment trains, each with those before it."""
 CHAINED: dict[Job, tuple[str, ...]] = {
     LOAD_BUSI: ("source", "dataset_name"),
     TRAIN_LORA: ("base_model",),
     TRAIN_TEXTUAL_INVERSION: ("base_model", "lora"),
     TRAIN_CLASSIFIER: ("include", "evaluate_on"),
-    GENERATE: ("base_model", "lora", "token", "variants", "mode", "balance_to", "ratio", "counts", "reference"),
+    FINETUNE_UNET: ("base_model",),
+    TRAIN_CONTROLNET: ("base_model", "lora", "unet"),
+    GENERATE: ("base_model", *TRAININGS, "variants", "mode", "balance_to", "ratio", "counts", "reference"),
     APPLY_CLASSIFIER: ("classifier",),
     COMPUTE_EMBEDDINGS: ("extractor",),
     COMPUTE_FID: ("extractor", "reference"),
@@ -112,24 +120,35 @@ class RunExperiment(JobConfig):
         for slug in variants:
             if unknown := sorted(RECIPES[slug].components - set(TRAININGS)):
                 raise ValueError(f"variant '{slug}' needs {', '.join(unknown)}, which no experiment trains yet")
+        if {"lora", "unet"} <= _beside("controlnet", variants):
+            raise ValueError("one ControlNet is trained, on a LoRA or on a tuned UNet; name no variants of both")
         return variants
 
-    @property
-    def probes(self) -> dict[str, Any]:
+    def probes(self, runs: Path) -> dict[str, Any]:
         """How the arms' classifiers are trained, where `settings` ask for no other kind: as probes.
 
-        They see no image larger than the generated ones, so that a difference of resolution tells no class.
+        They see no image larger than the generated ones, so that a difference of resolution tells no class; `runs` is
+        the folder of the dataset's runs.
         """
         if not _asks_for_probes(self.settings.get(TRAIN_CLASSIFIER.name, {})):
             return {}
-        side = self.settings.get(GENERATE.name, {}).get("resolution") or defaults_of(self.base_model).resolution
+        side = self.settings.get(GENERATE.name, {}).get("resolution") or defaults_of(self.base_model, runs).resolution
         return dict(arch=PROBE, resamples=RESAMPLES, resolution=side)
+
+    def beside(self, component: str) -> set[str]:
+        """The components that the variants put beside one, which it is trained on where it can be."""
+        return _beside(component, self.variants)
 
     @property
     def trained(self) -> list[str]:
         """The components that the variants need, in the order in which they are trained."""
         needed = {name for slug in self.variants for name in RECIPES[slug].components}
         return [name for name in TRAININGS if name in needed]
+
+
+def _beside(component: str, variants: list[str]) -> set[str]:
+    recipes = [RECIPES[slug].components for slug in variants]
+    return {other for components in recipes if component in components for other in components} - {component}
 
 
 def _asks_for_probes(values: dict[str, Any]) -> bool:

@@ -7,7 +7,7 @@ from busaug_core.classify.config import APPLY_CLASSIFIER, TRAIN_CLASSIFIER
 from busaug_core.data.config import LOAD_BUSI, SIMULATED
 from busaug_core.experiment.chain import Chain
 from busaug_core.experiment.claims import claim, gains
-from busaug_core.experiment.config import TRAININGS, RunExperiment
+from busaug_core.experiment.config import CHAINED, TRAININGS, RunExperiment
 from busaug_core.experiment.table import write_table
 from busaug_core.features.extractors import LITE0, default_extractor
 from busaug_core.generate.config import GENERATE
@@ -35,7 +35,12 @@ class Arm:
 ORIGINAL = Arm("original")
 HELD_OUT = "val"
 """The split that every arm is tested on, which no generator has seen."""
-TITLES = {"lora": "Fine-tune the base: LoRA", "token": "Learn a token of the modality: textual inversion"}
+TITLES = {
+    "lora": "Fine-tune the base: LoRA",
+    "token": "Learn a token of the modality: textual inversion",
+    "unet": "Fine-tune the base: the whole UNet",
+    "controlnet": "Learn to follow lesion masks: ControlNet",
+}
 UNTUNED = "base"
 """The variant that is measured beside the others, to show what tuning gains."""
 OTHER_RUNS = 7
@@ -57,7 +62,9 @@ def run_experiment(config: RunExperiment, run: Run) -> Steps[dict[str, Any]]:
     largest = max(count_labels(training_images(loaded)).values()) // 10 * 10 + 10
     parts: dict[str, Any] = dict(base_model=config.base_model)
     for name in config.trained:
-        yield from chain.call(TITLES[name], TRAININGS[name], name, **parts)
+        own = {"base_model", *config.beside(name)} & set(CHAINED[TRAININGS[name]])
+        values = {field: parts[field] for field in parts if field in own}
+        yield from chain.call(TITLES[name], TRAININGS[name], name, **values)
         parts[name] = name
     results = {ORIGINAL.name: (yield from _classifier(chain, ORIGINAL))}
     parts["variants"] = config.variants
@@ -86,7 +93,7 @@ def run_experiment(config: RunExperiment, run: Run) -> Steps[dict[str, Any]]:
 def _classifier(chain: Chain, arm: Arm) -> Steps[dict[str, Any]]:
     """Train the classifier of an arm."""
     text = f"Train a classifier on the loaded scans {f'and {arm.name}' if arm.include else 'alone'}"
-    values = dict(include=arm.include, evaluate_on=HELD_OUT, **chain.config.probes)
+    values = dict(include=arm.include, evaluate_on=HELD_OUT, **chain.config.probes(chain.run.folder.parent))
     return (yield from chain.call(text, TRAIN_CLASSIFIER, arm.run_key, **values))
 
 

@@ -2,6 +2,7 @@
 
 import math
 from functools import lru_cache
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, create_model, model_validator
@@ -112,8 +113,8 @@ class Generation(OnSamples):
                     raise ValueError(f"variant '{slug}' needs {COMPONENTS[name].called}: set {name} (or choose 'base')")
         return self
 
-    def resolve(self) -> "Generation":
-        base = defaults_of(self.base_model)
+    def resolve(self, runs: Path | None = None) -> "Generation":
+        base = defaults_of(self.base_model, runs)
         open_fields = dict(
             steps=base.sampling_steps,
             guidance_scale=base.guidance_scale,

@@ -9,7 +9,7 @@ from busaug_core.generate.config import STEP, Generation
 from busaug_core.jobs.run import Run
 from busaug_core.jobs.runs import list_runs
 
-SHARES = {"generate": 1.0, "train_lora": 2 / 3, "train_textual_inversion": 2 / 3}
+SHARES = {"generate": 1.0, "train_lora": 2 / 3, "train_textual_inversion": 2 / 3, "finetune_unet": 2 / 3}
 """A denoising step over a step of each job: guidance takes two forward passes, a training step some three."""
 LAST = 200
 """Steps that are looked at."""

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from busaug_core.base.autoencoder import decode
-from busaug_core.base.loading import fingerprint, load_pipeline, refuse_long
+from busaug_core.base.loading import refuse_long
+from busaug_core.base.tuned import fingerprint_of, load_base
 from busaug_core.generate.config import Generation
 from busaug_core.generate.plan import Item
 from busaug_core.generate.recipes import RECIPES, Recipe
@@ -25,13 +26,13 @@ class Producer:
     def __init__(self, config: Generation, run: Run, items: list[Item]):
         self.config, self.run = config, run
         device = pick_device()
-        pipe = load_pipeline(config.base_model, device, dtype_of(config.precision, device))
+        pipe = load_base(run, config.base_model, device, dtype_of(config.precision, device))
         self.attached = {c.field: c.attach(pipe, run.used[c.field].path) for c in config.components}
         recipes = [RECIPES[slug] for slug in config.variants]
         prompts = {self.prompt(item, recipe) for item in items for recipe in recipes}
         refuse_long(pipe, [config.negative_prompt, *sorted(prompts)])
         self.sampler = Sampler(pipe, config, self.attached)
-        run.pin(base_weights=fingerprint(config.base_model))
+        run.pin(base_weights=fingerprint_of(run, config.base_model))
         run.record_environment(device=describe(device))
 
     def produce(

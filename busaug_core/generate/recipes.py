@@ -21,6 +21,10 @@ class Recipe:
     title: str = ""
     color: str = "#8a8f98"
 
+    def __post_init__(self) -> None:
+        if {"lora", "unet"} <= self.components:
+            raise ValueError("a LoRA and a tuned UNet change the same weights; a LoRA on one names it as base_model")
+
     @property
     def text2img(self) -> tuple[frozenset[str], bool]:
         """What decides the text2img image, so that recipes that differ by a later stage share it."""
@@ -38,5 +42,9 @@ RECIPES = {
     "sd_ti": _recipe("lora", "token", title="LoRA + token", color="#b07cf0"),
     "sd_ti_img2img": _recipe("lora", "token", refine=True, title="LoRA + token\n+ img2img", color="#5b3fe0"),
     "sd_adj": _recipe("lora", adjective=True, title="LoRA\n+ adjective", color="#2fb8a8"),
+    "sd_mask": _recipe("lora", "controlnet", title="LoRA + mask", color="#3aa0e8"),
+    "sd_mask_img2img": _recipe("lora", "controlnet", refine=True, title="LoRA + mask\n+ img2img", color="#1d6fb8"),
+    "ft": _recipe("unet", title="tuned UNet", color="#e0577f"),
+    "ft_mask": _recipe("unet", "controlnet", title="tuned UNet\n+ mask", color="#a8325b"),
 }
 """The variants by slug; a new one is an entry here and nothing else."""

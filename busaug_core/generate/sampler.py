@@ -34,7 +34,8 @@ class Sampler:
 
     def switch(self, on: Collection[str], masks: list[np.ndarray] | None = None) -> None:
         """Put the named components on and all others off; those that take masks get them, bool N×H×W."""
-        for name, attached in self.attached.items():
+        # Those that go off put the base's weights back, so they come first.
+        for name, attached in sorted(self.attached.items(), key=lambda item: item[0] in on):
             attached.switch(name in on)
             if name in on and masks is not None:
                 attached.condition(masks)

@@ -7,6 +7,7 @@ import re
 import types
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, Union, get_args, get_origin
 
 from pydantic import (
@@ -104,8 +105,11 @@ class JobConfig(BaseModel):
             return dict(explain(error, cls, missing=False))
         return {}
 
-    def resolve(self) -> Self:
-        """A copy with every field that was left open filled in; what the run stores."""
+    def resolve(self, runs: Path | None = None) -> Self:
+        """A copy with every field that was left open filled in; what the run stores.
+
+        `runs` is the folder of the dataset's runs, which a field may name.
+        """
         return self
 
     @property

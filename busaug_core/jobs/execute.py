@@ -92,7 +92,7 @@ class Job:
                 raise UserError(f"{self.name} runs in one process; start it without `accelerate launch`.")
             if config.run_key is None:
                 raise UserError("Under `accelerate launch` a run needs a name that all processes know; set run_key.")
-        config = config.resolve()
+        config = config.resolve(runs)
         run = Run(runs / (config.run_key or new_key(self.name, runs)))
         # Any worker of a shared run may be the last one.
         run.writes = run.writes or self.shared

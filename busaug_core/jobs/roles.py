@@ -55,6 +55,20 @@ def training_images(records: Iterable[Record]) -> list[Record]:
     return chosen
 
 
+def masked_images(chosen: list[Record]) -> list[Record]:
+    """Those that a mask describes: of a class in which some have lesions these, of any other class all.
+
+    Raises UserError where none has a lesion.
+    """
+    classes = {r.label for r in chosen if r.lesions}
+    if not classes:
+        raise UserError(
+            "None of the training images has a lesion's mask; load the dataset with its masks, or add them as "
+            "Detections with masks in the field lesions."
+        )
+    return [r for r in chosen if r.lesions or r.label not in classes]
+
+
 def remarks_on_training(chosen: list[Record]) -> list[str]:
     """A sentence where classes have but one image to learn from; none otherwise."""
     lone = [label for label, n in count_labels(chosen).items() if n == 1]

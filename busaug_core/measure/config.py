@@ -1,6 +1,7 @@
 """Settings of the jobs that measure."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field
@@ -52,7 +53,7 @@ class Measurement(OnSamples):
     batch_size: int = Field(32, ge=1, le=1024, description="Images at a time.")
     seed: int = Field(51, ge=0, lt=2**31, description="Seed of subsets and projections.")
 
-    def resolve(self) -> Self:
+    def resolve(self, runs: Path | None = None) -> Self:
         return self if self.extractor else self.fill({"extractor": default_extractor()})
 
 

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from busaug_core.base.autoencoder import reconstruct
-from busaug_core.base.loading import load_pipeline
+from busaug_core.base.tuned import load_base
 from busaug_core.errors import UserError
 from busaug_core.features.cache import Features, Seen, extract, is_larger
 from busaug_core.features.extractor import Extractor
@@ -162,7 +162,7 @@ def passed_through(way: Way, records: list[Record], run: Run) -> Steps[list[Reco
     paths = {r.path: folder / f"{content_hash(r.path)[:16]}.png" for r in records}
     team, failure = Team(), None
     try:
-        yield from _pass_through(way, {path: paths[path] for path in team.share(list(paths))})
+        yield from _pass_through(way, {path: paths[path] for path in team.share(list(paths))}, run)
     except UserError as error:
         failure = error
     if team.has_several:
@@ -172,10 +172,10 @@ def passed_through(way: Way, records: list[Record], run: Run) -> Steps[list[Reco
     return [replace(r, path=str(paths[r.path])) for r in records]
 
 
-def _pass_through(way: Way, paths: dict[str, Path]) -> Steps[None]:
+def _pass_through(way: Way, paths: dict[str, Path], run: Run) -> Steps[None]:
     """Write the images out of the autoencoder that are not there, each to its path."""
     missing = [path for path, made in paths.items() if not made.exists()]
-    pipe = load_pipeline(way.base, pick_device(), torch.float32) if missing else None
+    pipe = load_base(run, way.base, pick_device(), torch.float32) if missing else None
     for i in range(0, len(missing), BATCH):
         chosen = missing[i : i + BATCH]
         for path, pixels in zip(chosen, reconstruct(pipe, load_batch(chosen, way.side)), strict=True):

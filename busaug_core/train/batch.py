@@ -33,6 +33,7 @@ class Batch:
         timesteps: int64 B
         noisy: float32 B×C×h×w, the latents at their timesteps
         target: float32 B×C×h×w, what the base predicts: the noise, the velocity, or the clean latents
+        chances: float32 2×B, uniform draws from [0, 1): whether an image loses its prompt, and its mask
     """
 
     chosen: list[int]
@@ -43,6 +44,7 @@ class Batch:
     timesteps: Tensor
     noisy: Tensor
     target: Tensor
+    chances: Tensor
 
 
 class Batches:
@@ -62,7 +64,10 @@ class Batches:
         mirrored = torch.randint(2, (len(chosen),), generator=generator) * int(self.config.flip)
         posterior = DiagonalGaussianDistribution(self.moments[torch.tensor(chosen), mirrored])
         latents = (posterior.sample(generator) * self.scale).to(self.device)
-        noise = torch.randn(latents.shape, generator=generator).to(self.device)
+        noise = torch.randn(latents.shape, generator=generator)
+        if self.config.noise_offset:
+            noise += self.config.noise_offset * torch.randn((*latents.shape[:2], 1, 1), generator=generator)
+        noise = noise.to(self.device)
         levels = self.schedule.config.num_train_timesteps
         timesteps = torch.randint(levels, (len(chosen),), generator=generator).to(self.device)
         return Batch(
@@ -74,7 +79,25 @@ class Batches:
             timesteps,
             self.schedule.add_noise(latents, noise, timesteps),
             self._target(latents, noise, timesteps),
+            torch.rand((2, len(chosen)), generator=generator),
         )
+
+    def weights(self, timesteps: Tensor) -> Tensor:
+        """What the error at each timestep counts, float32 B: min(SNR, γ) by what is predicted, or one.
+
+        Hang et al. 2023, arXiv 2303.09556, equation 8 for the noise; for the velocity over SNR + 1, not over SNR.
+        """
+        if self.config.snr_gamma is None:
+            return torch.ones(timesteps.shape, device=timesteps.device)
+        signal = self.schedule.alphas_cumprod.to(timesteps.device)[timesteps]
+        ratio = signal / (1 - signal)
+        clipped = ratio.clamp(max=self.config.snr_gamma)
+        match self.schedule.config.prediction_type:
+            case "v_prediction":
+                return clipped / (ratio + 1)
+            case "sample":
+                return clipped
+        return clipped / ratio
 
     def _target(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
         """What the base predicts; of another kind than these `load_pipeline` lets no base through."""

@@ -1,15 +1,16 @@
 """Settings of the diffusion trainings. What is left open takes the base model's own defaults."""
 
 import re
+from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
-from busaug_core.base.components import LORA, TOKEN
+from busaug_core.base.components import CONTROLNET, LORA, TOKEN, UNET
 from busaug_core.base.defaults import BASE, MINI, defaults_of
 from busaug_core.jobs.config import OnSamples, Precision
 from busaug_core.jobs.execute import Job
-from busaug_core.jobs.roles import training_images
+from busaug_core.jobs.roles import masked_images, training_images
 from busaug_core.jobs.run import Run
 from busaug_core.prompts import BUSI_PROMPTS, Prompts, prompt_of, refuse_unknown_classes
 from busaug_core.records import Record
@@ -42,8 +43,24 @@ class DiffusionTraining(OnSamples):
     precision: Precision = Field(
         "auto", description="Arithmetic, and dtype of what is frozen: auto is fp16 on CUDA, bf16 or fp32 elsewhere."
     )
+    schedule: Literal["constant", "cosine"] = Field(
+        "constant", description="How the learning rate goes on after the warm-up; cosine falls to zero."
+    )
+    warmup_steps: int = Field(0, ge=0, description="Steps in which the learning rate rises to its full value.")
+    snr_gamma: float | None = Field(
+        None,
+        gt=0,
+        le=100,
+        description="Min-SNR weighting of the loss, usually at 5 (empty: all timesteps count alike).",
+    )
+    noise_offset: float = Field(
+        0.0, ge=0, le=1, description="Noise that shifts a whole channel, for images darker or brighter than usual."
+    )
     checkpoint_seconds: float = Field(60, gt=0, description="Least time between checkpoints to resume from.")
     prompts: Prompts = Field(BUSI_PROMPTS, description="The prompt of each class, where it is not to be BUSI's.")
+
+
+CAPTION_DROPOUT = "Share of the images that are shown without their prompt, which guidance departs from."
 
 
 class Lora(DiffusionTraining):
@@ -63,8 +80,10 @@ class Lora(DiffusionTraining):
         description="Layers that are adapted; wide adds convolutions and residual blocks (empty: the base's own).",
     )
 
-    def resolve(self) -> "Lora":
-        base = defaults_of(self.base_model)
+    caption_dropout: float = Field(0.0, ge=0, lt=1, description=CAPTION_DROPOUT)
+
+    def resolve(self, runs: Path | None = None) -> "Lora":
+        base = defaults_of(self.base_model, runs)
         open_fields = dict(
             steps=base.lora_steps,
             batch_size=base.train_batch_size,
@@ -110,12 +129,62 @@ class TextualInversion(DiffusionTraining):
             raise ValueError("a token is one word in angle brackets, such as <ultrasound>")
         return token
 
-    def resolve(self) -> "TextualInversion":
-        base = defaults_of(self.base_model)
+    def resolve(self, runs: Path | None = None) -> "TextualInversion":
+        base = defaults_of(self.base_model, runs)
         open_fields = dict(
             steps=base.token_steps,
             batch_size=base.train_batch_size,
             learning_rate=base.token_learning_rate,
+            resolution=base.resolution,
+        )
+        return self.fill(open_fields)
+
+
+class FinetuneUnet(DiffusionTraining):
+    """All weights of the UNet, and their moving average."""
+
+    caption_dropout: float = Field(0.1, ge=0, lt=1, description=CAPTION_DROPOUT)
+    ema_decay: float = Field(
+        0.999, ge=0, lt=1, description="Decay of the weights' moving average, which is what is kept; 0 is none."
+    )
+
+    def resolve(self, runs: Path | None = None) -> "FinetuneUnet":
+        base = defaults_of(self.base_model, runs)
+        open_fields = dict(
+            steps=base.unet_steps,
+            batch_size=base.train_batch_size,
+            learning_rate=base.unet_learning_rate,
+            resolution=base.resolution,
+        )
+        return self.fill(open_fields)
+
+
+class TrainControlnet(DiffusionTraining):
+    """A ControlNet on lesion masks (Zhang et al. 2023)."""
+
+    lora: Annotated[str | None, LORA.product] = Field(
+        None, description="A LoRA (run, file or folder) that is loaded, frozen, while the ControlNet is trained."
+    )
+    unet: Annotated[str | None, UNET.product] = Field(
+        None, description="A tuned UNet (run or folder) that is loaded, frozen, in the place of the base's."
+    )
+    caption_dropout: float = Field(0.0, ge=0, lt=1, description=CAPTION_DROPOUT)
+    condition_dropout: float = Field(
+        0.0, ge=0, lt=1, description="Share of the images that are shown with an empty mask instead of their own."
+    )
+
+    @model_validator(mode="after")
+    def _one_tuning(self) -> "TrainControlnet":
+        if self.lora and self.unet:
+            raise ValueError("set lora or unet, not both: they change the same weights")
+        return self
+
+    def resolve(self, runs: Path | None = None) -> "TrainControlnet":
+        base = defaults_of(self.base_model, runs)
+        open_fields = dict(
+            steps=base.controlnet_steps,
+            batch_size=base.train_batch_size,
+            learning_rate=base.controlnet_learning_rate,
             resolution=base.resolution,
         )
         return self.fill(open_fields)
@@ -127,6 +196,17 @@ def check(config: DiffusionTraining, run: Run, records: list[Record]) -> None:
     refuse_unknown_classes(config.prompts, labels)
     for label in labels:
         prompt_of(label, config.prompts)
+
+
+def network_files(folder: str) -> tuple[str, ...]:
+    """The files of a network in diffusers' layout."""
+    return f"{folder}/config.json", f"{folder}/diffusion_pytorch_model.safetensors"
+
+
+def check_masks(config: TrainControlnet, run: Run, records: list[Record]) -> None:
+    """Raises UserError where `check` does, or no training image has a mask."""
+    check(config, run, records)
+    masked_images(training_images(records))
 
 
 TRAIN_LORA = Job(
@@ -148,4 +228,24 @@ TRAIN_TEXTUAL_INVERSION = Job(
     stops_together=True,
     learns=True,
     files=(TOKEN.product.name,),
+)
+FINETUNE_UNET = Job(
+    BASE.job,
+    FinetuneUnet,
+    "busaug_core.train.unet:finetune_unet",
+    check,
+    distributed=True,
+    stops_together=True,
+    learns=True,
+    files=network_files(UNET.product.name),
+)
+TRAIN_CONTROLNET = Job(
+    "train_controlnet",
+    TrainControlnet,
+    "busaug_core.train.controlnet:train_controlnet",
+    check_masks,
+    distributed=True,
+    stops_together=True,
+    learns=True,
+    files=network_files(CONTROLNET.product.name),
 )

@@ -9,41 +9,33 @@ from diffusers import StableDiffusionPipeline
 from safetensors.torch import save_file
 from torch import Tensor
 
-from busaug_core.base.components import LORA, TOKEN
+from busaug_core.base.components import TOKEN
 from busaug_core.base.components.token import refuse_known
 from busaug_core.errors import UserError
 from busaug_core.files import write_whole
 from busaug_core.jobs.events import Steps
-from busaug_core.jobs.roles import remarks_on_training, training_images
+from busaug_core.jobs.roles import training_images
 from busaug_core.jobs.run import Run
 from busaug_core.prompts import prompt_of, with_token, written
 from busaug_core.records import Record, count_labels
 from busaug_core.train.config import TextualInversion
-from busaug_core.train.denoising import Denoising, load_base, train_denoising
+from busaug_core.train.denoising import Denoising, prepare_base, train_denoising
 
 
 def train_textual_inversion(config: TextualInversion, run: Run) -> Steps[dict[str, Any]]:
     """Learn the token inside the class prompts, on a class-balanced draw from the training split.
 
-    Returns `weights` (the file), `token` as prompts hold it, the mean `loss` of the last tenth, `images` by class,
-    `remarks` on them, and the mean `norm` of its vectors beside the `vocabulary_norm`. Raises UserError where a class
-    has too few images or no prompt.
+    Returns what `train_denoising` does, `token` as prompts hold it, and the mean `norm` of its vectors beside the
+    `vocabulary_norm`. Raises UserError where a class has too few images or no prompt.
     """
     records = balanced_draw(training_images(run.records), config.images_per_class, config.seed)
     prompts = [with_token(prompt_of(r.label, config.prompts), config.token) for r in records]
-    pipe = load_base(config, run)
-    if lora := run.used.get("lora"):
-        LORA.attach(pipe, lora.path).switch(True)
-        pipe.unet.requires_grad_(False)
-    method = TokenMethod(pipe, config.token, config.initial_word, config.vectors, config.keep_norm)
+    method = TokenMethod(prepare_base(config, run), config.token, config.initial_word, config.vectors, config.keep_norm)
     run.record_environment(drawn=[r.path for r in records])
-    loss = yield from train_denoising(method, records, prompts, config, run)
+    result = yield from train_denoising(method, records, config, run, prompts)
     return {
-        "weights": str(run.folder / TOKEN.product.name),
+        **result,
         "token": method.token,
-        "loss": loss,
-        "images": count_labels(records),
-        "remarks": remarks_on_training(records),
         "norm": float(method.vectors.detach().norm(dim=-1).mean()),
         "vocabulary_norm": method.vocabulary_norm,
     }
@@ -71,6 +63,7 @@ class TokenMethod(Denoising):
     """The vectors of a new token; everything else stays frozen."""
 
     message = "Learning the token"
+    product = TOKEN.product.name
 
     def __init__(self, pipe: StableDiffusionPipeline, token: str, initial_word: str, vectors: int, keep_norm: bool):
         self.pipe, self.token, self.keep_norm = pipe, written(token), keep_norm
@@ -111,4 +104,4 @@ class TokenMethod(Denoising):
 
     def save(self, folder: Path) -> None:
         learned = {self.token: self.vectors.detach().cpu().contiguous()}
-        write_whole(folder / TOKEN.product.name, lambda partial: save_file(learned, partial))
+        write_whole(folder / self.product, lambda partial: save_file(learned, partial))

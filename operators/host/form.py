@@ -4,6 +4,7 @@ import re
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -40,6 +41,8 @@ class Suggestions:
     problems: dict[str, str] = field(default_factory=dict)
     """What is wrong with values by what the dataset holds, by field."""
     hidden: Collection[str] = ()
+    runs: Path | None = None
+    """The folder of the dataset's runs."""
 
 
 def read_form(config: type[JobConfig], params: dict[str, Any], ignored: Collection[str] = ()) -> dict[str, Any]:
@@ -74,15 +77,15 @@ def begin(params: dict[str, Any]) -> types.Object:
     return inputs
 
 
-def left_open(config: type[JobConfig], values: dict[str, Any]) -> dict[str, str]:
-    """What the fields that `values` leave open will be, and whose value that is."""
+def left_open(config: type[JobConfig], values: dict[str, Any], runs: Path | None) -> dict[str, str]:
+    """What the fields that `values` leave open will be, and whose value that is; for `runs` see `JobConfig.resolve`."""
     wrong = {name.partition(".")[0] for name in config.find_problems(values)}
     given = {name: value for name, value in values.items() if name in config.model_fields and name not in wrong}
     preset = config.preset_values(dict(given))
     chosen = config.model_construct(**{**preset, **given})
     resolved = chosen
     with suppress(UserError):
-        resolved = chosen.resolve()
+        resolved = chosen.resolve(runs)
     found = {}
     for name, info in config.model_fields.items():
         value = getattr(resolved, name, None)
@@ -96,7 +99,7 @@ class Form:
 
     def __init__(self, inputs: types.Object, config: type[JobConfig], values: dict[str, Any], suggestions: Suggestions):
         self.inputs, self.config, self.values, self.suggestions = inputs, config, values, suggestions
-        self.left_open = left_open(config, values)
+        self.left_open = left_open(config, values, suggestions.runs)
         self.problems: dict[str, list[str]] = {}
         for name, text in {**suggestions.problems, **config.find_problems(values)}.items():
             self.problems.setdefault(name.partition(".")[0], []).append(text)

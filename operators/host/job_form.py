@@ -86,6 +86,7 @@ class JobForm(foo.Operator):
         """
         likely = likely_field(dataset)
         known = self.suggest(dataset, label_field or likely)
+        known.runs = runs_folder(home_of(dataset))
         if "label_field" in self.config_class.model_fields:
             known.choices["label_field"], known.defaults["label_field"] = class_fields(dataset), likely
         for name, runs in product_choices(self.config_class, home_of(dataset)).items():
@@ -142,7 +143,7 @@ class JobForm(foo.Operator):
         if ctx.dataset_name is not None and not suggestions.problems:
             started = {n: value for n, value in suggestions.defaults.items() if n not in suggestions.hidden}
             with suppress(UserError):  # the form marks what is wrong, and what is still empty
-                config = self.config_class.parse({**started, **values}).resolve()
+                config = self.config_class.parse({**started, **values}).resolve(suggestions.runs)
                 for number, view in enumerate(self.remarks(ctx, config)):
                     inputs.view(f"remark_{number}", view)
         return types.Property(inputs, view=types.View(label=f"BUSAug: {self.label}"))

@@ -167,7 +167,7 @@ class JobOperator(JobForm):
     def _refuse(self, ctx: ExecutionContext, run: Run, values: dict[str, Any], dataset: fo.Dataset | None) -> None:
         """Raise UserError for what would stop a call at once, before it is queued; its key is free again then."""
         try:
-            config = self.config_class.parse(values).resolve()
+            config = self.config_class.parse(values).resolve(run.folder.parent)
             if run.state == "new":
                 if dataset is not None:
                     results.prepare(dataset, self.job_name, values)

@@ -1,10 +1,14 @@
 """What the core's tests share: a few simulated scans, and a way to run a job."""
 
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
 import pytest
 
 from busaug_core.data.busi import list_scans
 from busaug_core.jobs.events import Finished
-from busaug_core.records import Record
+from busaug_core.records import Lesion, Record
 from busaug_core.registry import job
 
 COUNTS = {"benign": 6, "malignant": 5, "normal": 4}
@@ -33,6 +37,15 @@ def records(busi):
             Record(str(scan.path), scan.label, origin="simulated", variant="simulated", tags=[split, "simulated"])
         )
     return made
+
+
+@pytest.fixture(scope="session")
+def masked(records):
+    """The records with their lesions: the left upper quarter of a benign image, the right lower of a malignant one."""
+    masks = {"benign": np.zeros((64, 64), bool), "malignant": np.zeros((64, 64), bool)}
+    masks["benign"][:32, :32] = masks["malignant"][32:, 32:] = True
+    lesions = {label: [Lesion.of(None, mask)] for label, mask in masks.items()}
+    return [replace(r, lesions=lesions.get(r.label, []), size=[64, 64, 1], id=Path(r.path).stem) for r in records]
 
 
 @pytest.fixture

@@ -1,10 +1,12 @@
 """What can be put on a base model: one file a component. Importing this loads no torch."""
 
 from busaug_core.base.components.component import Attached, Component
+from busaug_core.base.components.controlnet import CONTROLNET
 from busaug_core.base.components.lora import LORA
 from busaug_core.base.components.token import TOKEN
+from busaug_core.base.components.unet import UNET
 
-__all__ = ["COMPONENTS", "LORA", "TOKEN", "Attached", "Component", "register"]
+__all__ = ["COMPONENTS", "CONTROLNET", "LORA", "TOKEN", "UNET", "Attached", "Component", "register"]
 
 COMPONENTS: dict[str, Component] = {}
 """The components by the config field that names them, in the order in which they are attached."""
@@ -15,5 +17,5 @@ def register(component: Component) -> None:
     COMPONENTS[component.field] = component
 
 
-register(LORA)
-register(TOKEN)
+for component in (LORA, TOKEN, UNET, CONTROLNET):
+    register(component)

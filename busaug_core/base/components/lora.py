@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from busaug_core.base.components.change import AttachedChanges, Change
 from busaug_core.base.components.component import Attached, Component
 from busaug_core.base.weights import kind_of_weights, load_weights
 from busaug_core.errors import UserError
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
     from diffusers import StableDiffusionPipeline
     from peft import PeftConfig
     from torch import Tensor
-
-    from busaug_core.base.components.lycoris import Change
 
 NAME = "busaug"
 """What the adapter is called on the pipeline."""
@@ -45,24 +44,11 @@ class LoraComponent(Component):
             if all(tensors.keys() <= lycoris.LORA for tensors in layers.values()):
                 attached = _inject(pipe, path, lambda: lycoris.lora_of(layers))
             else:
-                attached = AttachedChanges(lycoris.weight_changes(pipe, path, layers))
+                attached = AttachedChanges(lycoris.weight_changes(pipe, path, layers), changes_text=True)
         else:
             attached = _attach_lora(pipe, path, weights)
         attached.switch(False)
         return attached
-
-
-class AttachedChanges(Attached):
-    """Changes of a pipeline's weights; they may reach the text encoder."""
-
-    changes_text = True
-
-    def __init__(self, changes: "list[Change]"):
-        self.changes = changes
-
-    def switch(self, on: bool) -> None:
-        for change in self.changes:
-            change.switch(on)
 
 
 def _attach_lora(pipe: "StableDiffusionPipeline", path: Path, weights: "dict[str, Tensor]") -> AttachedChanges:
@@ -138,8 +124,6 @@ def _merged(pipe: "StableDiffusionPipeline", path: Path) -> AttachedChanges:
     from diffusers.utils import recurse_remove_peft_layers
     from peft.tuners.tuners_utils import BaseTunerLayer
 
-    from busaug_core.base.components.lycoris import Change
-
     changes = []
     for part in (pipe.unet, pipe.text_encoder):
         for module in [m for m in part.modules() if isinstance(m, BaseTunerLayer)]:
@@ -156,7 +140,7 @@ def _merged(pipe: "StableDiffusionPipeline", path: Path) -> AttachedChanges:
         recurse_remove_peft_layers(part)
         part._hf_peft_config_loaded = False
         part.__dict__.pop("peft_config", None)
-    return AttachedChanges(changes)
+    return AttachedChanges(changes, changes_text=True)
 
 
 def _reason(error: Exception) -> str:

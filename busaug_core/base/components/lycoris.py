@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from busaug_core.base.components.change import Change
 from busaug_core.errors import UserError
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def lora_of(layers: Layers) -> dict[str, tuple["LoraConfig", dict[str, Tensor]]]
     return found
 
 
-def weight_changes(pipe: "StableDiffusionPipeline", path: Path, layers: Layers) -> list["Change"]:
+def weight_changes(pipe: "StableDiffusionPipeline", path: Path, layers: Layers) -> list[Change]:
     """What a LoHa's or LoKr's tensors add to which weights; raises UserError where they are of another size."""
     changes = []
     for (part, name), tensors in layers.items():
@@ -90,16 +91,6 @@ def weight_changes(pipe: "StableDiffusionPipeline", path: Path, layers: Layers) 
                 f"{path} does not fit {name} ({error}); was it trained on another base, or is it not whole?"
             ) from None
     return changes
-
-
-class Change:
-    """A weight, and what it becomes while the adapter is on; both are kept, so that off is exactly the base."""
-
-    def __init__(self, weight: nn.Parameter, off: Tensor, on: Tensor):
-        self.weight, self.off, self.on = weight, off, on
-
-    def switch(self, on: bool) -> None:
-        self.weight.data = self.on if on else self.off
 
 
 def loha(tensors: dict[str, Tensor]) -> Tensor:

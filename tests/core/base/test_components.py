@@ -17,12 +17,11 @@ from busaug_core.jobs.lineage import Product
 from busaug_core.jobs.roles import training_images
 from busaug_core.jobs.run import Run
 from busaug_core.measure.grids import variant_grid
-from busaug_core.prompts import prompt_of
 from busaug_core.records import Lesion
 from busaug_core.registry import JOBS
 from busaug_core.registry import register as register_job
 from busaug_core.train.config import DiffusionTraining
-from busaug_core.train.denoising import Denoising, load_base, train_denoising
+from busaug_core.train.denoising import Denoising, prepare_base, train_denoising
 
 SMALL = dict(resolution=64, precision="fp32")
 
@@ -30,22 +29,20 @@ SMALL = dict(resolution=64, precision="fp32")
 class TrainShift(DiffusionTraining):
     """A shift of the prediction, one number a channel."""
 
-    def resolve(self):
+    def resolve(self, runs=None):
         return self.fill(dict(steps=4, batch_size=2, learning_rate=0.1, resolution=64))
 
 
 def train_shift(config, run):
     """Learns the shift on the training split."""
     records = training_images(run.records)
-    method = ShiftMethod(load_base(config, run))
-    prompts = [prompt_of(r.label, config.prompts) for r in records]
-    loss = yield from train_denoising(method, records, prompts, config, run)
-    return {"weights": str(run.folder / SHIFT.product.name), "loss": loss}
+    method = ShiftMethod(prepare_base(config, run))
+    return (yield from train_denoising(method, records, config, run))
 
 
 class ShiftMethod(Denoising):
     message = "Learning the shift"
-    weight_decay = 0.0
+    product = "shift.safetensors"
 
     def __init__(self, pipe):
         self.pipe, self.shift = pipe, torch.nn.Parameter(torch.zeros(4))
@@ -53,18 +50,11 @@ class ShiftMethod(Denoising):
     def parameters(self):
         return {"shift": self.shift}
 
-    def encode_prompts(self, prompts):
-        with torch.no_grad():
-            return torch.cat([self.pipe.encode_prompt(p, self.pipe.device, 1, False)[0] for p in prompts])
-
     def predict(self, batch):
         return super().predict(batch) + self.shift[:, None, None]
 
-    def after_step(self):
-        pass
-
     def save(self, folder):
-        save_file({"shift": self.shift.detach()}, folder / SHIFT.product.name)
+        save_file({"shift": self.shift.detach()}, folder / self.product)
 
 
 class Shift(Component):

@@ -18,6 +18,7 @@ class Shifted(Denoising):
     """A made-up method: one weight, and a loss of its own."""
 
     message = "Shifting"
+    product = "saved"
     weight_decay = 0.0
 
     def __init__(self, pipe):
@@ -35,7 +36,7 @@ class Shifted(Denoising):
         return self.weight * batch.noise.mean() ** 2
 
     def save(self, folder):
-        (folder / "saved").touch()
+        (folder / self.product).touch()
 
 
 class Duel(loop.Method):
@@ -95,7 +96,7 @@ def train(run, records, base):
     def train(weights=torch.float32, **values):
         method = Shifted(load_pipeline(base, torch.device("cpu"), weights))
         config = Lora(**dict(base_model=base, steps=3, batch_size=4, resolution=64) | values).resolve()
-        _, events = run_to_end(train_denoising(method, records[:4], ["ultrasound"] * 4, config, run))
+        _, events = run_to_end(train_denoising(method, records[:4], config, run, ["ultrasound"] * 4))
         return method, events
 
     return train

@@ -1,0 +1,79 @@
+"""The job `train_controlnet`: images steered by lesion masks (Zhang et al. 2023, arXiv 2302.05543)."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import ControlNetModel, StableDiffusionPipeline
+from torch import Tensor
+
+from busaug_core.base.components import CONTROLNET
+from busaug_core.base.components.controlnet import as_condition, residuals
+from busaug_core.files import write_whole
+from busaug_core.images import resize_mask
+from busaug_core.jobs.events import Notice, Steps
+from busaug_core.jobs.roles import masked_images, training_images
+from busaug_core.jobs.run import Run
+from busaug_core.train.batch import Batch
+from busaug_core.train.config import TrainControlnet
+from busaug_core.train.denoising import Denoising, prepare_base, train_denoising
+from busaug_core.words import counted
+
+WIDTHS = (16, 32, 96, 256, 256)
+"""Channels of the network that reads a mask; each beyond the first halves its sides."""
+
+
+def train_controlnet(config: TrainControlnet, run: Run) -> Steps[dict[str, Any]]:
+    """Train a ControlNet on the training split's images and lesion masks; base, LoRA and tuned UNet stay as they are.
+
+    Images of a class that has no masks at all are trained with the empty one; where a class has some, those without
+    are left out. Returns `weights` (a folder in diffusers' layout) beside what `train_denoising` returns. Raises
+    UserError where no image has a mask, no sample trains, or a class has no prompt.
+    """
+    given = training_images(run.records)
+    records = masked_images(given)
+    if left_out := len(given) - len(records):
+        yield Notice(
+            f"{counted(left_out, 'image is', 'images are')} left out, without a mask in a class where others have one."
+        )
+    pipe = prepare_base(config, run)
+    masks = np.stack([resize_mask(r.lesion_mask(), config.resolution) for r in records])
+    method = ControlNetMethod(pipe, torch.from_numpy(masks), config.condition_dropout)
+    method.caption_dropout = config.caption_dropout
+    return (yield from train_denoising(method, records, config, run))
+
+
+class ControlNetMethod(Denoising):
+    """A copy of the UNet's encoder whose outputs pass through convolutions that are zero at first.
+
+    Of the UNet's backward pass nothing but the decoder's is computed, since nothing before it is trained.
+    """
+
+    message = "Training the ControlNet"
+    product = CONTROLNET.product.name
+    weight_decay = 1e-2
+    clip = 1.0
+
+    def __init__(self, pipe: StableDiffusionPipeline, masks: Tensor, condition_dropout: float):
+        """`masks`: bool N×S×S, of the records in their order."""
+        self.pipe, self.masks, self.condition_dropout = pipe, masks, condition_dropout
+        # diffusers' own default divides by 8, whatever the autoencoder does.
+        widths = WIDTHS[: pipe.vae_scale_factor.bit_length()]
+        self.controlnet = ControlNetModel.from_unet(pipe.unet, conditioning_embedding_out_channels=widths)
+        self.controlnet.to(pipe.device, torch.float32, memory_format=torch.channels_last)
+
+    def parameters(self) -> dict[str, torch.nn.Parameter]:
+        return dict(self.controlnet.named_parameters())
+
+    def predict(self, batch: Batch) -> Tensor:
+        masks = self.masks[batch.chosen].to(self.pipe.device)
+        masks = torch.where(batch.mirrored[:, None, None], masks.flip(-1), masks)
+        masks = masks & (batch.chances[1] >= self.condition_dropout)[:, None, None]
+        states = self.encode_prompts(self.captions(batch))
+        image = as_condition(self.controlnet, masks)
+        added = residuals(self.controlnet, batch.noisy, batch.timesteps, states, image)
+        return self.unet_on(batch, states, **added)
+
+    def save(self, folder: Path) -> None:
+        write_whole(folder / self.product, self.controlnet.save_pretrained)

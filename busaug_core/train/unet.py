@@ -1,0 +1,64 @@
+"""The job `finetune_unet`: all weights of the UNet, as in the ControlNet paper's first stage."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import StableDiffusionPipeline
+from torch import Tensor
+
+from busaug_core.base.defaults import BASE
+from busaug_core.files import write_whole
+from busaug_core.jobs.events import Steps
+from busaug_core.jobs.roles import training_images
+from busaug_core.jobs.run import Run
+from busaug_core.train.config import FinetuneUnet
+from busaug_core.train.denoising import Denoising, prepare_base, train_denoising
+
+
+def finetune_unet(config: FinetuneUnet, run: Run) -> Steps[dict[str, Any]]:
+    """Tune the UNet on the training split's images and class prompts; its moving average is what is kept.
+
+    Returns `weights` (a folder in diffusers' layout) beside what `train_denoising` returns. Raises UserError where no
+    sample trains or a class has no prompt.
+    """
+    records = training_images(run.records)
+    method = UnetMethod(prepare_base(config, run), config.ema_decay)
+    method.caption_dropout = config.caption_dropout
+    return (yield from train_denoising(method, records, config, run))
+
+
+class UnetMethod(Denoising):
+    """All weights of the UNet, in float32, and their exponential moving average.
+
+    The average follows the weights fast at first, min(decay, (1 + n) / (10 + n)) after n updates, so that a short
+    training is not mostly what it began with.
+    """
+
+    message = "Tuning the UNet"
+    product = BASE.name
+    weight_decay = 1e-2
+    clip = 1.0
+
+    def __init__(self, pipe: StableDiffusionPipeline, ema_decay: float):
+        self.pipe, self.decay = pipe, ema_decay
+        pipe.unet.to(torch.float32).requires_grad_(True)
+        self._average = {name: p.detach().clone() for name, p in self.parameters().items()}
+        self._updates = torch.zeros((), dtype=torch.int64)
+
+    def parameters(self) -> dict[str, torch.nn.Parameter]:
+        return dict(self.pipe.unet.named_parameters())
+
+    def state(self) -> dict[str, Tensor]:
+        return {**{f"average.{name}": tensor for name, tensor in self._average.items()}, "updates": self._updates}
+
+    @torch.no_grad()
+    def after_step(self) -> None:
+        n = int(self._updates.add_(1))
+        decay = min(self.decay, (1 + n) / (10 + n))
+        weights = self.parameters()
+        torch._foreach_lerp_(list(self._average.values()), [weights[name] for name in self._average], 1 - decay)
+
+    def save(self, folder: Path) -> None:
+        self.pipe.unet.load_state_dict(self._average, strict=False)
+        write_whole(folder / self.product, self.pipe.unet.save_pretrained)
