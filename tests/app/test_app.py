@@ -211,3 +211,31 @@ def test_the_app_tells_when_a_job_in_the_background_has_ended(page, shots):
     page.get_by_text(re.compile("audit: 36 images")).first.wait_for(timeout=SLOW)
     page.screenshot(path=shots / "background.png")
     queue.join()
+
+
+@pytest.fixture(scope="module")
+def own(dataset):
+    """A dataset that BUSAug did not load: its class is a string under another name."""
+    own = fo.Dataset("own")
+    scans = dataset.match({"origin": {"$ne": "synthetic"}})
+    own.add_samples([fo.Sample(filepath=s.filepath, diagnosis=s.ground_truth.label) for s in scans])
+    return own
+
+
+def test_a_dataset_of_ones_own_is_coloured_filtered_and_searched_after_its_first_job(page, shots, server, own):
+    page.goto(f"{server}/datasets/own", wait_until="domcontentloaded")
+    page.wait_for_selector("[data-cy=looker]")
+    page.wait_for_timeout(2000)
+    dialog = open_form(page, "BUSAug: compute embeddings")
+    dialog.get_by_role("button", name="Execute").click()
+    page.get_by_text(re.compile("compute embeddings: (?!preparing)")).first.wait_for(timeout=SLOW)
+    page.reload(wait_until="domcontentloaded")
+    page.locator("[data-cy=tag-variant]").first.wait_for()
+    page.screenshot(path=shots / "own.png")
+    filter_variant(page, "real")
+    count(page, "36")
+    own.reload()
+    assert set(own.values("variant")) == set(own.values("origin")) == {"real"}
+    assert (
+        own.sort_by_similarity(own.first().id, k=2, brain_key="similar_efficientnet_lite0").first().id == own.first().id
+    )
