@@ -1,6 +1,7 @@
 """Which image and which run may serve for what: train, be held out, be measured, score. Decided here alone."""
 
 from collections.abc import Iterable
+from pathlib import Path
 
 from busaug_core.errors import UserError
 from busaug_core.files import refuse_missing
@@ -55,12 +56,19 @@ def training_images(records: Iterable[Record]) -> list[Record]:
     return chosen
 
 
-def masked_images(chosen: list[Record]) -> list[Record]:
-    """Those that a mask describes: of a class in which some have lesions these, of any other class all.
+def held_out_images(records: list[Record], chosen: list[Record]) -> list[Record]:
+    """The images that validate or test, of the classes of the chosen ones, whose files are there."""
+    labels, files = {r.label for r in chosen}, {r.path for r in chosen}
+    found = [r for split in SPLITS[1:] for r in of_split(records, split)]
+    return [r for r in found if r.label in labels and r.path not in files and Path(r.path).is_file()]
 
-    Raises UserError where none has a lesion.
+
+def masked_images(chosen: list[Record], like: list[Record] | None = None) -> list[Record]:
+    """Those that a mask describes: of a class in which some of `like` have lesions these, of any other class all.
+
+    `like` is `chosen` itself where it is not given. Raises UserError where none has a lesion.
     """
-    classes = {r.label for r in chosen if r.lesions}
+    classes = {r.label for r in like or chosen if r.lesions}
     if not classes:
         raise UserError(
             "None of the training images has a lesion's mask; load the dataset with its masks, or add them as "

@@ -60,6 +60,19 @@ def real_vs_synthetic_auc(
     return Estimate(area, _lower_bound(area, n / 2, m / 2), 1 - _lower_bound(1 - area, n / 2, m / 2))
 
 
+def mann_whitney_area(smaller: np.ndarray, larger: np.ndarray, sizes: tuple[int, int] | None = None) -> Estimate:
+    """The probability that a value of `larger` exceeds one of `smaller`, ties counting half, with Newcombe's interval.
+
+    Args:
+        smaller, larger: float N and M
+        sizes: how many independent values each holds, where these are fewer than N and M
+    """
+    side = np.repeat([0, 1], [len(smaller), len(larger)])
+    area = float(roc_auc_score(side, np.concatenate([smaller, larger])))
+    n, m = sizes or (len(smaller), len(larger))
+    return Estimate(area, _lower_bound(area, n, m), 1 - _lower_bound(1 - area, n, m))
+
+
 def two_sample_accuracy(real: np.ndarray, synthetic: np.ndarray) -> float:
     """Leave-one-out accuracy of telling real from synthetic by the nearest neighbour; 0.5 is no telling.
 

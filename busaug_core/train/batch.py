@@ -1,5 +1,6 @@
 """What a step of a diffusion training sees: latents, noise and timesteps, and how they were drawn."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from busaug_core.train.config import DiffusionTraining
 
 ENCODE_BATCH = 8
+FIXED = 1
+"""Sets the draws of validation apart from those of steps."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +53,19 @@ class Batch:
 class Batches:
     """The draws of a training: each depends on (seed, step, process) alone, so that a resumed run goes on alike."""
 
-    def __init__(self, pipe: StableDiffusionPipeline, moments: Tensor, prompts: list[str], config: "DiffusionTraining"):
-        """`moments`: those of the autoencoder's posterior, float32 N × 2 (as is, mirrored) × 2C × h × w."""
+    def __init__(
+        self,
+        pipe: StableDiffusionPipeline,
+        moments: Tensor,
+        prompts: list[str],
+        config: "DiffusionTraining",
+        trained: int,
+    ):
+        """`moments` are those of the autoencoder's posterior, float32 N × 2 (as is, mirrored) × 2C × h × w.
+
+        The first `trained` images are drawn in steps; the others are held out.
+        """
+        self.trained = trained
         self.moments, self.prompts, self.config = moments, prompts, config
         self.device, self.scale = pipe.device, pipe.vae.config.scaling_factor
         self.schedule = DDPMScheduler.from_config(pipe.scheduler.config)
@@ -59,8 +73,10 @@ class Batches:
     def draw(self, step: int) -> Batch:
         """The batch of a step for this process."""
         processes = join_processes()
+        # Dropout takes its numbers from torch's own generator.
+        torch.manual_seed(_seed(self.config.seed, step, processes.process_index))
         generator = _generator(self.config.seed, step, processes.process_index)
-        chosen = draw_order(len(self.prompts), self.config, step, processes.process_index, processes.num_processes)
+        chosen = draw_order(self.trained, self.config, step, processes.process_index, processes.num_processes)
         mirrored = torch.randint(2, (len(chosen),), generator=generator) * int(self.config.flip)
         posterior = DiagonalGaussianDistribution(self.moments[torch.tensor(chosen), mirrored])
         latents = (posterior.sample(generator) * self.scale).to(self.device)
@@ -79,7 +95,31 @@ class Batches:
             timesteps,
             self.schedule.add_noise(latents, noise, timesteps),
             self._target(latents, noise, timesteps),
-            torch.rand((2, len(chosen)), generator=generator),
+            torch.rand((2, len(chosen)), generator=generator).to(self.device),
+        )
+
+    def fixed(self, places: Sequence[int], draw: int, draws: int) -> Batch:
+        """Images at noise and a timestep that depend on the seed, their places and the draw's number alone.
+
+        The latents are the posterior's modes; the draws of an image lie in as many equal parts of the timesteps.
+        """
+        generators = [_generator(self.config.seed, draw, place, FIXED) for place in places]
+        posterior = DiagonalGaussianDistribution(self.moments[torch.tensor(places), 0])
+        latents = (posterior.mode() * self.scale).to(self.device)
+        noise = torch.stack([torch.randn(latents.shape[1:], generator=g) for g in generators]).to(self.device)
+        levels = self.schedule.config.num_train_timesteps
+        shares = torch.stack([torch.rand((), generator=g) for g in generators])
+        timesteps = ((draw + shares) / draws * levels).long().to(self.device)
+        return Batch(
+            list(places),
+            torch.zeros(len(places), dtype=torch.bool, device=self.device),
+            [self.prompts[i] for i in places],
+            latents,
+            noise,
+            timesteps,
+            self.schedule.add_noise(latents, noise, timesteps),
+            self._target(latents, noise, timesteps),
+            torch.ones((2, len(places)), device=self.device),
         )
 
     def weights(self, timesteps: Tensor) -> Tensor:
@@ -135,5 +175,8 @@ def draw_order(n: int, config: "DiffusionTraining", step: int, process: int, pro
 
 
 def _generator(*entropy: int) -> torch.Generator:
-    seed = int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> 1)
-    return torch.Generator().manual_seed(seed)
+    return torch.Generator().manual_seed(_seed(*entropy))
+
+
+def _seed(*entropy: int) -> int:
+    return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> 1)

@@ -56,8 +56,29 @@ class DiffusionTraining(OnSamples):
     noise_offset: float = Field(
         0.0, ge=0, le=1, description="Noise that shifts a whole channel, for images darker or brighter than usual."
     )
+    validate_every: int | None = Field(
+        None,
+        ge=1,
+        description="Steps between losses on held-out and as many training images, at noise that stays the same "
+        "(empty: none).",
+    )
+    validation_images: int = Field(48, ge=2, description="At most so many images of either kind for it.")
+    patience: int | None = Field(
+        None,
+        ge=1,
+        description="Stop when so many such losses in a row were no better, and keep the best (empty: all steps).",
+    )
+    membership: bool = Field(
+        True, description="At the end, measure how well the loss tells training from held-out images."
+    )
     checkpoint_seconds: float = Field(60, gt=0, description="Least time between checkpoints to resume from.")
     prompts: Prompts = Field(BUSI_PROMPTS, description="The prompt of each class, where it is not to be BUSI's.")
+
+    @model_validator(mode="after")
+    def _patience_with_validation(self) -> "DiffusionTraining":
+        if self.patience and not self.validate_every:
+            raise ValueError("patience counts validation losses; set validate_every too")
+        return self
 
 
 CAPTION_DROPOUT = "Share of the images that are shown without their prompt, which guidance departs from."
@@ -69,12 +90,16 @@ class Lora(DiffusionTraining):
     presets: ClassVar = {
         "hybrid": dict(rank=4, layers="attention", learning_rate=1e-4, steps=3000, batch_size=4, resolution=512),
         "meddap": dict(rank=4, layers="cross_attention", learning_rate=1e-4, batch_size=1, resolution=224),
-        "demo": dict(steps=150, batch_size=8),
+        "demo": dict(steps=150, batch_size=8, membership=False),
     }
     preset: Literal["hybrid", "meddap", "demo"] | None = Field(
         None, description="Settings of a paper; what you set yourself goes before them."
     )
     rank: int | None = Field(None, ge=1, le=320, description="Rank of the update (empty: the base's own).")
+    alpha: float | None = Field(
+        None, gt=0, le=10_000, description="Alpha over rank scales the update (empty: the rank, so a scale of one)."
+    )
+    dropout: float = Field(0.0, ge=0, lt=1, description="Dropout of what enters the update.")
     layers: Literal["attention", "cross_attention", "wide"] | None = Field(
         None,
         description="Layers that are adapted; wide adds convolutions and residual blocks (empty: the base's own).",
@@ -100,7 +125,7 @@ class TextualInversion(DiffusionTraining):
 
     presets: ClassVar = {
         "hybrid": dict(learning_rate=5e-4, steps=2000, batch_size=4, resolution=512, vectors=1),
-        "demo": dict(steps=100, batch_size=8),
+        "demo": dict(steps=100, batch_size=8, membership=False),
     }
     preset: Literal["hybrid", "demo"] | None = Field(
         None, description="Settings of a paper; what you set yourself goes before them."

@@ -13,11 +13,13 @@ from busaug_core.base.components.controlnet import as_condition, residuals
 from busaug_core.files import write_whole
 from busaug_core.images import resize_mask
 from busaug_core.jobs.events import Notice, Steps
-from busaug_core.jobs.roles import masked_images, training_images
+from busaug_core.jobs.roles import held_out_images, masked_images, training_images
 from busaug_core.jobs.run import Run
+from busaug_core.records import Record
 from busaug_core.train.batch import Batch
 from busaug_core.train.config import TrainControlnet
-from busaug_core.train.denoising import Denoising, prepare_base, train_denoising
+from busaug_core.train.denoising import Denoising
+from busaug_core.train.training import prepare_base, train_denoising
 from busaug_core.words import counted
 
 WIDTHS = (16, 32, 96, 256, 256)
@@ -37,11 +39,11 @@ def train_controlnet(config: TrainControlnet, run: Run) -> Steps[dict[str, Any]]
         yield Notice(
             f"{counted(left_out, 'image is', 'images are')} left out, without a mask in a class where others have one."
         )
+    held_out = masked_images(held_out_images(run.records, given), like=given)
     pipe = prepare_base(config, run)
-    masks = np.stack([resize_mask(r.lesion_mask(), config.resolution) for r in records])
-    method = ControlNetMethod(pipe, torch.from_numpy(masks), config.condition_dropout)
+    method = ControlNetMethod(pipe, config.resolution, config.condition_dropout)
     method.caption_dropout = config.caption_dropout
-    return (yield from train_denoising(method, records, config, run))
+    return (yield from train_denoising(method, records, config, run, held_out))
 
 
 class ControlNetMethod(Denoising):
@@ -55,9 +57,11 @@ class ControlNetMethod(Denoising):
     weight_decay = 1e-2
     clip = 1.0
 
-    def __init__(self, pipe: StableDiffusionPipeline, masks: Tensor, condition_dropout: float):
-        """`masks`: bool N×S×S, of the records in their order."""
-        self.pipe, self.masks, self.condition_dropout = pipe, masks, condition_dropout
+    masks: Tensor
+    """Bool N×S×S, by the images' places."""
+
+    def __init__(self, pipe: StableDiffusionPipeline, resolution: int, condition_dropout: float):
+        self.pipe, self.resolution, self.condition_dropout = pipe, resolution, condition_dropout
         # diffusers' own default divides by 8, whatever the autoencoder does.
         widths = WIDTHS[: pipe.vae_scale_factor.bit_length()]
         self.controlnet = ControlNetModel.from_unet(pipe.unet, conditioning_embedding_out_channels=widths)
@@ -65,6 +69,9 @@ class ControlNetMethod(Denoising):
 
     def parameters(self) -> dict[str, torch.nn.Parameter]:
         return dict(self.controlnet.named_parameters())
+
+    def see(self, records: list[Record]) -> None:
+        self.masks = torch.from_numpy(np.stack([resize_mask(r.lesion_mask(), self.resolution) for r in records]))
 
     def predict(self, batch: Batch) -> Tensor:
         masks = self.masks[batch.chosen].to(self.pipe.device)

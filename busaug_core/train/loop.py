@@ -18,6 +18,10 @@ from busaug_core.jobs.events import Progress, Steps
 from busaug_core.jobs.processes import StopRequested, held_interrupts, on_cpus
 from busaug_core.jobs.run import CHECKPOINT, Run
 
+OUT_OF_MEMORY = (
+    "The device's memory does not suffice. What helps, the most effective first: a smaller batch_size, a smaller "
+    "resolution, precision 'fp16' or 'bf16', a LoRA of fewer layers or a token instead of whole networks."
+)
 OVERHEAD = 20
 """A checkpoint may take a twentieth of the time that passes between two."""
 
@@ -73,6 +77,26 @@ class Method(ABC):
         """Write the product."""
 
 
+class Check(ABC):
+    """What is looked at every so many steps, and may end a training."""
+
+    every: int
+
+    @abstractmethod
+    def state(self) -> dict[str, Tensor]:
+        """What a checkpoint must hold of it, by name; tensors that change in place."""
+
+    @abstractmethod
+    def look(self, step: int) -> Steps[bool]:
+        """Look at the method after `step` steps, a multiple of `every`; returns whether to stop.
+
+        Doing it again at the same step changes nothing, as after a kill it is.
+        """
+
+    def finish(self) -> None:  # noqa: B027 (a hook that may be empty)
+        """Called when the training has ended, before the product is written."""
+
+
 def train(
     method: Method,
     run: Run,
@@ -81,6 +105,7 @@ def train(
     arithmetic: torch.dtype,
     checkpoint_seconds: float,
     checkpoint: str = CHECKPOINT,
+    check: Check | None = None,
 ) -> Steps[float]:
     """Train a method; returns the mean loss of the last tenth.
 
@@ -94,8 +119,10 @@ def train(
         checkpoint_seconds: at least so long between two checkpoints; longer where one takes long to write
         checkpoint: its file in the run's folder; a run of several trainings names one for each and removes it
 
+        check: what is looked at between steps, and may end the training
+
     Raises:
-        UserError: the loss is not finite any more
+        UserError: the loss is not finite any more, or the memory does not suffice
     """
     accelerator = Accelerator(mixed_precision="no", cpu=on_cpus())
     device = accelerator.device
@@ -105,7 +132,7 @@ def train(
     objective = accelerator.prepare(_Objective(method, parameters))
     scaler = torch.amp.GradScaler(device.type, enabled=arithmetic == torch.float16)
     losses = torch.zeros(steps)
-    kept = {**parameters, **method.state(), "losses": losses}
+    kept = {**parameters, **method.state(), **(check.state() if check else {}), "losses": losses}
     start = done = restore_checkpoint(run.folder / checkpoint, kept, optimizers, scaler)
     peaks = [(group, group["lr"]) for optimizer in optimizers for group in optimizer.param_groups]
     saved, took = time.monotonic(), 0.0
@@ -137,9 +164,18 @@ def train(
             took = saved - begun
 
     try:
-        for step in range(start, steps):
+        for step in range(start, steps + 1):
+            if check is not None and step and step % check.every == 0:
+                enough = yield from check.look(step)
+                if _any(accelerator, enough):
+                    break
+            if step == steps:
+                break
             with held_interrupts():
-                learn(step)
+                try:
+                    learn(step)
+                except torch.OutOfMemoryError:
+                    raise UserError(OUT_OF_MEMORY) from None
                 done = step + 1
             if time.monotonic() - saved > max(checkpoint_seconds, OVERHEAD * took):
                 keep()
@@ -149,9 +185,11 @@ def train(
     except (GeneratorExit, KeyboardInterrupt, StopRequested):
         keep()
         raise
+    if check is not None:
+        check.finish()
     if accelerator.is_main_process:
         method.save(run.folder)
-    return float(losses[-max(1, steps // 10) :].mean())
+    return float(losses[:done][-max(1, steps // 10) :].mean())
 
 
 class _Objective(nn.Module):

@@ -7,16 +7,18 @@ import torch
 from diffusers import StableDiffusionPipeline
 from diffusers.training_utils import cast_training_params
 from peft import LoraConfig as PeftConfig
+from peft.tuners.lora.layer import LoraLayer
 from peft.utils import get_peft_model_state_dict
 from safetensors.torch import save_file
 
 from busaug_core.base.components import LORA
 from busaug_core.files import write_whole
 from busaug_core.jobs.events import Steps
-from busaug_core.jobs.roles import training_images
+from busaug_core.jobs.roles import held_out_images, training_images
 from busaug_core.jobs.run import Run
 from busaug_core.train.config import Lora
-from busaug_core.train.denoising import Denoising, prepare_base, train_denoising
+from busaug_core.train.denoising import Denoising
+from busaug_core.train.training import prepare_base, train_denoising
 
 ATTENTION = ["to_q", "to_k", "to_v", "to_out.0"]
 CONVOLUTIONS = ["conv1", "conv2", "conv_shortcut", "conv", "conv_in", "conv_out", "time_emb_proj"]
@@ -35,9 +37,9 @@ def train_lora(config: Lora, run: Run) -> Steps[dict[str, Any]]:
     sample trains or a class has no prompt.
     """
     records = training_images(run.records)
-    method = LoraMethod(prepare_base(config, run), config.rank, config.layers)
+    method = LoraMethod(prepare_base(config, run), config.rank, config.layers, config.alpha, config.dropout)
     method.caption_dropout = config.caption_dropout
-    result = yield from train_denoising(method, records, config, run)
+    result = yield from train_denoising(method, records, config, run, held_out_images(run.records, records))
     trained = sum(p.numel() for p in method.parameters().values())
     total = sum(p.numel() for p in method.pipe.unet.parameters())
     return {**result, "trained_parameters": trained, "share_of_unet": trained / (total - trained)}
@@ -50,12 +52,22 @@ class LoraMethod(Denoising):
     product = LORA.product.name
     weight_decay = 1e-2
 
-    def __init__(self, pipe: StableDiffusionPipeline, rank: int, layers: str):
-        self.pipe = pipe
-        pipe.unet.add_adapter(
-            # alpha = rank: diffusers' files carry no alpha and are loaded at a scale of one.
-            PeftConfig(r=rank, lora_alpha=rank, init_lora_weights="gaussian", target_modules=LAYERS[layers])
-        )
+    def __init__(
+        self,
+        pipe: StableDiffusionPipeline,
+        rank: int,
+        layers: str,
+        alpha: float | None = None,
+        dropout: float = 0.0,
+    ):
+        """`alpha` over the rank is the scale of the update; one where it is None."""
+        self.pipe, self.scale = pipe, 1.0 if alpha is None else alpha / rank
+        settings = dict(r=rank, lora_alpha=alpha or rank, lora_dropout=dropout, init_lora_weights="gaussian")
+        pipe.unet.add_adapter(PeftConfig(**settings, target_modules=LAYERS[layers]))
+        if dropout:
+            for module in pipe.unet.modules():
+                if isinstance(module, LoraLayer):
+                    module.lora_dropout.train()
         cast_training_params(pipe.unet, dtype=torch.float32)
 
     def parameters(self) -> dict[str, torch.nn.Parameter]:
@@ -65,5 +77,7 @@ class LoraMethod(Denoising):
         # peft's own names throughout: diffusers' converter renames attention layers alone, and its loader
         # then drops them without a word.
         layers = {f"unet.{name}": tensor for name, tensor in get_peft_model_state_dict(self.pipe.unet).items()}
-        layers = {name: tensor.detach().cpu().contiguous() for name, tensor in layers.items()}
+        # The file carries no alpha and is loaded at a scale of one, so the scale goes into the second matrices.
+        scales = {name: self.scale if ".lora_B." in name else 1.0 for name in layers}
+        layers = {name: (scales[name] * tensor.detach()).cpu().contiguous() for name, tensor in layers.items()}
         write_whole(folder / self.product, lambda partial: save_file(layers, partial, metadata={"format": "pt"}))

@@ -14,12 +14,13 @@ from busaug_core.base.components.token import refuse_known
 from busaug_core.errors import UserError
 from busaug_core.files import write_whole
 from busaug_core.jobs.events import Steps
-from busaug_core.jobs.roles import training_images
+from busaug_core.jobs.roles import held_out_images, training_images
 from busaug_core.jobs.run import Run
-from busaug_core.prompts import prompt_of, with_token, written
+from busaug_core.prompts import with_token, written
 from busaug_core.records import Record, count_labels
 from busaug_core.train.config import TextualInversion
-from busaug_core.train.denoising import Denoising, prepare_base, train_denoising
+from busaug_core.train.denoising import Denoising
+from busaug_core.train.training import prepare_base, train_denoising
 
 
 def train_textual_inversion(config: TextualInversion, run: Run) -> Steps[dict[str, Any]]:
@@ -28,11 +29,16 @@ def train_textual_inversion(config: TextualInversion, run: Run) -> Steps[dict[st
     Returns what `train_denoising` does, `token` as prompts hold it, and the mean `norm` of its vectors beside the
     `vocabulary_norm`. Raises UserError where a class has too few images or no prompt.
     """
-    records = balanced_draw(training_images(run.records), config.images_per_class, config.seed)
-    prompts = [with_token(prompt_of(r.label, config.prompts), config.token) for r in records]
+    learned = training_images(run.records)
+    records, held_out = (
+        balanced_draw(learned, config.images_per_class, config.seed),
+        held_out_images(run.records, learned),
+    )
     method = TokenMethod(prepare_base(config, run), config.token, config.initial_word, config.vectors, config.keep_norm)
     run.record_environment(drawn=[r.path for r in records])
-    result = yield from train_denoising(method, records, config, run, prompts)
+    result = yield from train_denoising(
+        method, records, config, run, held_out, lambda prompt: with_token(prompt, config.token)
+    )
     return {
         **result,
         "token": method.token,

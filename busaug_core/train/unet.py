@@ -1,5 +1,7 @@
 """The job `finetune_unet`: all weights of the UNet, as in the ControlNet paper's first stage."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +12,11 @@ from torch import Tensor
 from busaug_core.base.defaults import BASE
 from busaug_core.files import write_whole
 from busaug_core.jobs.events import Steps
-from busaug_core.jobs.roles import training_images
+from busaug_core.jobs.roles import held_out_images, training_images
 from busaug_core.jobs.run import Run
 from busaug_core.train.config import FinetuneUnet
-from busaug_core.train.denoising import Denoising, prepare_base, train_denoising
+from busaug_core.train.denoising import Denoising
+from busaug_core.train.training import prepare_base, train_denoising
 
 
 def finetune_unet(config: FinetuneUnet, run: Run) -> Steps[dict[str, Any]]:
@@ -25,7 +28,7 @@ def finetune_unet(config: FinetuneUnet, run: Run) -> Steps[dict[str, Any]]:
     records = training_images(run.records)
     method = UnetMethod(prepare_base(config, run), config.ema_decay)
     method.caption_dropout = config.caption_dropout
-    return (yield from train_denoising(method, records, config, run))
+    return (yield from train_denoising(method, records, config, run, held_out_images(run.records, records)))
 
 
 class UnetMethod(Denoising):
@@ -58,6 +61,18 @@ class UnetMethod(Denoising):
         decay = min(self.decay, (1 + n) / (10 + n))
         weights = self.parameters()
         torch._foreach_lerp_(list(self._average.values()), [weights[name] for name in self._average], 1 - decay)
+
+    @contextmanager
+    def as_kept(self) -> Iterator[None]:
+        weights = self.parameters()
+        own = {name: p.data for name, p in weights.items()}
+        try:
+            for name, p in weights.items():
+                p.data = self._average[name]
+            yield
+        finally:
+            for name, p in weights.items():
+                p.data = own[name]
 
     def save(self, folder: Path) -> None:
         self.pipe.unet.load_state_dict(self._average, strict=False)

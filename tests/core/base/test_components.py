@@ -21,7 +21,8 @@ from busaug_core.records import Lesion
 from busaug_core.registry import JOBS
 from busaug_core.registry import register as register_job
 from busaug_core.train.config import DiffusionTraining
-from busaug_core.train.denoising import Denoising, prepare_base, train_denoising
+from busaug_core.train.denoising import Denoising
+from busaug_core.train.training import prepare_base, train_denoising
 
 SMALL = dict(resolution=64, precision="fp32")
 
@@ -37,7 +38,7 @@ def train_shift(config, run):
     """Learns the shift on the training split."""
     records = training_images(run.records)
     method = ShiftMethod(prepare_base(config, run))
-    return (yield from train_denoising(method, records, config, run))
+    return (yield from train_denoising(method, records, config, run, []))
 
 
 class ShiftMethod(Denoising):

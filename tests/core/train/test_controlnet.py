@@ -71,7 +71,7 @@ def test_it_alone_is_trained_and_reduces_masks_as_the_autoencoder_images(run_job
 
 def test_before_it_has_learned_it_changes_nothing(run_job, masked, base, tmp_path):
     pipe = load_pipeline(base, CPU, torch.float32)
-    method = module.ControlNetMethod(pipe, torch.zeros(1, 64, 64, dtype=torch.bool), 0.0)
+    method = module.ControlNetMethod(pipe, 64, 0.0)
     method.save(tmp_path / "run")
     run_job("train_lora", masked, base_model=base, rank=2, run_key="lora", **SMALL)
     values = dict(base_model=base, lora="lora", controlnet=str(tmp_path / "run"), run_key="made", **MADE)
@@ -97,12 +97,12 @@ def test_condition_dropout_empties_masks_and_caption_dropout_prompts(run_job, ma
     captions = []
     plain = module.ControlNetMethod.captions
     monkeypatch.setattr(module.ControlNetMethod, "captions", lambda self, b: captions.extend(c := plain(self, b)) or c)
-    run_job("train_controlnet", masked, base_model=base, condition_dropout=0.999, **SMALL)
+    run_job("train_controlnet", masked, base_model=base, condition_dropout=0.999, membership=False, **SMALL)
     assert not any(masks.any() for _, _, masks in seen)
     assert all(captions)
     seen.clear()
     captions.clear()
-    run_job("train_controlnet", masked, base_model=base, caption_dropout=0.999, **SMALL)
+    run_job("train_controlnet", masked, base_model=base, caption_dropout=0.999, membership=False, **SMALL)
     assert any(masks.any() for _, _, masks in seen)
     assert not any(captions)
 

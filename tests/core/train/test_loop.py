@@ -11,7 +11,8 @@ from busaug_core.base.loading import load_pipeline
 from busaug_core.jobs.run import CHECKPOINT, Run
 from busaug_core.train import loop
 from busaug_core.train.config import Lora
-from busaug_core.train.denoising import Denoising, train_denoising
+from busaug_core.train.denoising import Denoising
+from busaug_core.train.training import train_denoising
 
 
 class Shifted(Denoising):
@@ -96,7 +97,7 @@ def train(run, records, base):
     def train(weights=torch.float32, **values):
         method = Shifted(load_pipeline(base, torch.device("cpu"), weights))
         config = Lora(**dict(base_model=base, steps=3, batch_size=4, resolution=64) | values).resolve()
-        _, events = run_to_end(train_denoising(method, records[:4], config, run, ["ultrasound"] * 4))
+        _, events = run_to_end(train_denoising(method, records[:4], config, run, []))
         return method, events
 
     return train

@@ -23,7 +23,7 @@ from busaug_core.jobs.events import Progress
 from busaug_core.jobs.run import Run
 from busaug_core.records import Record
 from busaug_core.registry import job
-from busaug_core.train import batch, denoising
+from busaug_core.train import batch, denoising, training
 from busaug_core.train.batch import draw_order
 from busaug_core.train.config import Lora
 from busaug_core.train.lora import LoraMethod
@@ -40,7 +40,7 @@ def weights(result):
 
 def test_lora_changes_only_its_own_low_rank_weights(run_job, records, base, monkeypatch):
     pipes = []
-    monkeypatch.setattr(denoising, "load_base", lambda _run, *given: pipes.append(load_pipeline(*given)) or pipes[0])
+    monkeypatch.setattr(training, "load_base", lambda _run, *given: pipes.append(load_pipeline(*given)) or pipes[0])
     result = run_job("train_lora", records, base_model=base, rank=3, **SMALL)
     before = load_pipeline(base, CPU, torch.float32).unet.state_dict()
     after = {n.replace(".base_layer", ""): t for n, t in pipes[0].unet.state_dict().items()}
@@ -96,10 +96,18 @@ def test_training_lowers_the_loss(run_job, records, base, tmp_path):
     assert sum(losses[-10:]) < 0.9 * sum(losses[:10])
 
 
-@pytest.mark.parametrize("name", ["train_lora", "train_textual_inversion", "finetune_unet", "train_controlnet"])
-def test_a_stopped_training_ends_in_the_same_weights_as_an_unbroken_one(run_job, masked, base, tmp_path, name):
+@pytest.mark.parametrize(
+    ("name", "more"),
+    [
+        ("train_lora", dict(dropout=0.5, alpha=8, schedule="cosine", warmup_steps=2)),
+        ("train_textual_inversion", dict(noise_offset=0.1)),
+        ("finetune_unet", dict(snr_gamma=5)),
+        ("train_controlnet", dict(condition_dropout=0.3, caption_dropout=0.3)),
+    ],
+)
+def test_a_stopped_training_ends_in_the_same_weights_as_an_unbroken_one(run_job, masked, base, tmp_path, name, more):
     records = masked
-    values = dict(base_model=base, checkpoint_seconds=1e-9, **SMALL)
+    values = dict(base_model=base, checkpoint_seconds=1e-9, membership=False, **SMALL, **more)
     whole = run_job(name, records, run_key="whole", **values)
     events = job(name).run({**values, "run_key": "broken"}, records, "trial", tmp_path)
     training = (e for e in events if isinstance(e, Progress) and e.values)
@@ -287,3 +295,69 @@ def test_two_processes_share_a_training(records, base, tmp_path):
     assert json.loads((run.folder / "environment.json").read_text())["processes"] == 2
     assert [e["done"] for e in events if "loss" in e.get("values", {})] == [1, 2]
     assert any(t.abs().sum() > 0 for n, t in load_file(run.result["weights"]).items() if "lora_B" in n)
+
+
+def test_alpha_scales_the_update_in_the_file_too(base, tmp_path):
+    changes = {}
+    for name, alpha in (("one", None), ("double", 4.0)):
+        torch.manual_seed(0)
+        method = LoraMethod(load_pipeline(base, CPU, torch.float32), 2, "attention", alpha)
+        for parameter_name, parameter in method.parameters().items():
+            if ".lora_B." in parameter_name:
+                torch.nn.init.constant_(parameter, 0.01)
+        layer = method.pipe.unet.get_submodule("down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q")
+        plain = layer.get_base_layer().weight.clone()
+        (tmp_path / name).mkdir()
+        method.save(tmp_path / name)
+        pipe = load_pipeline(base, CPU, torch.float32)
+        LORA.attach(pipe, tmp_path / name / "pytorch_lora_weights.safetensors").switch(True)
+        loaded = pipe.unet.get_submodule("down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q").weight
+        changes[name] = loaded - plain
+        assert torch.allclose(changes[name], layer.get_delta_weight("default"), atol=1e-6)
+    assert torch.allclose(changes["double"], 2 * changes["one"], atol=1e-6)
+
+
+def test_dropout_is_on_while_it_learns_and_repeats_exactly(run_job, records, base):
+    plain = run_job("train_lora", records, base_model=base, membership=False, **SMALL)
+    dropped = [run_job("train_lora", records, base_model=base, membership=False, dropout=0.5, **SMALL) for _ in "ab"]
+    one, other = map(weights, dropped)
+    assert any(not torch.equal(one[name], tensor) for name, tensor in weights(plain).items())
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize(
+    ("prediction", "ratio"),
+    [("epsilon", lambda snr: min(snr, 5) / snr), ("v_prediction", lambda snr: min(snr, 5) / (snr + 1))],
+)
+def test_min_snr_weighs_timesteps_by_what_is_predicted(base, prediction, ratio):
+    pipe = load_pipeline(base, CPU, torch.float32)
+    pipe.scheduler.register_to_config(prediction_type=prediction)
+    batches = batch.Batches(pipe, torch.zeros(1, 2, 8, 16, 16), ["x"], Lora(snr_gamma=5).resolve(), 1)
+    timesteps = torch.tensor([10, 400, 900])
+    kept = pipe.scheduler.alphas_cumprod[timesteps].double()
+    wanted = [ratio(float(a / (1 - a))) for a in kept]
+    assert batches.weights(timesteps).tolist() == pytest.approx(wanted, rel=1e-4)
+
+
+def test_the_rate_warms_up_and_falls(base):
+    pipe = load_pipeline(base, CPU, torch.float32)
+    method = LoraMethod(pipe, 2, "attention")
+    config = Lora(steps=100, warmup_steps=10, schedule="cosine").resolve()
+    method.batches = batch.Batches(pipe, torch.zeros(1, 2, 8, 16, 16), ["x"], config, 1)
+    rates = [method.rate((step + 1) / 100) for step in range(100)]
+    assert rates[0] == pytest.approx(0.1, rel=0.01)
+    assert rates.index(max(rates)) == 9
+    assert rates[-1] == pytest.approx(0, abs=1e-9) and rates[50] == pytest.approx(0.48, abs=0.02)
+    method.batches.config = Lora(steps=100).resolve()
+    assert {method.rate((step + 1) / 100) for step in range(100)} == {1.0}
+
+
+def test_noise_offset_shifts_whole_channels(base):
+    pipe = load_pipeline(base, CPU, torch.float32)
+    means = {}
+    for offset in (0.0, 0.5):
+        config = Lora(batch_size=64, noise_offset=offset).resolve()
+        batches = batch.Batches(pipe, torch.zeros(64, 2, 8, 16, 16), ["x"] * 64, config, 64)
+        means[offset] = float(batches.draw(0).noise.mean((2, 3)).std())
+    assert means[0.0] == pytest.approx(1 / 16, rel=0.15)
+    assert means[0.5] == pytest.approx((0.25 + 1 / 256) ** 0.5, rel=0.15)

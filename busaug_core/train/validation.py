@@ -1,0 +1,130 @@
+"""Losses that can be compared: on training and held-out images, at noise and timesteps that stay the same."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from busaug_core.errors import UserError
+from busaug_core.jobs.events import Progress, Row, Steps
+from busaug_core.jobs.processes import is_main_process
+from busaug_core.metrics.estimate import Estimate
+from busaug_core.metrics.two_sample import mann_whitney_area
+from busaug_core.records import Record
+from busaug_core.train.denoising import Denoising
+from busaug_core.train.loop import Check
+
+BANDS = ("low", "middle", "high")
+"""Thirds of the timesteps, from little noise to much."""
+DRAWS = 6
+"""Draws of noise and timestep an image for the membership; two of each band."""
+
+
+def fixed_errors(method: Denoising, places: Sequence[int], draws: int, arithmetic: torch.dtype) -> Steps[np.ndarray]:
+    """The squared error of the prediction for images at fixed noise, float N × draws, from low to high timesteps.
+
+    A draw depends on the config's seed, the image's place and its number alone; nothing is mirrored or dropped.
+    """
+    found = np.empty((len(places), draws))
+    size, device = method.batches.config.batch_size, method.pipe.device
+    for draw in range(draws):
+        for i in range(0, len(places), size):
+            batch = method.batches.fixed(places[i : i + size], draw, draws)
+            with torch.no_grad(), torch.autocast(device.type, arithmetic, enabled=arithmetic != torch.float32):
+                errors = (method.predict(batch).float() - batch.target).square().mean((1, 2, 3))
+            found[i : i + size, draw] = errors.cpu().numpy()
+            done = draw * len(places) + min(i + size, len(places))
+            yield Progress(done, draws * len(places), "Comparing training and held-out images")
+    return found
+
+
+class Validation(Check):
+    """The loss on held-out images and on as many training images every few steps; keeps the best, where asked to.
+
+    Attributes:
+        history: float32 checks × 2 × 3, the mean of training and held-out images in each band; NaN where not yet
+    """
+
+    def __init__(self, method: Denoising, training: Sequence[int], held_out: Sequence[int], arithmetic: torch.dtype):
+        """`training` and `held_out` are places of images; of the longer a share is taken, evenly spaced."""
+        config = method.batches.config
+        n = min(len(training), len(held_out), config.validation_images)
+        self.method, self.arithmetic = method, arithmetic
+        self.every, self.patience = config.validate_every, config.patience
+        self.sides = [_spaced(training, n), _spaced(held_out, n)]
+        self.history = torch.full((config.steps // self.every, 2, len(BANDS)), torch.nan)
+        kept = {**method.parameters(), **method.state()} if self.patience else {}
+        self.kept = kept
+        self.best = {name: tensor.detach().clone() for name, tensor in kept.items()}
+
+    def state(self) -> dict[str, Tensor]:
+        return {"validation": self.history, **{f"best.{name}": tensor for name, tensor in self.best.items()}}
+
+    def look(self, step: int) -> Steps[bool]:
+        place = step // self.every - 1
+        with self.method.as_kept():
+            for side, places in enumerate(self.sides):
+                errors = yield from fixed_errors(self.method, places, len(BANDS), self.arithmetic)
+                if not np.isfinite(errors).all():
+                    raise UserError(
+                        f"The loss on fixed noise is not finite after {step} steps; lower learning_rate, or set "
+                        "precision."
+                    )
+                self.history[place, side] = torch.from_numpy(errors.mean(0))
+        yield Row(self.rows()[place])
+        if not self.patience:
+            return False
+        held_out = self.history[: place + 1, 1].mean(1)
+        best = int(held_out.argmin())
+        if best == place:
+            with torch.no_grad():
+                for name, tensor in self.kept.items():
+                    self.best[name].copy_(tensor)
+        return place - best >= self.patience
+
+    def finish(self) -> None:
+        """Put the best back, where it was kept."""
+        with torch.no_grad():
+            for name, tensor in self.best.items():
+                self.kept[name].copy_(tensor)
+
+    @property
+    def best_step(self) -> int | None:
+        """The step after which the held-out loss was least; None before the first check."""
+        losses = self.history[:, 1].mean(1).nan_to_num(torch.inf)
+        return (int(losses.argmin()) + 1) * self.every if len(losses) and losses.isfinite().any() else None
+
+    def rows(self) -> list[dict[str, float]]:
+        """A row a check: its step, and the loss of training and held-out images, all together and by band."""
+        rows = []
+        for place, values in enumerate(self.history.tolist()):
+            row: dict[str, float] = {"step": (place + 1) * self.every}
+            for name, bands in zip(("training", "held out"), values, strict=True):
+                row[name] = float(np.mean(bands))
+                row |= {f"{name}, {band}": value for band, value in zip(BANDS, bands, strict=True)}
+            if not np.isnan(row["training"]):
+                rows.append(row)
+        return rows
+
+
+def membership(
+    method: Denoising, records: list[Record], trained: int, arithmetic: torch.dtype
+) -> Steps[Estimate | None]:
+    """How well the loss tells training from held-out images: the area under the ROC curve; .5 is not at all.
+
+    The attack by loss of Carlini et al. 2023 (arXiv 2301.13188), section 5, at the mean over fixed noise and
+    timesteps. In the interval images of one scan or patient count once. `records` are all images by place, the first
+    `trained` of which were learned from. Returns None in all processes but the main one.
+    """
+    if not is_main_process():
+        return None
+    errors = yield from fixed_errors(method, range(len(records)), DRAWS, arithmetic)
+    losses = errors.mean(1)
+    sides = [[r.cluster for r in side] for side in (records[:trained], records[trained:])]
+    sizes = tuple(len(set(clusters)) for clusters in sides)
+    return mann_whitney_area(losses[:trained], losses[trained:], sizes)
+
+
+def _spaced(places: Sequence[int], n: int) -> list[int]:
+    return [places[i] for i in np.linspace(0, len(places) - 1, n).round().astype(int)]
