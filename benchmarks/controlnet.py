@@ -20,7 +20,6 @@ from _runs import run
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, interpolate
 
-from busaug_core.generate.recipes import RECIPES, Recipe
 from busaug_core.images import load_batch, resize_mask
 from busaug_core.jobs.roles import of_split
 from busaug_core.jobs.runs import run_of
@@ -28,7 +27,6 @@ from busaug_core.measure.grids import variant_grid
 from busaug_core.records import Record
 
 SIDE = 128
-RECIPES.setdefault("base_mask", Recipe(frozenset({"controlnet"}), title="base + mask"))
 
 
 class Judge(nn.Module):

@@ -45,6 +45,7 @@ def _greatest(whole: np.ndarray | None, high: float) -> int:
         if fills_upper or not (whole % REPEATED).any():
             return 2**16 - 1
     bits = next((bits for bits in DEPTHS if high < 2**bits), None)
-    if bits is None:
+    # From 16 bits on the depths lie so far apart that the brightest pixel may leave all others black.
+    if bits is None or (bits > 16 and high < 2 ** (bits - 2)):
         raise ValueError(f"its values go up to {high:g}, of a range that cannot be told")
     return 2**bits - 1

@@ -10,6 +10,7 @@ from busaug_core.jobs.lineage import Product
 MINI = "mini"
 STABLE_DIFFUSION = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 MINI_FOLDER = Path(__file__).parent / "mini"
+HELP = "'mini', a Hub id, a diffusers folder, a .safetensors file, or a run of finetune_unet."
 ADVICE = "Give a diffusers folder with safetensors, or a Hub id that can be downloaded here (HF_HUB_OFFLINE unset)."
 
 

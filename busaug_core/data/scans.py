@@ -13,8 +13,6 @@ from busaug_core.errors import UserError
 from busaug_core.images import decode, eight_bits
 from busaug_core.records import Lesion, Source
 
-AS_SHOWN = "masks of photos that were turned upright, taken to lie on them as they are shown"
-
 BLANK = "blank images, of a single level throughout"
 NEARLY_ALL = 0.9
 """Share of an image that no lesion covers."""
@@ -82,7 +80,11 @@ def read_scan(scan: Scan) -> ReadScan:
             if mask.shape[::-1] != image.size:
                 mask = _transposed(mask, stored.turned)
             elif _transposed(mask, stored.turned).shape == mask.shape:
-                how.append(AS_SHOWN)
+                raise UserError(
+                    f"{scan.path} is turned by its EXIF data and {path.name} is not, and it fits both ways, so nobody "
+                    "can tell how it lies; save the image upright and without EXIF data, as it was when the mask was "
+                    "drawn."
+                )
         if scan.scales_masks and mask.shape[::-1] != image.size and _is_alike(mask.shape, image.size):
             mask = np.asarray(Image.fromarray(mask).resize(image.size, Image.Resampling.NEAREST))
             how.append(SCALED)

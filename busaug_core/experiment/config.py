@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
-from busaug_core.base.defaults import BASE, MINI, defaults_of
+from busaug_core.base.defaults import BASE, HELP, MINI, defaults_of
 from busaug_core.classify.config import APPLY_CLASSIFIER, TRAIN_CLASSIFIER
 from busaug_core.data.config import LOAD_BUSI, SIMULATED
 from busaug_core.features.extractors import PROBE
@@ -76,9 +76,7 @@ class RunExperiment(JobConfig):
     preset: Literal["demo", "laptop", "minute"] = Field("demo", description="Sizes of all stages.")
     source: str = Field(SIMULATED, min_length=1, description="What is loaded first, as in load_busi.")
     dataset_name: str = Field("busaug-demo", min_length=1, description="Name of the dataset that is made.")
-    base_model: Annotated[str, BASE] = Field(
-        MINI, min_length=1, description="'mini', a Hub id, a diffusers folder or a .safetensors file."
-    )
+    base_model: Annotated[str, BASE] = Field(MINI, min_length=1, description=HELP)
     variants: Annotated[list[str], Choices(lambda: RECIPES)] = Field(
         ["sd", "sd_img2img", "sd_ti", "sd_ti_img2img"], min_length=1, description="The variants, an arm for each."
     )

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, create_model, model_validator
 
 from busaug_core.base.components import COMPONENTS, Component
-from busaug_core.base.defaults import BASE, MINI, defaults_of
+from busaug_core.base.defaults import BASE, HELP, MINI, defaults_of
 from busaug_core.errors import UserError
 from busaug_core.generate.recipes import RECIPES
 from busaug_core.jobs.config import Choices, OnSamples, Precision
@@ -32,9 +32,7 @@ class Generation(OnSamples):
     preset: Literal["hybrid", "demo"] | None = Field(
         None, description="Settings of a paper; what you set yourself goes before them."
     )
-    base_model: Annotated[str, BASE] = Field(
-        MINI, min_length=1, description="'mini', a Hub id, a diffusers folder or a .safetensors file."
-    )
+    base_model: Annotated[str, BASE] = Field(MINI, min_length=1, description=HELP)
     variants: Annotated[list[str], Choices(lambda: RECIPES)] = Field(
         ["sd", "sd_img2img"], min_length=1, description="Which recipes to generate, by their slugs."
     )
@@ -71,7 +69,8 @@ class Generation(OnSamples):
         list(ADJECTIVES), min_length=1, description="What the prompts of sd_adj begin with, in turn."
     )
     masks: Literal["train", "val", "test"] = Field(
-        "train", description="The split whose lesion masks condition the variants that take one."
+        "train",
+        description="The split whose lesion masks condition the variants that take one; in mode new it is train.",
     )
     samples_per_mask: int = Field(1, ge=1, le=1000, description="Images in a row that share a mask.")
     resolution: int | None = Field(
@@ -100,7 +99,10 @@ class Generation(OnSamples):
         if self.mode == "new" and len(amounts) != 1:
             raise ValueError(f"set one of balance_to, ratio and counts (set are: {', '.join(amounts) or 'none'})")
         if self.mode == "new" and self.masks != TRAIN:
-            raise ValueError(f"images to train with take their masks from '{TRAIN}', not from '{self.masks}'")
+            raise ValueError(
+                f"images to train with (mode new) take their masks from '{TRAIN}'; those of '{self.masks}' may "
+                "condition an evaluation set alone (mode evaluation)"
+            )
         if self.mode == "evaluation" and amounts not in ([], ["counts"]):
             raise ValueError("an evaluation set takes its counts from the reference split (or from counts)")
         return self
@@ -110,7 +112,11 @@ class Generation(OnSamples):
         for slug in self.variants:
             for name in sorted(RECIPES[slug].components):
                 if not getattr(self, name):
-                    raise ValueError(f"variant '{slug}' needs {COMPONENTS[name].called}: set {name} (or choose 'base')")
+                    ready = [s for s, r in RECIPES.items() if all(getattr(self, part) for part in r.components)]
+                    raise ValueError(
+                        f"variant '{slug}' needs {COMPONENTS[name].called}: set {name}, or choose among "
+                        f"{', '.join(ready)}"
+                    )
         return self
 
     def resolve(self, runs: Path | None = None) -> "Generation":

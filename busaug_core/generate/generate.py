@@ -1,6 +1,5 @@
 """The job `generate`: hybrid text2img → img2img images of each class and variant."""
 
-import json
 from contextlib import closing
 from typing import Any
 
@@ -9,15 +8,13 @@ import numpy as np
 from busaug_core.generate.config import STEP, Generation
 from busaug_core.generate.plan import Item, work_list
 from busaug_core.generate.producer import Producer
-from busaug_core.generate.recipes import RECIPES
+from busaug_core.generate.remarks import remarks
 from busaug_core.generate.store import Store
 from busaug_core.images import resize_mask
-from busaug_core.jobs.events import Made, Notice, Progress, Steps
+from busaug_core.jobs.events import Made, Progress, Steps
 from busaug_core.jobs.processes import share_out
 from busaug_core.jobs.run import Run
-from busaug_core.prompts import named, prompt_of
 from busaug_core.records import Record, count_labels
-from busaug_core.words import counted
 
 WORKING = "working"
 """The folder of locks on batches that are worked on."""
@@ -35,7 +32,7 @@ def generate(config: Generation, run: Run) -> Steps[dict[str, Any]]:
     batches = [items[i : i + config.batch_size] for i in range(0, len(items), config.batch_size)]
     missing = [not store.holds(batch) for batch in batches]
     producer = Producer(config, run, items) if any(missing) else None
-    yield from _remarks(config, run, items)
+    yield from remarks(config, run, items)
     seen: set[int] = set()
     made: dict[tuple[str, Item], Record] = {}
 
@@ -97,33 +94,3 @@ class Masks:
     def id_of(self, item: Item) -> str | None:
         """The sample whose mask it is, or its file where no sample is known."""
         return None if item.mask is None else self.records[item.mask].id or item.mask
-
-
-def _remarks(config: Generation, run: Run, items: list[Item]) -> Steps[None]:
-    """What the user should know before the images are made."""
-    labels = {item.label for item in items}
-    for component in config.components:
-        trained = run.used[component.field].run
-        learned = trained.config.get("prompts", {}) if trained is not None else {}
-        bases = [r.environment.get("base_weights") for r in (run, trained) if r is not None]
-        if len(bases) == 2 and all(bases) and bases[0] != bases[1]:
-            yield Notice(
-                f"'{run.used[component.field].given}' was trained on another base than {config.base_model} "
-                f"({trained.config['base_model']}), and may be of little use on it."
-            )
-        pairs = {label: (named(label, learned), prompt_of(label, config.prompts)) for label in sorted(labels)}
-        other = {label: learned[name] for label, (name, asked) in pairs.items() if name and learned[name] != asked}
-        if other:
-            its_own = json.dumps(other, ensure_ascii=False)
-            name = component.called.split(" ", 1)[1]
-            yield Notice(f"The {name} was trained with other prompts; for these set prompts to {its_own}.")
-    present = {(r.variant, r.synthesis.seed) for r in run.records if r.synthesis}
-    if doubled := sum((slug, item.seed) in present for slug in config.variants for item in items):
-        yield Notice(
-            f"{counted(doubled, 'image has', 'images have')} the seed of one that is there already; set another seed "
-            "for new ones."
-        )
-    if any(RECIPES[slug].adjective for slug in config.variants) and len(items) < len(config.adjectives):
-        yield Notice(
-            f"Only {len(items)} of {len(config.adjectives)} adjectives get an image; make more, or name fewer."
-        )

@@ -33,11 +33,23 @@ def check(config: Generation, run: Run, records: list[Record]) -> None:
     """Raises UserError where `work_list` does, a class has no prompt, or a prompt no class."""
     if config.counts is None:
         refuse_unlabelled(records, config.label_field)
+    _refuse_other_field(config, run, records)
     labels = {item.label for item in work_list(config, records)}
     learned = {name for used in run.used.values() if used.run for name in used.run.config.get("prompts", {})}
     refuse_unknown_classes(config.prompts, {*labels, *learned, *(r.label for r in records if r.label)})
     for label in sorted(labels):
         prompt_of(label, config.prompts)
+
+
+def _refuse_other_field(config: Generation, run: Run, records: list[Record]) -> None:
+    """Raises UserError where no image has a class where the config looks, but what is used has learned from some."""
+    fields = {used.run.config.get("label_field") for used in run.used.values() if used.run} - {None, config.label_field}
+    real = [r for r in records if not r.synthetic]
+    if fields and real and not any(r.label for r in real):
+        raise UserError(
+            f"No sample has a class in the field {config.label_field}, while what is put on the base was trained with "
+            f"the classes of {', '.join(sorted(fields))}; set label_field."
+        )
 
 
 def class_counts(config: Generation, count: Callable[[str], dict[str, int]]) -> dict[str, int]:
@@ -107,7 +119,10 @@ def _masks_of(config: Generation, records: list[Record], label: str) -> list[str
     """The images that give the class its masks: those with lesions, or all, with empty masks, where none has any."""
     members = [r for r in of_split(records, config.masks) if r.label == label]
     if not members:
-        raise UserError(f"No real sample of class '{label}' is tagged '{config.masks}' to take a mask from; set masks.")
+        raise UserError(
+            f"No real sample of class '{label}' is tagged '{config.masks}' to take a mask from; leave the class out of "
+            "counts, or choose a variant without masks."
+        )
     return [r.path for r in members if r.lesions] or [r.path for r in members]
 
 

@@ -42,6 +42,7 @@ RECIPES = {
     "sd_ti": _recipe("lora", "token", title="LoRA + token", color="#b07cf0"),
     "sd_ti_img2img": _recipe("lora", "token", refine=True, title="LoRA + token\n+ img2img", color="#5b3fe0"),
     "sd_adj": _recipe("lora", adjective=True, title="LoRA\n+ adjective", color="#2fb8a8"),
+    "base_mask": _recipe("controlnet", title="base + mask", color="#5a6b7c"),
     "sd_mask": _recipe("lora", "controlnet", title="LoRA + mask", color="#3aa0e8"),
     "sd_mask_img2img": _recipe("lora", "controlnet", refine=True, title="LoRA + mask\n+ img2img", color="#1d6fb8"),
     "ft": _recipe("unet", title="tuned UNet", color="#e0577f"),

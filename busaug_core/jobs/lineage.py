@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from busaug_core.errors import UserError
+from busaug_core.errors import MissingWeights, UserError
 from busaug_core.files import content_hash
 from busaug_core.foreign import refuse_other_than_weights
 from busaug_core.jobs.config import JobConfig
@@ -74,8 +74,13 @@ def resolve_product(run: Run, given: str, product: Product) -> Ancestor | None:
     Returns None where it may be something else. Raises UserError where there is none.
     """
     sibling = run.sibling(given)
+    known = ", ".join(r.key for r in runs_in(run.folder.parent, product.job, done=True)) or "none yet"
+    here = f"finished runs of {product.job} here: {known} (one of another dataset is named by its folder)"
     if product.refuse is not None and sibling.job is None:
-        product.refuse(given)
+        try:
+            product.refuse(given)
+        except MissingWeights as error:
+            raise MissingWeights(f"{error} It is no run of this dataset either; {here}.") from None
     for place in dict.fromkeys((sibling.folder, absolute(given))):
         path = _product_at(place, product)
         if path is not None:
@@ -92,15 +97,10 @@ def resolve_product(run: Run, given: str, product: Product) -> Ancestor | None:
             f"Run '{given}' has lost its {product.name}; put it back into {sibling.folder}, or call {sibling.job} with "
             f"run_key '{given}' and its settings again, which makes it anew."
         )
-    known = ", ".join(r.key for r in runs_in(run.folder.parent, product.job, done=True)) or "none yet"
     if sibling.state == "done":
-        raise UserError(
-            f"Run '{given}' is one of {sibling.job} and holds no {product.name}; finished runs of {product.job} here: "
-            f"{known}."
-        )
+        raise UserError(f"Run '{given}' is one of {sibling.job} and holds no {product.name}; {here}.")
     raise UserError(
-        f"'{given}' is neither a run of this dataset, nor a file, nor a folder with {product.name}; finished runs of "
-        f"{product.job} here: {known}."
+        f"'{given}' is neither a run of this dataset, nor a file, nor a folder with {product.name}; {here}."
     )
 
 

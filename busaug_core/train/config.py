@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, field_validator, model_validator
 
 from busaug_core.base.components import CONTROLNET, LORA, TOKEN, UNET
-from busaug_core.base.defaults import BASE, MINI, defaults_of
+from busaug_core.base.defaults import BASE, HELP, MINI, defaults_of
 from busaug_core.jobs.config import OnSamples, Precision
 from busaug_core.jobs.execute import Job
 from busaug_core.jobs.roles import masked_images, training_images
@@ -21,9 +21,7 @@ class DiffusionTraining(OnSamples):
 
     without_effect = frozenset({"checkpoint_seconds"})
 
-    base_model: Annotated[str, BASE] = Field(
-        MINI, min_length=1, description="'mini', a Hub id, a diffusers folder or a .safetensors file."
-    )
+    base_model: Annotated[str, BASE] = Field(MINI, min_length=1, description=HELP)
     steps: int | None = Field(None, ge=1, le=1_000_000, description="Optimizer steps (empty: the base's own).")
     batch_size: int | None = Field(
         None, ge=1, le=1024, description="Images a step and process (empty: the base's own)."

@@ -35,15 +35,30 @@ def train_controlnet(config: TrainControlnet, run: Run) -> Steps[dict[str, Any]]
     """
     given = training_images(run.records)
     records = masked_images(given)
-    if left_out := len(given) - len(records):
-        yield Notice(
-            f"{counted(left_out, 'image is', 'images are')} left out, without a mask in a class where others have one."
-        )
+    remarks = _remarks(given, records)
+    yield from map(Notice, remarks)
     held_out = masked_images(held_out_images(run.records, given), like=given)
     pipe = prepare_base(config, run)
     method = ControlNetMethod(pipe, config.resolution, config.condition_dropout)
     method.caption_dropout = config.caption_dropout
-    return (yield from train_denoising(method, records, config, run, held_out))
+    result = yield from train_denoising(method, records, config, run, held_out)
+    return {**result, "remarks": remarks + result["remarks"]}
+
+
+def _remarks(given: list[Record], records: list[Record]) -> list[str]:
+    """What is to be said of training images without a mask."""
+    remarks = []
+    if left_out := len(given) - len(records):
+        remarks.append(
+            f"{counted(left_out, 'image is', 'images are')} left out, without a mask in a class where others have one."
+        )
+    empty = sorted({r.label for r in records if not r.lesions})
+    if empty:
+        remarks.append(
+            f"No image of {' and '.join(empty)} has a mask; they are trained with the empty one, which is right of "
+            "images without a lesion alone."
+        )
+    return remarks
 
 
 class ControlNetMethod(Denoising):

@@ -38,6 +38,7 @@ def test_16_bit_palette_and_transparent_images_are_read_as_the_same_gray(tmp_pat
         (4095, "f4", "0 to 4095"),
         (65535, "u2", "0 to 65535"),
         (65535, "i4", "0 to 65535"),
+        (2**24 - 1, "i4", "0 to 16777215"),
         (2**32 - 1, "u4", "0 to 4294967295"),
     ],
 )
@@ -48,6 +49,13 @@ def test_the_range_is_told_by_type_and_values_and_said(tmp_path, top, dtype, sai
     assert image.mode == "L"
     assert np.abs(np.asarray(image) - RAMP).max() <= 1.5
     assert len(notes) == 1 and notes[0].endswith(said)
+
+
+@pytest.mark.parametrize("top", [65_536, 76_500, 1_020_000, 25_500_000, 2**29])
+def test_whole_values_that_would_come_out_black_are_of_a_range_that_cannot_be_told(tmp_path, top):
+    tifffile.imwrite(tmp_path / "x.tif", np.round(RAMP / 255 * top).astype("i4"))
+    with pytest.raises(UserError, match="of a range that cannot be told"):
+        read_image(tmp_path / "x.tif")
 
 
 def test_a_dark_image_whose_bits_fill_the_upper_end_stays_dark():

@@ -1,5 +1,7 @@
 """Settings of generation."""
 
+from dataclasses import replace
+
 import pytest
 from generating import Generate
 
@@ -40,3 +42,17 @@ def test_the_presets_amount_gives_way_to_another_and_to_an_evaluation_set():
     assert Generate.parse({**given, "counts": {"benign": 2}}).balance_to is None
     assert Generate.parse({**given, "mode": "evaluation"}).balance_to is None
     assert Generate.parse({**given, "mode": "evaluation"}).steps == 50
+
+
+def test_a_field_of_classes_that_was_forgotten_is_told_before_the_work(run_job, records, base, tmp_path):
+    small = dict(base_model=base, resolution=64, precision="fp32")
+    run_job("train_lora", records, run_key="lora", rank=2, label_field="dx", steps=1, batch_size=2, **small)
+    unlabelled = [replace(r, label="") for r in records]
+    values = dict(lora="lora", variants=["sd"], counts={"benign": 1}, steps=2, **small)
+    with pytest.raises(UserError, match="in the field ground_truth, .* with the classes of dx; set label_field"):
+        run_job("generate", unlabelled, **values)
+
+
+def test_a_base_that_is_no_run_here_is_told_so(run_job, records, base):
+    with pytest.raises(UserError, match="no run of this dataset either; finished runs of finetune_unet here: none yet"):
+        run_job("generate", records, base_model="ft1", variants=["base"], counts={"benign": 1})

@@ -14,6 +14,7 @@ from busaug_core.base.components import CONTROLNET
 from busaug_core.base.loading import load_pipeline
 from busaug_core.errors import UserError
 from busaug_core.images import load_gray
+from busaug_core.jobs.events import Notice
 from busaug_core.jobs.run import Run
 from busaug_core.registry import job
 from busaug_core.train import controlnet as module
@@ -111,7 +112,7 @@ def test_images_without_a_mask_are_left_out_where_their_class_has_some(masked, b
     members = [r for r in masked if r.label == "benign" and "train" in r.tags]
     bare = [replace(r, lesions=[]) if r in members[:2] else r for r in masked]
     events = list(job("train_controlnet").run(dict(base_model=base, **SMALL), bare, "trial", tmp_path))
-    assert any("2 images are left out, without a mask" in str(getattr(e, "message", "")) for e in events)
+    assert any("2 images are left out, without a mask" in remark for remark in events[-1].result["remarks"])
     assert events[-1].result["images"] == {"benign": 2, "malignant": 3, "normal": 2}
 
 
@@ -181,3 +182,51 @@ def test_a_network_of_another_kind_is_refused(base, tmp_path):
         CONTROLNET.attach(pipe, Path(base) / "unet")
     with pytest.raises(UserError, match="no config.json of a ControlNetModel"):
         CONTROLNET.attach(pipe, tmp_path)
+
+
+def test_classes_without_a_mask_are_told_in_training_and_in_generation(masked, base, tmp_path):
+    bare = [replace(r, lesions=[] if r.label == "benign" else r.lesions) for r in masked]
+    events = list(job("train_controlnet").run(dict(base_model=base, run_key="cn", **SMALL), bare, "trial", tmp_path))
+    told = "No image of benign and normal has a mask; they are trained with the empty one"
+    assert any(told in remark for remark in events[-1].result["remarks"])
+    values = dict(base_model=base, controlnet="cn", variants=["base_mask"], **MADE)
+    assert any(
+        "No image of benign has a mask: base_mask makes them with" in t
+        for t in notices(bare, tmp_path, "made", **values)
+    )
+    assert not any("has a mask" in text for text in notices(masked, tmp_path, "well", **values))
+
+
+def notices(records, tmp_path, key, **values):
+    events = job("generate").run(dict(MADE, run_key=key, **values), records, "trial", tmp_path)
+    return [e.message for e in events if isinstance(e, Notice)]
+
+
+def test_other_weights_than_it_was_trained_on_are_told_and_the_same_are_not(run_job, masked, base, tmp_path):
+    small = dict(SMALL, steps=1, membership=False)
+    run_job("train_lora", masked, base_model=base, rank=2, run_key="lora", **small, learning_rate=0.1)
+    run_job("finetune_unet", masked, base_model=base, run_key="ft", **small, learning_rate=1e-2)
+    for key, values in dict(plain={}, on_lora=dict(lora="lora"), on_unet=dict(unet="ft")).items():
+        run_job("train_controlnet", masked, run_key=key, base_model=base, **values, **small)
+    run_job("train_controlnet", masked, run_key="on_base", base_model="ft", **small)
+    alike = [
+        dict(base_model=base, controlnet="plain", variants=["base_mask"]),
+        dict(base_model=base, controlnet="on_lora", lora="lora", variants=["sd_mask", "sd"]),
+        dict(base_model=base, controlnet="on_unet", unet="ft", variants=["ft_mask", "ft"]),
+        dict(base_model=base, controlnet="on_base", unet="ft", variants=["ft_mask"]),
+        dict(base_model="ft", controlnet="on_base", variants=["base_mask"]),
+        dict(base_model="ft", controlnet="on_unet", variants=["base_mask"]),
+        dict(base_model="ft", controlnet="on_unet", unet="ft", variants=["ft_mask"]),
+    ]
+    for i, values in enumerate(alike):
+        assert not any("other weights" in text for text in notices(masked, tmp_path, f"alike_{i}", **values)), values
+    other = [
+        dict(base_model=base, controlnet="plain", unet="ft", variants=["ft_mask"]),
+        dict(base_model=base, controlnet="plain", lora="lora", variants=["sd_mask"]),
+        dict(base_model=base, controlnet="on_unet", variants=["base_mask"]),
+        dict(base_model="ft", lora="lora", variants=["sd"]),
+    ]
+    for i, values in enumerate(other):
+        assert any("was trained on other weights" in t for t in notices(masked, tmp_path, f"other_{i}", **values)), (
+            values
+        )
