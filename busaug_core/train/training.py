@@ -18,6 +18,7 @@ from busaug_core.prompts import prompt_of
 from busaug_core.records import Record, count_labels
 from busaug_core.train.batch import Batches, encode_images
 from busaug_core.train.config import DiffusionTraining
+from busaug_core.train.curves import draw_curves
 from busaug_core.train.denoising import Denoising
 from busaug_core.train.loop import train
 from busaug_core.train.validation import Validation, membership
@@ -56,9 +57,10 @@ def train_denoising(
         held_out: what the loss is compared on, and nothing else
         told: what the method makes of a class's prompt
 
-    Returns `weights` (the file or folder), the mean `loss` of the last tenth, `images` by class and `remarks` on
-    them; `membership` where it is asked for, and `validation` with the `best_step`. Raises UserError where a class has
-    no prompt, a prompt is too long for the base, the loss is not finite any more, or the memory does not suffice.
+    Writes `losses.png` beside the product. Returns `weights` (the file or folder), the mean `loss` of the last tenth,
+    `images` by class and `remarks` on them; `membership` where it is asked for, and `validation` with the `best_step`.
+    Raises UserError where a class has no prompt, a prompt is too long for the base, the loss is not finite any more,
+    or the memory does not suffice.
     """
     pipe = method.pipe
     compared = held_out if config.validate_every or config.membership else []
@@ -78,8 +80,11 @@ def train_denoising(
     loss = yield from train(method, run, checkpoint_seconds=config.checkpoint_seconds, check=check, **settings)
     weights = str(run.folder / method.product)
     result = {"weights": weights, "loss": loss, "images": count_labels(records), "remarks": remarks}
+    rows = check.rows() if check is not None else []
+    if run.writes:
+        draw_curves(run, method.message, rows)
     if check is not None:
-        result |= {"validation": check.rows(), "best_step": check.best_step}
+        result |= {"validation": rows, "best_step": check.best_step}
     if config.membership and min(len(records), len(compared)) > 1:
         area = yield from membership(method, every, len(records), arithmetic)
         if area is not None:

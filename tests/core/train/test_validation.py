@@ -5,6 +5,7 @@ from itertools import islice
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from busaug_core.errors import UserError
@@ -34,6 +35,8 @@ def test_looking_changes_nothing_and_the_losses_are_told(run_job, records, base,
     assert same(lora(plain), lora(result))
     rows = [e.values for e in events if isinstance(e, Row)]
     assert rows == result["validation"]
+    with Image.open(tmp_path / "trial/runs/seen/losses.png") as picture:
+        assert picture.width > 800
     assert [row["step"] for row in rows] == [2, 4]
     for row in rows:
         for side in ("training", "held out"):
