@@ -39,7 +39,7 @@ def folder_hash(folder: Path, pattern: str = "**/*.safetensors") -> dict[str, st
 
 
 def write_whole(path: str | Path, write: Callable[[Path], Any], replace: bool = True) -> bool:
-    """Have `write` fill a file beside `path` and rename it, so that what bears the name is complete.
+    """Have `write` fill a file or folder beside `path` and rename it, so that what bears the name is complete.
 
     Returns whether the file is this one: without `replace` one that is there already stays, so that of several
     workers the first has it. The file gets the usual permissions; safetensors writes for its owner alone.

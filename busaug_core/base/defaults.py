@@ -36,7 +36,7 @@ def place_of(base_model: str) -> Path | None:
     return None
 
 
-BASE = Product("unet", job="finetune_unet", only=False, refuse=place_of)
+BASE = Product("unet", job="finetune_unet", only=False, refuse=place_of, reserved=(MINI,))
 """What a field that names a base model may hold besides: a run that tuned the whole UNet."""
 
 

@@ -72,7 +72,7 @@ def fingerprint(base_model: str) -> dict[str, str]:
         return {path.name: content_hash(path)}
     if not path.is_dir():
         path = Path(try_to_load_from_cache(base_model, "model_index.json")).parent
-    files = [f for part in PARTS for f in _weight_files(path / part)[0]]
+    files = [f for part in PARTS for f in weight_files(path / part)[0]]
     return {str(f.relative_to(path)): content_hash(f) for f in sorted(files)}
 
 
@@ -156,7 +156,7 @@ def _refuse_other_pipeline(index: dict[str, Any], base_model: str | Path) -> Non
 
 def load_part(folder: Path, network: type, dtype: torch.dtype) -> torch.nn.Module:
     """A part with its weights; layers that these lack would be random, and are refused."""
-    files, variant = _weight_files(folder)
+    files, variant = weight_files(folder)
     if not files:
         pickles = sorted(f.name for f in folder.glob("*.bin"))
         found = f"only pickles ({', '.join(pickles)}); convert it to safetensors first" if pickles else "none"
@@ -179,7 +179,7 @@ def load_part(folder: Path, network: type, dtype: torch.dtype) -> torch.nn.Modul
     return part
 
 
-def _weight_files(folder: Path) -> tuple[list[Path], str | None]:
+def weight_files(folder: Path) -> tuple[list[Path], str | None]:
     """The weights of a part, and their variant: fp16 or another where there are no plain ones."""
     stem = "model" if folder.name == "text_encoder" else "diffusion_pytorch_model"
     files = sorted(folder.glob(f"{stem}*.safetensors"))
@@ -193,7 +193,7 @@ def refuse_broken_files(folder: Path) -> None:
     """Raises UserError where a file of a part is not what its name says: a pointer, a page, cut."""
     for path in sorted(folder.glob("*.json")):
         read_document(path, "a JSON document")
-    for path in _weight_files(folder)[0]:
+    for path in weight_files(folder)[0]:
         tensor_shapes(path, f"the weights of a base's {folder.name}")
     for path in sorted(folder.glob("*.txt")):
         if not (kind := kind_of(path)).startswith("a text"):

@@ -4,17 +4,17 @@ from pathlib import Path
 from typing import TypeVar
 
 import torch
-from diffusers import ModelMixin
+from diffusers import ModelMixin, StableDiffusionPipeline
 from torch import nn
 
-from busaug_core.base.loading import FAST_CHANNELS_LAST, load_part, refuse_broken_files
+from busaug_core.base.loading import FAST_CHANNELS_LAST, load_part, refuse_broken_files, weight_files
 from busaug_core.base.weights import kind_of_weights, refuse_not_finite, tensor_shapes
 from busaug_core.errors import UserError
 from busaug_core.foreign import read_document
 
 NetworkT = TypeVar("NetworkT", bound=ModelMixin)
 
-WITHOUT_EFFECT = {"sample_size", "dropout"}
+WITHOUT_EFFECT = {"sample_size", "dropout", "upcast_attention"}
 """Entries of a configuration that do not decide what trained weights compute."""
 
 
@@ -37,12 +37,20 @@ def load_network(path: Path, network: type[NetworkT], dtype: torch.dtype) -> Net
     found = read_document(settings, "the configuration of a network").get("_class_name")
     if found != network.__name__:
         raise UserError(f"{folder} holds a {found}, no {network.__name__}.")
+    if path.is_file() and weight_files(folder)[0] != [path]:
+        names = ", ".join(file.name for file in weight_files(folder)[0]) or "none"
+        raise UserError(f"{path} is not what is read of its folder ({names}); put it into a folder of its own.")
     refuse_broken_files(folder)
     loaded = load_part(folder, network, dtype)
     refuse_not_finite(folder, loaded.state_dict())
-    if torch.device("cpu").type in FAST_CHANNELS_LAST:
-        loaded.to(memory_format=torch.channels_last)
     return loaded
+
+
+def put_beside(pipe: StableDiffusionPipeline, network: nn.Module) -> None:
+    """Put a network on the pipeline's device, in the memory format of its UNet."""
+    network.to(pipe.device)
+    if pipe.device.type in FAST_CHANNELS_LAST:
+        network.to(memory_format=torch.channels_last)
 
 
 def refuse_other_shape(path: Path, network: nn.Module, unet: nn.Module) -> None:

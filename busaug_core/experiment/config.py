@@ -52,6 +52,8 @@ class RunExperiment(JobConfig):
                 "load_busi": dict(images=156, image_size=128),
                 "train_lora": dict(preset="demo"),
                 "train_textual_inversion": dict(preset="demo"),
+                "finetune_unet": dict(steps=150, batch_size=8, membership=False),
+                "train_controlnet": dict(steps=150, batch_size=8, membership=False),
                 "generate": dict(preset="demo"),
             }
         ),
@@ -60,6 +62,8 @@ class RunExperiment(JobConfig):
             settings={
                 "train_lora": dict(steps=500, batch_size=8),
                 "train_textual_inversion": dict(steps=150, batch_size=8),
+                "finetune_unet": dict(steps=500, batch_size=8),
+                "train_controlnet": dict(steps=500, batch_size=8),
                 "generate": dict(batch_size=16),
             }
         ),
@@ -69,6 +73,8 @@ class RunExperiment(JobConfig):
                 "load_busi": dict(images=30, image_size=64),
                 "train_lora": dict(steps=4, batch_size=4, resolution=64),
                 "train_textual_inversion": dict(steps=4, batch_size=4, resolution=64),
+                "finetune_unet": dict(steps=4, batch_size=4, resolution=64),
+                "train_controlnet": dict(steps=4, batch_size=4, resolution=64),
                 "generate": dict(steps=4, batch_size=16, resolution=64),
             }
         ),
@@ -105,6 +111,8 @@ class RunExperiment(JobConfig):
             config, fields = chained[name]
             if taken := sorted(values.keys() & {"run_key", *fields}):
                 raise ValueError(f"{', '.join(taken)} of {name} are set by the experiment itself")
+            if values.get("patience"):
+                raise ValueError(f"patience of {name} would choose by the images that the arms are tested on")
             # What is wrong with the whole may be put right by what the experiment sets, but for a classifier.
             assumed = {"arch": PROBE} if name == TRAIN_CLASSIFIER.name and _asks_for_probes(values) else {}
             for field, text in config.find_problems({**assumed, **values}).items():

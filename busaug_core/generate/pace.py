@@ -36,10 +36,10 @@ def _seconds_per_image(run: Run) -> float | None:
     if not run.has_begun:
         return None
     told = []
-    for line in (run.folder / "events.jsonl").read_text(encoding="utf-8").splitlines()[-LAST:]:
+    for line in (run.folder / "events.jsonl").read_text(encoding="utf-8").splitlines():
         with suppress(ValueError):  # a kill may have cut it short
             told.append(json.loads(line))
     progress = [event for event in told if event["event"] == "Progress"]
-    steps = [event for event in progress if event["message"] == STEP or "loss" in event["values"]]
+    steps = [event for event in progress if event["message"] == STEP or "loss" in event["values"]][-LAST:]
     took = [b["time"] - a["time"] for a, b in pairwise(steps) if b["done"] == a["done"] + 1]
     return median(took) / run.config["batch_size"] if took else None

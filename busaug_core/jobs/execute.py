@@ -31,6 +31,12 @@ JobFunction = Callable[[JobConfig, Run], Steps[dict[str, Any]]]
 JobCheck = Callable[[JobConfig, Run, list[Record]], None]
 
 
+OUT_OF_MEMORY = (
+    "The memory does not suffice. What helps, the most effective first: a smaller batch_size, a smaller resolution, "
+    "precision 'fp16' or 'bf16' where it is 'fp32', a LoRA of fewer layers or a token instead of whole networks."
+)
+
+
 @dataclass(frozen=True)
 class Job:
     """A job by name; `config`, `function` and `check` may be `module:name`, imported on use.
@@ -161,6 +167,8 @@ class Job:
             return
         except BaseException as error:
             self._end(config, run, workers, "failed", f"{type(error).__name__}: {error}")
+            if type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error):
+                raise UserError(OUT_OF_MEMORY) from error
             raise
         run.forget_stop()
         yield Finished(result)
@@ -222,6 +230,7 @@ class Job:
         """
         stored, asked = run.config, self._settings(config)
         defaults = {name: info.get_default() for name, info in type(config).model_fields.items()}
+        defaults |= type(config).preset_values(dict(asked))
         changed = [
             f"{name}: {stored.get(name)!r} there, {value!r} here"
             for name, value in asked.items()

@@ -33,6 +33,7 @@ class Product:
         held_out: whether it must not have learned from images that validate or test now
         also: names that other software gives to such a file
         refuse: raises UserError for what is given and no run's, where it can be told without loading it
+        reserved: words that never name a run
         takes: whether a finished run of that job may stand in the field, or would be refused
     """
 
@@ -42,6 +43,7 @@ class Product:
     held_out: bool = True
     also: tuple[str, ...] = ()
     refuse: Callable[[str], object] | None = None
+    reserved: tuple[str, ...] = ()
     takes: Callable[[Run], bool] = lambda run: True
 
 
@@ -74,13 +76,13 @@ def resolve_product(run: Run, given: str, product: Product) -> Ancestor | None:
     Returns None where it may be something else. Raises UserError where there is none.
     """
     sibling = run.sibling(given)
-    known = ", ".join(r.key for r in runs_in(run.folder.parent, product.job, done=True)) or "none yet"
-    here = f"finished runs of {product.job} here: {known} (one of another dataset is named by its folder)"
+    if given in product.reserved:
+        return None
     if product.refuse is not None and sibling.job is None:
         try:
             product.refuse(given)
         except MissingWeights as error:
-            raise MissingWeights(f"{error} It is no run of this dataset either; {here}.") from None
+            raise MissingWeights(f"{error} It is no run of this dataset either; {_runs_here(run, product)}.") from None
     for place in dict.fromkeys((sibling.folder, absolute(given))):
         path = _product_at(place, product)
         if path is not None:
@@ -98,10 +100,19 @@ def resolve_product(run: Run, given: str, product: Product) -> Ancestor | None:
             f"run_key '{given}' and its settings again, which makes it anew."
         )
     if sibling.state == "done":
-        raise UserError(f"Run '{given}' is one of {sibling.job} and holds no {product.name}; {here}.")
+        raise UserError(
+            f"Run '{given}' is one of {sibling.job} and holds no {product.name}; {_runs_here(run, product)}."
+        )
     raise UserError(
-        f"'{given}' is neither a run of this dataset, nor a file, nor a folder with {product.name}; {here}."
+        f"'{given}' is neither a run of this dataset, nor a file, nor a folder with {product.name}; "
+        f"{_runs_here(run, product)}."
     )
+
+
+def _runs_here(run: Run, product: Product) -> str:
+    """The runs that a field could name, in words."""
+    known = ", ".join(r.key for r in runs_in(run.folder.parent, product.job, done=True)) or "none yet"
+    return f"finished runs of {product.job} here: {known} (one of another dataset is named by its folder)"
 
 
 def run_that_made(path: Path) -> Run | None:

@@ -57,10 +57,25 @@ def training_images(records: Iterable[Record]) -> list[Record]:
 
 
 def held_out_images(records: list[Record], chosen: list[Record]) -> list[Record]:
-    """The images that validate or test, of the classes of the chosen ones, whose files are there."""
+    """The images that validate, then those that test, of the classes of the chosen ones, whose files are there."""
     labels, files = {r.label for r in chosen}, {r.path for r in chosen}
-    found = [r for split in SPLITS[1:] for r in of_split(records, split)]
-    return [r for r in found if r.label in labels and r.path not in files and Path(r.path).is_file()]
+    real = [r for r in records if not r.synthetic and r.label in labels and r.path not in files]
+    found = [r for split in SPLITS[1:] for r in real if r.splits == [split]]
+    return [r for r in found if Path(r.path).is_file()]
+
+
+def validation_images(records: list[Record]) -> list[Record]:
+    """The images that validate, by which a training may be chosen; raises UserError where there are not two, or some
+    files are gone.
+    """
+    found = of_split(records, SPLITS[1])
+    if len(found) < 2:
+        raise UserError(
+            f"validate_every compares with images tagged 'val', and there {'is one' if found else 'are none'}; leave "
+            "it open, or tag some."
+        )
+    refuse_missing(r.path for r in found)
+    return found
 
 
 def masked_images(chosen: list[Record], like: list[Record] | None = None) -> list[Record]:

@@ -59,13 +59,13 @@ class Batches:
         moments: Tensor,
         prompts: list[str],
         config: "DiffusionTraining",
-        trained: int,
+        trained: int | None = None,
     ):
         """`moments` are those of the autoencoder's posterior, float32 N × 2 (as is, mirrored) × 2C × h × w.
 
-        The first `trained` images are drawn in steps; the others are held out.
+        The first `trained` images, or all, are drawn in steps; the others are held out.
         """
-        self.trained = trained
+        self.trained = len(prompts) if trained is None else trained
         self.moments, self.prompts, self.config = moments, prompts, config
         self.device, self.scale = pipe.device, pipe.vae.config.scaling_factor
         self.schedule = DDPMScheduler.from_config(pipe.scheduler.config)
@@ -109,7 +109,7 @@ class Batches:
         noise = torch.stack([torch.randn(latents.shape[1:], generator=g) for g in generators]).to(self.device)
         levels = self.schedule.config.num_train_timesteps
         shares = torch.stack([torch.rand((), generator=g) for g in generators])
-        timesteps = ((draw + shares) / draws * levels).long().to(self.device)
+        timesteps = ((draw + shares) / draws * levels).long().clamp(max=levels - 1).to(self.device)
         return Batch(
             list(places),
             torch.zeros(len(places), dtype=torch.bool, device=self.device),

@@ -8,12 +8,15 @@ from pydantic import Field, field_validator, model_validator
 
 from busaug_core.base.components import CONTROLNET, LORA, TOKEN, UNET
 from busaug_core.base.defaults import BASE, HELP, MINI, defaults_of
+from busaug_core.errors import UserError
 from busaug_core.jobs.config import OnSamples, Precision
 from busaug_core.jobs.execute import Job
-from busaug_core.jobs.roles import masked_images, training_images
+from busaug_core.jobs.roles import masked_images, training_images, validation_images
 from busaug_core.jobs.run import Run
 from busaug_core.prompts import BUSI_PROMPTS, Prompts, prompt_of, refuse_unknown_classes
 from busaug_core.records import Record
+
+CAPTION_DROPOUT = "Share of the images that are shown without their prompt, which guidance departs from."
 
 
 class DiffusionTraining(OnSamples):
@@ -26,9 +29,7 @@ class DiffusionTraining(OnSamples):
     batch_size: int | None = Field(
         None, ge=1, le=1024, description="Images a step and process (empty: the base's own)."
     )
-    learning_rate: float | None = Field(
-        None, gt=0, le=1, description="AdamW's learning rate, constant (empty: the base's own)."
-    )
+    learning_rate: float | None = Field(None, gt=0, le=1, description="AdamW's learning rate (empty: the base's own).")
     resolution: int | None = Field(
         None,
         ge=64,
@@ -51,6 +52,7 @@ class DiffusionTraining(OnSamples):
         le=100,
         description="Min-SNR weighting of the loss, usually at 5 (empty: all timesteps count alike).",
     )
+    caption_dropout: float = Field(0.0, ge=0, lt=1, description=CAPTION_DROPOUT)
     noise_offset: float = Field(
         0.0, ge=0, le=1, description="Noise that shifts a whole channel, for images darker or brighter than usual."
     )
@@ -64,7 +66,8 @@ class DiffusionTraining(OnSamples):
     patience: int | None = Field(
         None,
         ge=1,
-        description="Stop when so many such losses in a row were no better, and keep the best (empty: all steps).",
+        description="Stop when so many such losses in a row were no better, and keep the weights of the best (empty: "
+        "all steps, and the last weights).",
     )
     membership: bool = Field(
         True, description="At the end, measure how well the loss tells training from held-out images."
@@ -77,9 +80,6 @@ class DiffusionTraining(OnSamples):
         if self.patience and not self.validate_every:
             raise ValueError("patience counts validation losses; set validate_every too")
         return self
-
-
-CAPTION_DROPOUT = "Share of the images that are shown without their prompt, which guidance departs from."
 
 
 class Lora(DiffusionTraining):
@@ -102,8 +102,6 @@ class Lora(DiffusionTraining):
         None,
         description="Layers that are adapted; wide adds convolutions and residual blocks (empty: the base's own).",
     )
-
-    caption_dropout: float = Field(0.0, ge=0, lt=1, description=CAPTION_DROPOUT)
 
     def resolve(self, runs: Path | None = None) -> "Lora":
         base = defaults_of(self.base_model, runs)
@@ -191,7 +189,6 @@ class TrainControlnet(DiffusionTraining):
     unet: Annotated[str | None, UNET.product] = Field(
         None, description="A tuned UNet (run or folder) that is loaded, frozen, in the place of the base's."
     )
-    caption_dropout: float = Field(0.0, ge=0, lt=1, description=CAPTION_DROPOUT)
     condition_dropout: float = Field(
         0.0, ge=0, lt=1, description="Share of the images that are shown with an empty mask instead of their own."
     )
@@ -214,7 +211,15 @@ class TrainControlnet(DiffusionTraining):
 
 
 def check(config: DiffusionTraining, run: Run, records: list[Record]) -> None:
-    """Raises UserError where no sample trains, a class has no prompt, or a prompt no class."""
+    """Raises UserError where no sample trains, a class has no prompt, a prompt no class, or the steps do not fit.
+
+    And where the losses are to be compared, and there is nothing to compare with.
+    """
+    for name in ("warmup_steps", "validate_every"):
+        if (steps := getattr(config, name) or 0) > config.steps:
+            raise UserError(f"{name} is {steps}, more than the {config.steps} steps of the training.")
+    if config.validate_every:
+        validation_images(records)
     labels = sorted({r.label for r in training_images(records)})
     refuse_unknown_classes(config.prompts, labels)
     for label in labels:

@@ -10,16 +10,17 @@ from torch import Tensor
 
 from busaug_core.base.components import CONTROLNET
 from busaug_core.base.components.controlnet import as_condition, residuals
+from busaug_core.base.networks import put_beside
 from busaug_core.files import write_whole
 from busaug_core.images import resize_mask
 from busaug_core.jobs.events import Notice, Steps
-from busaug_core.jobs.roles import held_out_images, masked_images, training_images
+from busaug_core.jobs.roles import masked_images, training_images
 from busaug_core.jobs.run import Run
 from busaug_core.records import Record
 from busaug_core.train.batch import Batch
 from busaug_core.train.config import TrainControlnet
 from busaug_core.train.denoising import Denoising
-from busaug_core.train.training import prepare_base, train_denoising
+from busaug_core.train.training import compared_images, prepare_base, train_denoising
 from busaug_core.words import counted
 
 WIDTHS = (16, 32, 96, 256, 256)
@@ -37,10 +38,8 @@ def train_controlnet(config: TrainControlnet, run: Run) -> Steps[dict[str, Any]]
     records = masked_images(given)
     remarks = _remarks(given, records)
     yield from map(Notice, remarks)
-    held_out = masked_images(held_out_images(run.records, given), like=given)
-    pipe = prepare_base(config, run)
-    method = ControlNetMethod(pipe, config.resolution, config.condition_dropout)
-    method.caption_dropout = config.caption_dropout
+    method = ControlNetMethod(prepare_base(config, run), config.resolution, config.condition_dropout)
+    held_out = masked_images(compared_images(config, run.records, given), like=given)
     result = yield from train_denoising(method, records, config, run, held_out)
     return {**result, "remarks": remarks + result["remarks"]}
 
@@ -80,7 +79,7 @@ class ControlNetMethod(Denoising):
         # diffusers' own default divides by 8, whatever the autoencoder does.
         widths = WIDTHS[: pipe.vae_scale_factor.bit_length()]
         self.controlnet = ControlNetModel.from_unet(pipe.unet, conditioning_embedding_out_channels=widths)
-        self.controlnet.to(pipe.device, torch.float32, memory_format=torch.channels_last)
+        put_beside(pipe, self.controlnet.to(torch.float32))
 
     def parameters(self) -> dict[str, torch.nn.Parameter]:
         return dict(self.controlnet.named_parameters())

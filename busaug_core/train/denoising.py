@@ -2,6 +2,7 @@
 
 import math
 from contextlib import AbstractContextManager, nullcontext
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -19,13 +20,11 @@ class Denoising(Method):
     Attributes:
         pipe: the base
         product: the file or folder of the run that `save` writes
-        caption_dropout: the share of images that are shown without their prompt
         batches: what the steps see
     """
 
     pipe: StableDiffusionPipeline
     product: str
-    caption_dropout: float = 0.0
     batches: Batches
 
     def see(self, records: list[Record]) -> None:
@@ -41,21 +40,25 @@ class Denoising(Method):
     def rate(self, done: float) -> float:
         config = self.batches.config
         rate = min(1.0, done * config.steps / config.warmup_steps) if config.warmup_steps else 1.0
-        return rate * (1 + math.cos(math.pi * done)) / 2 if config.schedule == "cosine" else rate
+        before = done - 1 / config.steps
+        return rate * (1 + math.cos(math.pi * before)) / 2 if config.schedule == "cosine" else rate
 
     def encode_prompts(self, prompts: list[str]) -> Tensor:
         """Text states, batch × tokens × width; each prompt is encoded once, where the text encoder is not trained."""
-        known: dict[str, Tensor] = self.__dict__.setdefault("_states", {})
         with torch.no_grad():
-            for prompt in set(prompts) - known.keys():
+            for prompt in set(prompts) - self._states.keys():
                 states, _ = self.pipe.encode_prompt(prompt, self.pipe.device, 1, False)
-                known[prompt] = states[0]
-        return torch.stack([known[p] for p in prompts])
+                self._states[prompt] = states[0]
+        return torch.stack([self._states[p] for p in prompts])
+
+    @cached_property
+    def _states(self) -> dict[str, Tensor]:
+        return {}
 
     def captions(self, batch: Batch) -> list[str]:
         """The prompts of a batch, some of them dropped."""
-        chances = batch.chances[0].tolist()
-        return ["" if chance < self.caption_dropout else p for p, chance in zip(batch.prompts, chances, strict=True)]
+        chances, dropout = batch.chances[0].tolist(), self.batches.config.caption_dropout
+        return ["" if chance < dropout else p for p, chance in zip(batch.prompts, chances, strict=True)]
 
     def unet_on(self, batch: Batch, states: Tensor, **more: Any) -> Tensor:
         """The UNet's prediction on a batch, B×C×h×w; `more` are its keywords."""

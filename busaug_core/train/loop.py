@@ -18,10 +18,6 @@ from busaug_core.jobs.events import Progress, Steps
 from busaug_core.jobs.processes import StopRequested, held_interrupts, on_cpus
 from busaug_core.jobs.run import CHECKPOINT, Run
 
-OUT_OF_MEMORY = (
-    "The device's memory does not suffice. What helps, the most effective first: a smaller batch_size, a smaller "
-    "resolution, precision 'fp16' or 'bf16', a LoRA of fewer layers or a token instead of whole networks."
-)
 OVERHEAD = 20
 """A checkpoint may take a twentieth of the time that passes between two."""
 
@@ -88,7 +84,7 @@ class Check(ABC):
 
     @abstractmethod
     def look(self, step: int) -> Steps[bool]:
-        """Look at the method after `step` steps, a multiple of `every`; returns whether to stop.
+        """Look at the method after `step` steps, a multiple of `every` or all; returns whether to stop.
 
         Doing it again at the same step changes nothing, as after a kill it is.
         """
@@ -118,11 +114,10 @@ def train(
             float16 are scaled
         checkpoint_seconds: at least so long between two checkpoints; longer where one takes long to write
         checkpoint: its file in the run's folder; a run of several trainings names one for each and removes it
-
         check: what is looked at between steps, and may end the training
 
     Raises:
-        UserError: the loss is not finite any more, or the memory does not suffice
+        UserError: the loss is not finite any more
     """
     accelerator = Accelerator(mixed_precision="no", cpu=on_cpus())
     device = accelerator.device
@@ -165,17 +160,14 @@ def train(
 
     try:
         for step in range(start, steps + 1):
-            if check is not None and step and step % check.every == 0:
+            if check is not None and step and (step % check.every == 0 or step == steps):
                 enough = yield from check.look(step)
                 if _any(accelerator, enough):
                     break
             if step == steps:
                 break
             with held_interrupts():
-                try:
-                    learn(step)
-                except torch.OutOfMemoryError:
-                    raise UserError(OUT_OF_MEMORY) from None
+                learn(step)
                 done = step + 1
             if time.monotonic() - saved > max(checkpoint_seconds, OVERHEAD * took):
                 keep()

@@ -1,5 +1,7 @@
 """The job `train_lora`: low-rank adaptation of the UNet (Hu et al. 2021, arXiv 2106.09685)."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +16,11 @@ from safetensors.torch import save_file
 from busaug_core.base.components import LORA
 from busaug_core.files import write_whole
 from busaug_core.jobs.events import Steps
-from busaug_core.jobs.roles import held_out_images, training_images
+from busaug_core.jobs.roles import training_images
 from busaug_core.jobs.run import Run
 from busaug_core.train.config import Lora
 from busaug_core.train.denoising import Denoising
-from busaug_core.train.training import prepare_base, train_denoising
+from busaug_core.train.training import compared_images, prepare_base, train_denoising
 
 ATTENTION = ["to_q", "to_k", "to_v", "to_out.0"]
 CONVOLUTIONS = ["conv1", "conv2", "conv_shortcut", "conv", "conv_in", "conv_out", "time_emb_proj"]
@@ -38,8 +40,7 @@ def train_lora(config: Lora, run: Run) -> Steps[dict[str, Any]]:
     """
     records = training_images(run.records)
     method = LoraMethod(prepare_base(config, run), config.rank, config.layers, config.alpha, config.dropout)
-    method.caption_dropout = config.caption_dropout
-    result = yield from train_denoising(method, records, config, run, held_out_images(run.records, records))
+    result = yield from train_denoising(method, records, config, run, compared_images(config, run.records, records))
     trained = sum(p.numel() for p in method.parameters().values())
     total = sum(p.numel() for p in method.pipe.unet.parameters())
     return {**result, "trained_parameters": trained, "share_of_unet": trained / (total - trained)}
@@ -64,11 +65,21 @@ class LoraMethod(Denoising):
         self.pipe, self.scale = pipe, 1.0 if alpha is None else alpha / rank
         settings = dict(r=rank, lora_alpha=alpha or rank, lora_dropout=dropout, init_lora_weights="gaussian")
         pipe.unet.add_adapter(PeftConfig(**settings, target_modules=LAYERS[layers]))
-        if dropout:
-            for module in pipe.unet.modules():
-                if isinstance(module, LoraLayer):
-                    module.lora_dropout.train()
+        self._dropouts = [m.lora_dropout for m in pipe.unet.modules() if isinstance(m, LoraLayer)]
+        self._drop(True)
         cast_training_params(pipe.unet, dtype=torch.float32)
+
+    def _drop(self, on: bool) -> None:
+        for dropout in self._dropouts:
+            dropout.train(on)
+
+    @contextmanager
+    def as_kept(self) -> Iterator[None]:
+        self._drop(False)
+        try:
+            yield
+        finally:
+            self._drop(True)
 
     def parameters(self) -> dict[str, torch.nn.Parameter]:
         return {name: p for name, p in self.pipe.unet.named_parameters() if p.requires_grad}

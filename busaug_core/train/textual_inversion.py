@@ -14,13 +14,13 @@ from busaug_core.base.components.token import refuse_known
 from busaug_core.errors import UserError
 from busaug_core.files import write_whole
 from busaug_core.jobs.events import Steps
-from busaug_core.jobs.roles import held_out_images, training_images
+from busaug_core.jobs.roles import training_images
 from busaug_core.jobs.run import Run
 from busaug_core.prompts import with_token, written
 from busaug_core.records import Record, count_labels
 from busaug_core.train.config import TextualInversion
 from busaug_core.train.denoising import Denoising
-from busaug_core.train.training import prepare_base, train_denoising
+from busaug_core.train.training import compared_images, prepare_base, train_denoising
 
 
 def train_textual_inversion(config: TextualInversion, run: Run) -> Steps[dict[str, Any]]:
@@ -30,10 +30,8 @@ def train_textual_inversion(config: TextualInversion, run: Run) -> Steps[dict[st
     `vocabulary_norm`. Raises UserError where a class has too few images or no prompt.
     """
     learned = training_images(run.records)
-    records, held_out = (
-        balanced_draw(learned, config.images_per_class, config.seed),
-        held_out_images(run.records, learned),
-    )
+    records = balanced_draw(learned, config.images_per_class, config.seed)
+    held_out = compared_images(config, run.records, learned)
     method = TokenMethod(prepare_base(config, run), config.token, config.initial_word, config.vectors, config.keep_norm)
     run.record_environment(drawn=[r.path for r in records])
     result = yield from train_denoising(

@@ -12,10 +12,10 @@ from busaug_core.base.loading import refuse_long
 from busaug_core.base.tuned import fingerprint_of, load_base
 from busaug_core.jobs.device import describe, dtype_of, pick_device
 from busaug_core.jobs.events import Notice, Steps
-from busaug_core.jobs.roles import remarks_on_training
+from busaug_core.jobs.roles import held_out_images, remarks_on_training
 from busaug_core.jobs.run import Run
 from busaug_core.prompts import prompt_of
-from busaug_core.records import Record, count_labels
+from busaug_core.records import SPLITS, Record, count_labels
 from busaug_core.train.batch import Batches, encode_images
 from busaug_core.train.config import DiffusionTraining
 from busaug_core.train.curves import draw_curves
@@ -24,13 +24,15 @@ from busaug_core.train.loop import train
 from busaug_core.train.validation import Validation, membership
 
 
-def prepare_base(config: DiffusionTraining, run: Run) -> StableDiffusionPipeline:
-    """The config's base with the components that it names, frozen, held in the arithmetic's dtype; noted in the run.
+def prepare_base(config: DiffusionTraining, run: Run, dtype: torch.dtype | None = None) -> StableDiffusionPipeline:
+    """The config's base with the components that it names, frozen, noted in the run.
+
+    It is held in `dtype`, or else in that of the arithmetic.
 
     Raises UserError where something cannot be loaded.
     """
     device = pick_device()
-    pipe = load_base(run, config.base_model, device, dtype_of(config.precision, device))
+    pipe = load_base(run, config.base_model, device, dtype or dtype_of(config.precision, device))
     for component in (c for name, c in COMPONENTS.items() if name in run.used):
         component.attach(pipe, run.used[component.field].path).switch(True)
     pipe.unet.requires_grad_(False)
@@ -38,6 +40,11 @@ def prepare_base(config: DiffusionTraining, run: Run) -> StableDiffusionPipeline
     run.pin(base_weights=fingerprint_of(run, config.base_model))
     run.record_environment(device=describe(device))
     return pipe
+
+
+def compared_images(config: DiffusionTraining, records: list[Record], learned: list[Record]) -> list[Record]:
+    """The held-out images whose losses are compared with those learned from, those that validate first."""
+    return held_out_images(records, learned) if config.validate_every or config.membership else []
 
 
 def train_denoising(
@@ -59,12 +66,11 @@ def train_denoising(
 
     Writes `losses.png` beside the product. Returns `weights` (the file or folder), the mean `loss` of the last tenth,
     `images` by class and `remarks` on them; `membership` where it is asked for, and `validation` with the `best_step`.
-    Raises UserError where a class has no prompt, a prompt is too long for the base, the loss is not finite any more,
-    or the memory does not suffice.
+    Raises UserError where a class has no prompt, a prompt is too long for the base, or the loss is not finite any
+    more.
     """
     pipe = method.pipe
-    compared = held_out if config.validate_every or config.membership else []
-    every = records + compared
+    every = records + held_out
     prompts = [told(prompt_of(r.label, config.prompts)) for r in every]
     method.see(every)
     refuse_long(pipe, dict.fromkeys(prompts))
@@ -72,28 +78,30 @@ def train_denoising(
     yield from map(Notice, remarks)
     moments = yield from encode_images(pipe, [r.path for r in every], config.resolution)
     method.batches = Batches(pipe, moments, prompts, config, len(records))
-    settings: dict[str, Any] = dict(steps=config.steps, learning_rate=config.learning_rate)
-    settings["arithmetic"] = arithmetic = dtype_of(config.precision, pipe.device)
+    arithmetic = dtype_of(config.precision, pipe.device)
     check = None
-    if config.validate_every and len(compared) > 1:
-        check = Validation(method, range(len(records)), range(len(records), len(every)), arithmetic)
-    loss = yield from train(method, run, checkpoint_seconds=config.checkpoint_seconds, check=check, **settings)
+    if config.validate_every:
+        validating = [i for i in range(len(records), len(every)) if SPLITS[1] in every[i].tags]
+        check = Validation(method, range(len(records)), validating, arithmetic)
+    loss = yield from train(
+        method, run, config.steps, config.learning_rate, arithmetic, config.checkpoint_seconds, check=check
+    )
     weights = str(run.folder / method.product)
     result = {"weights": weights, "loss": loss, "images": count_labels(records), "remarks": remarks}
     rows = check.rows() if check is not None else []
-    if run.writes:
+    if run.writes and run.has_begun:
         draw_curves(run, method.message, rows)
     if check is not None:
         result |= {"validation": rows, "best_step": check.best_step}
-    if config.membership and min(len(records), len(compared)) > 1:
+    if config.membership and held_out:
         area = yield from membership(method, every, len(records), arithmetic)
         if area is not None:
             result["membership"] = asdict(area)
             if area.low > 0.5:
                 remark = (
                     f"The loss tells training from held-out images better than chance (area under the curve "
-                    f"{area.value:.2f}, {area.low:.2f} to {area.high:.2f}): the weights hold something of single "
-                    "images. Fewer steps, more images or a lower rank keep less of them."
+                    f"{area.value:.2f}, {area.low:.2f} to {area.high:.2f}): these weights, or those that they were "
+                    "trained on, hold something of single images. Fewer steps or more images keep less of them."
                 )
                 yield Notice(remark)
                 result["remarks"] = [*remarks, remark]

@@ -12,11 +12,11 @@ from torch import Tensor
 from busaug_core.base.defaults import BASE
 from busaug_core.files import write_whole
 from busaug_core.jobs.events import Steps
-from busaug_core.jobs.roles import held_out_images, training_images
+from busaug_core.jobs.roles import training_images
 from busaug_core.jobs.run import Run
 from busaug_core.train.config import FinetuneUnet
 from busaug_core.train.denoising import Denoising
-from busaug_core.train.training import prepare_base, train_denoising
+from busaug_core.train.training import compared_images, prepare_base, train_denoising
 
 
 def finetune_unet(config: FinetuneUnet, run: Run) -> Steps[dict[str, Any]]:
@@ -26,9 +26,8 @@ def finetune_unet(config: FinetuneUnet, run: Run) -> Steps[dict[str, Any]]:
     sample trains or a class has no prompt.
     """
     records = training_images(run.records)
-    method = UnetMethod(prepare_base(config, run), config.ema_decay)
-    method.caption_dropout = config.caption_dropout
-    return (yield from train_denoising(method, records, config, run, held_out_images(run.records, records)))
+    method = UnetMethod(prepare_base(config, run, torch.float32), config.ema_decay)
+    return (yield from train_denoising(method, records, config, run, compared_images(config, run.records, records)))
 
 
 class UnetMethod(Denoising):

@@ -31,7 +31,8 @@ def fixed_errors(method: Denoising, places: Sequence[int], draws: int, arithmeti
     for draw in range(draws):
         for i in range(0, len(places), size):
             batch = method.batches.fixed(places[i : i + size], draw, draws)
-            with torch.no_grad(), torch.autocast(device.type, arithmetic, enabled=arithmetic != torch.float32):
+            autocast = torch.autocast(device.type, arithmetic, enabled=arithmetic != torch.float32)
+            with method.as_kept(), torch.no_grad(), autocast:
                 errors = (method.predict(batch).float() - batch.target).square().mean((1, 2, 3))
             found[i : i + size, draw] = errors.cpu().numpy()
             done = draw * len(places) + min(i + size, len(places))
@@ -53,7 +54,9 @@ class Validation(Check):
         self.method, self.arithmetic = method, arithmetic
         self.every, self.patience = config.validate_every, config.patience
         self.sides = [_spaced(training, n), _spaced(held_out, n)]
-        self.history = torch.full((config.steps // self.every, 2, len(BANDS)), torch.nan)
+        # The last step is looked at too, lest those after the last multiple be thrown away unseen.
+        self.steps = sorted({*range(self.every, config.steps + 1, self.every), config.steps})
+        self.history = torch.full((len(self.steps), 2, len(BANDS)), torch.nan)
         kept = {**method.parameters(), **method.state()} if self.patience else {}
         self.kept = kept
         self.best = {name: tensor.detach().clone() for name, tensor in kept.items()}
@@ -62,16 +65,14 @@ class Validation(Check):
         return {"validation": self.history, **{f"best.{name}": tensor for name, tensor in self.best.items()}}
 
     def look(self, step: int) -> Steps[bool]:
-        place = step // self.every - 1
-        with self.method.as_kept():
-            for side, places in enumerate(self.sides):
-                errors = yield from fixed_errors(self.method, places, len(BANDS), self.arithmetic)
-                if not np.isfinite(errors).all():
-                    raise UserError(
-                        f"The loss on fixed noise is not finite after {step} steps; lower learning_rate, or set "
-                        "precision."
-                    )
-                self.history[place, side] = torch.from_numpy(errors.mean(0))
+        place = self.steps.index(step)
+        for side, places in enumerate(self.sides):
+            errors = yield from fixed_errors(self.method, places, len(BANDS), self.arithmetic)
+            if not np.isfinite(errors).all():
+                raise UserError(
+                    f"The loss on fixed noise is not finite after {step} steps; lower learning_rate, or set precision."
+                )
+            self.history[place, side] = torch.from_numpy(errors.mean(0))
         yield Row(self.rows()[place])
         if not self.patience:
             return False
@@ -93,13 +94,13 @@ class Validation(Check):
     def best_step(self) -> int | None:
         """The step after which the held-out loss was least; None before the first check."""
         losses = self.history[:, 1].mean(1).nan_to_num(torch.inf)
-        return (int(losses.argmin()) + 1) * self.every if len(losses) and losses.isfinite().any() else None
+        return self.steps[int(losses.argmin())] if losses.isfinite().any() else None
 
     def rows(self) -> list[dict[str, float]]:
         """A row a check: its step, and the loss of training and held-out images, all together and by band."""
         rows = []
         for place, values in enumerate(self.history.tolist()):
-            row: dict[str, float] = {"step": (place + 1) * self.every}
+            row: dict[str, float] = {"step": self.steps[place]}
             for name, bands in zip(("training", "held out"), values, strict=True):
                 row[name] = float(np.mean(bands))
                 row |= {f"{name}, {band}": value for band, value in zip(BANDS, bands, strict=True)}
@@ -114,16 +115,26 @@ def membership(
     """How well the loss tells training from held-out images: the area under the ROC curve; .5 is not at all.
 
     The attack by loss of Carlini et al. 2023 (arXiv 2301.13188), section 5, at the mean over fixed noise and
-    timesteps. In the interval images of one scan or patient count once. `records` are all images by place, the first
-    `trained` of which were learned from. Returns None in all processes but the main one.
+    timesteps, within the classes: each loss less the middle of its class's two sides, since classes differ in loss and
+    need not be mixed alike. In the interval images of one scan or patient count once. `records` are all images by
+    place, the first `trained` of which were learned from. Returns None in all processes but the main one, and where a
+    loss is not finite or no class has both sides.
     """
     if not is_main_process():
         return None
     errors = yield from fixed_errors(method, range(len(records)), DRAWS, arithmetic)
-    losses = errors.mean(1)
-    sides = [[r.cluster for r in side] for side in (records[:trained], records[trained:])]
-    sizes = tuple(len(set(clusters)) for clusters in sides)
-    return mann_whitney_area(losses[:trained], losses[trained:], sizes)
+    losses, labels = errors.mean(1), np.array([r.label for r in records])
+    learned, used = np.arange(len(records)) < trained, np.zeros(len(records), bool)
+    for label in set(labels):
+        sides = [(labels == label) & side for side in (learned, ~learned)]
+        if all(side.any() for side in sides):
+            losses[labels == label] -= np.mean([losses[side].mean() for side in sides])
+            used |= labels == label
+    if not used.any() or not np.isfinite(losses).all():
+        return None
+    clusters = np.array([r.cluster for r in records])
+    sides = (used & learned, used & ~learned)
+    return mann_whitney_area(*(losses[s] for s in sides), tuple(len(set(clusters[s])) for s in sides))
 
 
 def _spaced(places: Sequence[int], n: int) -> list[int]:

@@ -20,7 +20,7 @@ class ControlNetComponent(Component):
         """Load the network beside the UNet; raises UserError where it is none, or one of another base."""
         from diffusers import ControlNetModel
 
-        from busaug_core.base.networks import load_network, refuse_other_shape
+        from busaug_core.base.networks import load_network, put_beside, refuse_other_shape
 
         controlnet = load_network(path, ControlNetModel, pipe.unet.dtype)
         refuse_other_shape(path, controlnet, pipe.unet)
@@ -30,7 +30,8 @@ class ControlNetComponent(Component):
                 f"{path} reduces a mask {factor} times, and this base's autoencoder an image {pipe.vae_scale_factor} "
                 "times; was it trained on another base?"
             )
-        controlnet.requires_grad_(False).eval().to(pipe.device)
+        controlnet.requires_grad_(False).eval()
+        put_beside(pipe, controlnet)
         return AttachedControlNet(pipe, controlnet)
 
 

@@ -138,3 +138,19 @@ def test_what_is_no_unet_of_this_base_is_told(tuned, base, tmp_path, spoil, told
     spoil(folder)
     with pytest.raises(UserError, match=told):
         UNET.attach(load_pipeline(base, CPU, torch.float32), folder / FILE)
+
+
+def test_a_file_that_its_folder_is_not_read_by_is_refused(tuned, base, tmp_path):
+    folder = tmp_path / "unet"
+    shutil.copytree(tuned["weights"], folder)
+    shutil.copy(folder / FILE, folder / "step_500.safetensors")
+    with pytest.raises(UserError, match="step_500.safetensors is not what is read of its folder"):
+        UNET.attach(load_pipeline(base, CPU, torch.float32), folder / "step_500.safetensors")
+
+
+def test_the_weights_that_are_tuned_are_not_rounded(run_job, records, base):
+    result = run_job(
+        "finetune_unet", records, base_model=base, **{**SMALL, "precision": "bf16", "learning_rate": 1e-12}
+    )
+    before, after = load_pipeline(base, CPU, torch.float32).unet.state_dict(), load_file(Path(result["weights"]) / FILE)
+    assert all(torch.allclose(before[name], tensor, atol=1e-6, rtol=1e-6) for name, tensor in after.items())

@@ -1,5 +1,6 @@
 """Losses on training and held-out images: fixed, without effect on what is learned, and what they say of privacy."""
 
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
@@ -64,9 +65,11 @@ def test_patience_ends_a_training_that_gets_worse_and_keeps_the_best(run_job, re
     assert same(lora(result), lora(short))
 
 
-@pytest.mark.parametrize("name", ["train_lora", "finetune_unet"])
-def test_a_stopped_training_remembers_its_losses_and_its_best(run_job, records, base, tmp_path, name):
-    values = dict(SMALL, base_model=base, learning_rate=0.1, validate_every=1, patience=3, checkpoint_seconds=1e-9)
+@pytest.mark.parametrize(("name", "more"), [("train_lora", dict(dropout=0.5)), ("finetune_unet", {})])
+def test_a_stopped_training_remembers_its_losses_and_its_best(run_job, records, base, tmp_path, name, more):
+    values = dict(
+        SMALL, base_model=base, learning_rate=0.1, validate_every=1, patience=3, checkpoint_seconds=1e-9, **more
+    )
     if name != "train_lora":
         values.pop("rank")
     whole = run_job(name, records, run_key="whole", **values)
@@ -105,8 +108,53 @@ def test_a_loss_that_is_not_finite_ends_it_with_advice(run_job, records, base):
 
 def test_without_held_out_images_nothing_is_compared(run_job, records, base):
     training = [r for r in records if "train" in r.tags]
-    result = run_job("train_lora", training, base_model=base, validate_every=2, **SMALL)
+    result = run_job("train_lora", training, base_model=base, **SMALL)
     assert "membership" not in result and "validation" not in result
+    with pytest.raises(UserError, match="images tagged 'val', and there are none"):
+        run_job("train_lora", training, base_model=base, validate_every=2, **SMALL)
+
+
+def test_steps_after_the_last_multiple_are_looked_at_and_more_than_there_are_refused(run_job, records, base):
+    values = dict(SMALL, base_model=base, membership=False)
+    result = run_job("train_lora", records, validate_every=3, patience=5, **values)
+    assert [row["step"] for row in result["validation"]] == [3, 4]
+    for name in ("validate_every", "warmup_steps"):
+        with pytest.raises(UserError, match=f"{name} is 5, more than the 4 steps"):
+            run_job("train_lora", records, **{name: 5}, **values)
+
+
+def test_the_test_split_chooses_nothing_but_counts_as_held_out(run_job, records, base, monkeypatch):
+    seen = []
+    plain = validation.fixed_errors
+
+    def fixed_errors(method, places, draws, arithmetic):
+        seen.append([method.batches.prompts[i] for i in places])
+        return (yield from plain(method, places, draws, arithmetic))
+
+    monkeypatch.setattr(validation, "fixed_errors", fixed_errors)
+    moved = [replace(r, tags=["test"]) if r.label == "normal" and "val" in r.tags else r for r in records]
+    run_job("train_lora", moved, base_model=base, validate_every=4, **SMALL)
+    _, held_out, every = seen
+    assert len(held_out) == 4 and not any("normal" in prompt for prompt in held_out)
+    assert len(every) == 15
+
+
+def test_classes_that_differ_in_loss_and_in_their_shares_tell_no_membership(records, base, tmp_path, monkeypatch):
+    """The token's balanced draw has another mix of classes than the held-out images."""
+    rng = np.random.default_rng(3)
+
+    def fixed_errors(method, places, draws, arithmetic):
+        yield from ()
+        hard = np.array(["normal" in method.batches.prompts[i] for i in places])
+        return (0.1 + 0.5 * hard + 0.01 * rng.normal(size=len(places)))[:, None] * np.ones(draws)
+
+    monkeypatch.setattr(validation, "fixed_errors", fixed_errors)
+    held_out_normal = [r for r in records if r.label == "normal" and "val" in r.tags]
+    fewer = [r for r in records if r not in held_out_normal[1:]]
+    values = dict(base_model=base, steps=1, batch_size=2, resolution=64, precision="fp32")
+    events = list(job("train_textual_inversion").run(values, fewer, "trial", tmp_path))
+    area = events[-1].result["membership"]
+    assert area["low"] < 0.5 < area["high"]
 
 
 def test_patience_needs_validation(records, base, tmp_path):
