@@ -4,8 +4,10 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import ClassVar, Literal
 
 import pytest
+import torch
 
 from busaug_core.errors import UserError
 from busaug_core.jobs.config import JobConfig
@@ -183,6 +185,35 @@ def test_settings_that_came_later_went_away_or_are_without_effect_hinder_no_run(
     assert last.result["counted"] == 3
     with pytest.raises(UserError, match="colour: None there, 'green' here"):
         list(later.run(dict(run_key="one", colour="green"), [], "trial", tmp_path))
+
+
+def test_a_setting_that_a_preset_took_up_later_hinders_no_run(tmp_path):
+    class Later(Count):
+        """Counts, by default in red, the preset in blue."""
+
+        presets: ClassVar = {"sea": dict(colour="blue")}
+        preset: Literal["sea"] | None = None
+        colour: str = "red"
+
+    list(Job("count", Later, count).run(dict(run_key="one", preset="sea"), [], "trial", tmp_path))
+    config = tmp_path / "trial/runs/one/config.json"
+    stored = json.loads(config.read_text())
+    assert stored.pop("colour") == "blue"
+    config.write_text(json.dumps(stored))
+    *_, last = Job("count", Later, count).run(dict(run_key="one", preset="sea"), [], "trial", tmp_path)
+    assert last.result["counted"] == 3
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("can't allocate memory")])
+def test_memory_that_does_not_suffice_is_told_with_what_helps(tmp_path, error):
+    def full(config, run):
+        yield Progress(1, 2, "Filling")
+        raise error
+
+    with pytest.raises(UserError, match="a smaller batch_size, a smaller resolution"):
+        list(Job("full", Count, full).run(dict(run_key="one"), [], "trial", tmp_path))
+    assert Run(tmp_path / "trial/runs/one").state == "failed"
+    assert "memory" in Run(tmp_path / "trial/runs/one").error
 
 
 def test_made_up_keys_are_identifiers_and_differ(tmp_path):

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusers import StableDiffusionPipeline
+from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 from diffusers.loaders.single_file_utils import SingleFileComponentError
+from peft import LoraConfig as PeftConfig
 from safetensors.torch import load_file, save_file
 
 from busaug_core.base.components import LORA, TOKEN
@@ -26,7 +27,7 @@ from busaug_core.registry import job
 from busaug_core.train import batch, denoising, training
 from busaug_core.train.batch import draw_order
 from busaug_core.train.config import Lora
-from busaug_core.train.lora import LoraMethod
+from busaug_core.train.lora import LAYERS, LoraMethod
 
 CPU = torch.device("cpu")
 SMALL = dict(steps=4, batch_size=2, resolution=64, precision="fp32")
@@ -368,3 +369,18 @@ def test_noise_offset_shifts_whole_channels(base):
         means[offset] = float(batches.draw(0).noise.mean((2, 3)).std())
     assert means[0.0] == pytest.approx(1 / 16, rel=0.15)
     assert means[0.5] == pytest.approx((0.25 + 1 / 256) ** 0.5, rel=0.15)
+
+
+def test_the_preset_of_meddap_trains_less_than_a_thousandth_of_stable_diffusion():
+    assert Lora(preset="meddap").rank == 4
+    shares = {2: 0.023, 4: 0.046, 8: 0.093}
+    with torch.device("meta"):  # the architecture without its weights
+        unet = UNet2DConditionModel(sample_size=64, cross_attention_dim=768, attention_head_dim=8)
+        total = sum(p.numel() for p in unet.parameters())
+        for rank in shares:
+            config = Lora(preset="meddap", rank=rank)
+            settings = dict(target_modules=LAYERS[config.layers], init_lora_weights=False)
+            unet.add_adapter(PeftConfig(r=config.rank, **settings), adapter_name=f"rank{rank}")
+    for rank, percent in shares.items():
+        trained = sum(p.numel() for name, p in unet.named_parameters() if f".rank{rank}." in name)
+        assert 100 * trained / total == pytest.approx(percent, abs=5e-4)
