@@ -42,10 +42,10 @@ RECIPES = {
     "sd_ti": _recipe("lora", "token", title="LoRA + token", color="#b07cf0"),
     "sd_ti_img2img": _recipe("lora", "token", refine=True, title="LoRA + token\n+ img2img", color="#5b3fe0"),
     "sd_adj": _recipe("lora", adjective=True, title="LoRA\n+ adjective", color="#2fb8a8"),
-    "base_mask": _recipe("controlnet", title="base + mask", color="#5a6b7c"),
-    "sd_mask": _recipe("lora", "controlnet", title="LoRA + mask", color="#3aa0e8"),
-    "sd_mask_img2img": _recipe("lora", "controlnet", refine=True, title="LoRA + mask\n+ img2img", color="#1d6fb8"),
-    "ft": _recipe("unet", title="tuned UNet", color="#e0577f"),
-    "ft_mask": _recipe("unet", "controlnet", title="tuned UNet\n+ mask", color="#a8325b"),
+    "base_mask": _recipe("controlnet", title="base + mask", color="#314e6b"),
+    "sd_mask": _recipe("lora", "controlnet", title="LoRA + mask", color="#4ea5df"),
+    "sd_mask_img2img": _recipe("lora", "controlnet", refine=True, title="LoRA + mask\n+ img2img", color="#146bc2"),
+    "ft": _recipe("unet", title="tuned UNet", color="#c2df4e"),
+    "ft_mask": _recipe("unet", "controlnet", title="tuned UNet\n+ mask", color="#4e8831"),
 }
 """The variants by slug; a new one is an entry here and nothing else."""

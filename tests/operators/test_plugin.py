@@ -15,6 +15,8 @@ NAMES = {
     "audit",
     "train_lora",
     "train_textual_inversion",
+    "finetune_unet",
+    "train_controlnet",
     "generate",
     "compute_embeddings",
     "compute_fid",
