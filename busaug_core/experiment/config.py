@@ -71,10 +71,10 @@ class RunExperiment(JobConfig):
         "minute": dict(
             settings={
                 "load_busi": dict(images=30, image_size=64),
-                "train_lora": dict(steps=4, batch_size=4, resolution=64),
-                "train_textual_inversion": dict(steps=4, batch_size=4, resolution=64),
-                "finetune_unet": dict(steps=4, batch_size=4, resolution=64),
-                "train_controlnet": dict(steps=4, batch_size=4, resolution=64),
+                "train_lora": dict(steps=4, batch_size=4, resolution=64, membership=False),
+                "train_textual_inversion": dict(steps=4, batch_size=4, resolution=64, membership=False),
+                "finetune_unet": dict(steps=4, batch_size=4, resolution=64, membership=False),
+                "train_controlnet": dict(steps=4, batch_size=4, resolution=64, membership=False),
                 "generate": dict(steps=4, batch_size=16, resolution=64),
             }
         ),

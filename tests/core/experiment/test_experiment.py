@@ -21,8 +21,8 @@ from busaug_core.jobs.run import Run
 ROOT = Path(__file__).resolve().parents[3]
 SIZES = {
     "load_busi": dict(images=12, image_size=64),
-    "train_lora": dict(steps=1, batch_size=2, resolution=64),
-    "train_textual_inversion": dict(steps=1, batch_size=2, resolution=64),
+    "train_lora": dict(steps=1, batch_size=2, resolution=64, membership=False),
+    "train_textual_inversion": dict(steps=1, batch_size=2, resolution=64, membership=False),
     "generate": dict(steps=4, batch_size=8, resolution=64),
 }
 

@@ -16,8 +16,8 @@ def trained(records, base, tmp_path_factory):
     home = tmp_path_factory.mktemp("home")
     values = dict(base_model=base, batch_size=2, resolution=64, precision="fp32")
     for name, key, more in (
-        ("train_lora", "lora", dict(steps=15, rank=4, learning_rate=5e-3)),
-        ("train_textual_inversion", "token", dict(steps=5, vectors=2, learning_rate=0.2)),
+        ("train_lora", "lora", dict(steps=15, rank=4, learning_rate=5e-3, membership=False)),
+        ("train_textual_inversion", "token", dict(steps=5, vectors=2, learning_rate=0.2, membership=False)),
     ):
         for _ in job(name).run({**values, **more, "run_key": key}, records, "trial", home):
             pass

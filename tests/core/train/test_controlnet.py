@@ -20,7 +20,7 @@ from busaug_core.registry import job
 from busaug_core.train import controlnet as module
 
 CPU = torch.device("cpu")
-SMALL = dict(steps=3, batch_size=4, resolution=64, precision="fp32")
+SMALL = dict(steps=3, batch_size=4, resolution=64, precision="fp32", membership=False)
 MADE = dict(counts={"benign": 2}, steps=4, batch_size=2, resolution=64, precision="fp32")
 
 
@@ -98,12 +98,12 @@ def test_condition_dropout_empties_masks_and_caption_dropout_prompts(run_job, ma
     captions = []
     plain = module.ControlNetMethod.captions
     monkeypatch.setattr(module.ControlNetMethod, "captions", lambda self, b: captions.extend(c := plain(self, b)) or c)
-    run_job("train_controlnet", masked, base_model=base, condition_dropout=0.999, membership=False, **SMALL)
+    run_job("train_controlnet", masked, base_model=base, condition_dropout=0.999, **SMALL)
     assert not any(masks.any() for _, _, masks in seen)
     assert all(captions)
     seen.clear()
     captions.clear()
-    run_job("train_controlnet", masked, base_model=base, caption_dropout=0.999, membership=False, **SMALL)
+    run_job("train_controlnet", masked, base_model=base, caption_dropout=0.999, **SMALL)
     assert any(masks.any() for _, _, masks in seen)
     assert not any(captions)
 
@@ -203,7 +203,7 @@ def notices(records, tmp_path, key, **values):
 
 
 def test_other_weights_than_it_was_trained_on_are_told_and_the_same_are_not(run_job, masked, base, tmp_path):
-    small = dict(SMALL, steps=1, membership=False)
+    small = dict(SMALL, steps=1)
     run_job("train_lora", masked, base_model=base, rank=2, run_key="lora", **small, learning_rate=0.1)
     run_job("finetune_unet", masked, base_model=base, run_key="ft", **small, learning_rate=1e-2)
     for key, values in dict(plain={}, on_lora=dict(lora="lora"), on_unet=dict(unet="ft")).items():

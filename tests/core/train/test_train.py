@@ -30,7 +30,7 @@ from busaug_core.train.config import Lora
 from busaug_core.train.lora import LAYERS, LoraMethod
 
 CPU = torch.device("cpu")
-SMALL = dict(steps=4, batch_size=2, resolution=64, precision="fp32")
+SMALL = dict(steps=4, batch_size=2, resolution=64, precision="fp32", membership=False)
 
 
 def weights(result):
@@ -108,7 +108,7 @@ def test_training_lowers_the_loss(run_job, records, base, tmp_path):
 )
 def test_a_stopped_training_ends_in_the_same_weights_as_an_unbroken_one(run_job, masked, base, tmp_path, name, more):
     records = masked
-    values = dict(base_model=base, checkpoint_seconds=1e-9, membership=False, **SMALL, **more)
+    values = dict(base_model=base, checkpoint_seconds=1e-9, **SMALL, **more)
     whole = run_job(name, records, run_key="whole", **values)
     events = job(name).run({**values, "run_key": "broken"}, records, "trial", tmp_path)
     training = (e for e in events if isinstance(e, Progress) and e.values)
@@ -181,12 +181,14 @@ def test_validation_images_are_never_trained_on(run_job, records, base, monkeypa
     seen = []
     monkeypatch.setattr(batch, "load_batch", lambda paths, size: seen.extend(paths) or load_batch(paths, size))
     training = {r.path for r in records if "train" in r.tags}
-    result = run_job("train_lora", records, base_model=base, membership=False, **SMALL)
+    result = run_job("train_lora", records, base_model=base, **SMALL)
     assert set(seen) == training
     drawn, plain = [], batch.Batches.draw
     monkeypatch.setattr(batch.Batches, "draw", lambda self, step: drawn.append(d := plain(self, step)) or d)
     seen.clear()
-    run_job("train_lora", records, base_model=base, **{**SMALL, "steps": 9})  # which compares with held-out images
+    run_job(
+        "train_lora", records, base_model=base, **{**SMALL, "steps": 9, "membership": True}
+    )  # which compares with held-out images
     assert set(seen) > training and seen[: len(training)] == [r.path for r in records if r.path in training]
     assert {place for d in drawn for place in d.chosen} == set(range(len(training)))
     assert result["images"] == {"benign": 4, "malignant": 3, "normal": 2}
@@ -326,8 +328,8 @@ def test_alpha_scales_the_update_in_the_file_too(base, tmp_path):
 
 
 def test_dropout_is_on_while_it_learns_and_repeats_exactly(run_job, records, base):
-    plain = run_job("train_lora", records, base_model=base, membership=False, **SMALL)
-    dropped = [run_job("train_lora", records, base_model=base, membership=False, dropout=0.5, **SMALL) for _ in "ab"]
+    plain = run_job("train_lora", records, base_model=base, **SMALL)
+    dropped = [run_job("train_lora", records, base_model=base, dropout=0.5, **SMALL) for _ in "ab"]
     one, other = map(weights, dropped)
     assert any(not torch.equal(one[name], tensor) for name, tensor in weights(plain).items())
     assert all(torch.equal(one[name], other[name]) for name in one)

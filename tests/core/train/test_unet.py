@@ -19,7 +19,7 @@ from busaug_core.jobs.run import Run
 from busaug_core.train import unet as module
 
 CPU = torch.device("cpu")
-SMALL = dict(steps=3, batch_size=2, resolution=64, precision="fp32")
+SMALL = dict(steps=3, batch_size=2, resolution=64, precision="fp32", membership=False)
 MADE = dict(counts={"benign": 2}, steps=3, batch_size=2, resolution=64, precision="fp32")
 FILE = "diffusion_pytorch_model.safetensors"
 
