@@ -46,13 +46,11 @@ def test_looking_changes_nothing_and_the_losses_are_told(run_job, records, base,
 
 def test_the_losses_do_not_depend_on_the_batch_or_on_what_was_drawn_before(run_job, records, base):
     first = {}
-    for size in (1, 3, 4):
-        values = dict(SMALL, batch_size=size, steps=1, learning_rate=1e-12)
+    for size in (1, 4):
+        values = dict(SMALL, batch_size=size, steps=1, learning_rate=1e-12, membership=False)
         first[size] = run_job("train_lora", records, base_model=base, validate_every=1, **values)
     losses = [r["validation"][0]["held out"] for r in first.values()]
-    assert losses == pytest.approx([losses[0]] * 3, rel=1e-4)
-    areas = [r["membership"]["value"] for r in first.values()]
-    assert areas == pytest.approx([areas[0]] * 3, abs=0.05)
+    assert losses == pytest.approx([losses[0]] * 2, rel=1e-4)
 
 
 def test_patience_ends_a_training_that_gets_worse_and_keeps_the_best(run_job, records, base):
@@ -68,14 +66,21 @@ def test_patience_ends_a_training_that_gets_worse_and_keeps_the_best(run_job, re
 @pytest.mark.parametrize(("name", "more"), [("train_lora", dict(dropout=0.5)), ("finetune_unet", {})])
 def test_a_stopped_training_remembers_its_losses_and_its_best(run_job, records, base, tmp_path, name, more):
     values = dict(
-        SMALL, base_model=base, learning_rate=0.1, validate_every=1, patience=3, checkpoint_seconds=1e-9, **more
+        SMALL,
+        base_model=base,
+        learning_rate=0.1,
+        validate_every=1,
+        patience=3,
+        checkpoint_seconds=1e-9,
+        validation_images=3,
+        **more,
     )
     if name != "train_lora":
         values.pop("rank")
     whole = run_job(name, records, run_key="whole", **values)
     events = job(name).run({**values, "run_key": "broken"}, records, "trial", tmp_path)
     looks = (e for e in events if isinstance(e, Progress) and e.message.startswith("Comparing"))
-    list(islice(looks, 9))  # within the second look
+    list(islice(looks, 15))  # within the second look
     events.close()
     assert Run(tmp_path / "trial/runs/broken").state == "stopped"
     resumed = run_job(name, records, run_key="broken", **values)
