@@ -2,15 +2,15 @@
 
 import re
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from busaug_core.base.components import CONTROLNET, LORA, TOKEN, UNET
-from busaug_core.base.defaults import BASE, HELP, MINI, defaults_of
+from busaug_core.base.defaults import BASE, HELP, MINI, BaseDefaults, defaults_of
 from busaug_core.errors import UserError
 from busaug_core.jobs.config import OnSamples, Precision
-from busaug_core.jobs.execute import Job
+from busaug_core.jobs.execute import Job, JobCheck
 from busaug_core.jobs.roles import masked_images, training_images, validation_images
 from busaug_core.jobs.run import Run
 from busaug_core.prompts import BUSI_PROMPTS, Prompts, prompt_of, refuse_unknown_classes
@@ -23,6 +23,8 @@ class DiffusionTraining(OnSamples):
     """What all diffusion trainings share."""
 
     without_effect = frozenset({"checkpoint_seconds"})
+    kind: ClassVar[str]
+    """How `BaseDefaults` calls the training's steps and learning rate."""
 
     base_model: Annotated[str, BASE] = Field(MINI, min_length=1, description=HELP)
     steps: int | None = Field(None, ge=1, le=1_000_000, description="Optimizer steps (empty: the base's own).")
@@ -75,6 +77,18 @@ class DiffusionTraining(OnSamples):
     checkpoint_seconds: float = Field(60, gt=0, description="Least time between checkpoints to resume from.")
     prompts: Prompts = Field(BUSI_PROMPTS, description="The prompt of each class, where it is not to be BUSI's.")
 
+    def resolve(self, runs: Path | None = None) -> Self:
+        return self.fill(self.open_fields(defaults_of(self.base_model, runs)))
+
+    def open_fields(self, base: BaseDefaults) -> dict[str, Any]:
+        """What the fields that are left open are on a base."""
+        return dict(
+            steps=getattr(base, f"{self.kind}_steps"),
+            batch_size=base.train_batch_size,
+            learning_rate=getattr(base, f"{self.kind}_learning_rate"),
+            resolution=base.resolution,
+        )
+
     @model_validator(mode="after")
     def _patience_with_validation(self) -> "DiffusionTraining":
         if self.patience and not self.validate_every:
@@ -85,6 +99,7 @@ class DiffusionTraining(OnSamples):
 class Lora(DiffusionTraining):
     """Low-rank adaptation of the UNet (Hu et al. 2021)."""
 
+    kind = "lora"
     presets: ClassVar = {
         "hybrid": dict(rank=4, layers="attention", learning_rate=1e-4, steps=3000, batch_size=4, resolution=512),
         "meddap": dict(rank=4, layers="cross_attention", learning_rate=1e-4, batch_size=1, resolution=224),
@@ -103,22 +118,14 @@ class Lora(DiffusionTraining):
         description="Layers that are adapted; wide adds convolutions and residual blocks (empty: the base's own).",
     )
 
-    def resolve(self, runs: Path | None = None) -> "Lora":
-        base = defaults_of(self.base_model, runs)
-        open_fields = dict(
-            steps=base.lora_steps,
-            batch_size=base.train_batch_size,
-            learning_rate=base.lora_learning_rate,
-            resolution=base.resolution,
-            rank=base.lora_rank,
-            layers=base.lora_layers,
-        )
-        return self.fill(open_fields)
+    def open_fields(self, base: BaseDefaults) -> dict[str, Any]:
+        return {**super().open_fields(base), "rank": base.lora_rank, "layers": base.lora_layers}
 
 
 class TextualInversion(DiffusionTraining):
     """A learned token in the prompt (Gal et al. 2022)."""
 
+    kind = "token"
     presets: ClassVar = {
         "hybrid": dict(learning_rate=5e-4, steps=2000, batch_size=4, resolution=512, vectors=1),
         "demo": dict(steps=100, batch_size=8, membership=False),
@@ -150,39 +157,21 @@ class TextualInversion(DiffusionTraining):
             raise ValueError("a token is one word in angle brackets, such as <ultrasound>")
         return token
 
-    def resolve(self, runs: Path | None = None) -> "TextualInversion":
-        base = defaults_of(self.base_model, runs)
-        open_fields = dict(
-            steps=base.token_steps,
-            batch_size=base.train_batch_size,
-            learning_rate=base.token_learning_rate,
-            resolution=base.resolution,
-        )
-        return self.fill(open_fields)
-
 
 class FinetuneUnet(DiffusionTraining):
     """All weights of the UNet, and their moving average."""
 
+    kind = "unet"
     caption_dropout: float = Field(0.1, ge=0, lt=1, description=CAPTION_DROPOUT)
     ema_decay: float = Field(
         0.999, ge=0, lt=1, description="Decay of the weights' moving average, which is what is kept; 0 is none."
     )
 
-    def resolve(self, runs: Path | None = None) -> "FinetuneUnet":
-        base = defaults_of(self.base_model, runs)
-        open_fields = dict(
-            steps=base.unet_steps,
-            batch_size=base.train_batch_size,
-            learning_rate=base.unet_learning_rate,
-            resolution=base.resolution,
-        )
-        return self.fill(open_fields)
-
 
 class TrainControlnet(DiffusionTraining):
     """A ControlNet on lesion masks (Zhang et al. 2023)."""
 
+    kind = "controlnet"
     lora: Annotated[str | None, LORA.product] = Field(
         None, description="A LoRA (run, file or folder) that is loaded, frozen, while the ControlNet is trained."
     )
@@ -198,16 +187,6 @@ class TrainControlnet(DiffusionTraining):
         if self.lora and self.unet:
             raise ValueError("set lora or unet, not both: they change the same weights")
         return self
-
-    def resolve(self, runs: Path | None = None) -> "TrainControlnet":
-        base = defaults_of(self.base_model, runs)
-        open_fields = dict(
-            steps=base.controlnet_steps,
-            batch_size=base.train_batch_size,
-            learning_rate=base.controlnet_learning_rate,
-            resolution=base.resolution,
-        )
-        return self.fill(open_fields)
 
 
 def check(config: DiffusionTraining, run: Run, records: list[Record]) -> None:
@@ -226,54 +205,37 @@ def check(config: DiffusionTraining, run: Run, records: list[Record]) -> None:
         prompt_of(label, config.prompts)
 
 
-def network_files(folder: str) -> tuple[str, ...]:
-    """The files of a network in diffusers' layout."""
-    return f"{folder}/config.json", f"{folder}/diffusion_pytorch_model.safetensors"
-
-
 def check_masks(config: TrainControlnet, run: Run, records: list[Record]) -> None:
     """Raises UserError where `check` does, or no training image has a mask."""
     check(config, run, records)
     masked_images(training_images(records))
 
 
-TRAIN_LORA = Job(
-    "train_lora",
-    Lora,
-    "busaug_core.train.lora:train_lora",
-    check,
-    distributed=True,
-    stops_together=True,
-    learns=True,
-    files=(LORA.product.name,),
-)
-TRAIN_TEXTUAL_INVERSION = Job(
+def _training(
+    name: str, config: type[DiffusionTraining], function: str, files: tuple[str, ...], checked_by: JobCheck = check
+) -> Job:
+    """A job that trains; `function` is its place in this room."""
+    together = dict(distributed=True, stops_together=True, learns=True)
+    return Job(name, config, f"busaug_core.train.{function}", checked_by, files=files, **together)
+
+
+def _network(folder: str) -> tuple[str, ...]:
+    """The files of a network in diffusers' layout."""
+    return f"{folder}/config.json", f"{folder}/diffusion_pytorch_model.safetensors"
+
+
+TRAIN_LORA = _training("train_lora", Lora, "lora:train_lora", (LORA.product.name,))
+TRAIN_TEXTUAL_INVERSION = _training(
     "train_textual_inversion",
     TextualInversion,
-    "busaug_core.train.textual_inversion:train_textual_inversion",
-    check,
-    distributed=True,
-    stops_together=True,
-    learns=True,
-    files=(TOKEN.product.name,),
+    "textual_inversion:train_textual_inversion",
+    (TOKEN.product.name,),
 )
-FINETUNE_UNET = Job(
-    BASE.job,
-    FinetuneUnet,
-    "busaug_core.train.unet:finetune_unet",
-    check,
-    distributed=True,
-    stops_together=True,
-    learns=True,
-    files=network_files(UNET.product.name),
-)
-TRAIN_CONTROLNET = Job(
+FINETUNE_UNET = _training(BASE.job, FinetuneUnet, "unet:finetune_unet", _network(UNET.product.name))
+TRAIN_CONTROLNET = _training(
     "train_controlnet",
     TrainControlnet,
-    "busaug_core.train.controlnet:train_controlnet",
+    "controlnet:train_controlnet",
+    _network(CONTROLNET.product.name),
     check_masks,
-    distributed=True,
-    stops_together=True,
-    learns=True,
-    files=network_files(CONTROLNET.product.name),
 )

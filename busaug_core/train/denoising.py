@@ -69,7 +69,10 @@ class Denoising(Method):
         """The prediction, B×C×h×w."""
         return self.unet_on(batch, self.encode_prompts(self.captions(batch)))
 
+    def errors(self, batch: Batch) -> Tensor:
+        """The mean squared error of each image's prediction, float32 B."""
+        return (self.predict(batch).float() - batch.target).square().mean((1, 2, 3))
+
     def loss(self, batch: Batch) -> Tensor:
         """The squared error of the prediction at uniform timesteps (Ho et al. 2020; or as the base predicts)."""
-        errors = (self.predict(batch).float() - batch.target).square().mean((1, 2, 3))
-        return (errors * self.batches.weights(batch.timesteps)).mean()
+        return (self.errors(batch) * self.batches.weights(batch.timesteps)).mean()

@@ -5,6 +5,7 @@ What is trained and by which loss is a `Method`; the loop knows neither models n
 
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -74,9 +75,9 @@ class Method(ABC):
 
 
 class Check(ABC):
-    """What is looked at every so many steps, and may end a training."""
+    """What is looked at after some of the `steps`, and may end a training."""
 
-    every: int
+    steps: Collection[int]
 
     @abstractmethod
     def state(self) -> dict[str, Tensor]:
@@ -84,7 +85,7 @@ class Check(ABC):
 
     @abstractmethod
     def look(self, step: int) -> Steps[bool]:
-        """Look at the method after `step` steps, a multiple of `every` or all; returns whether to stop.
+        """Look at the method after `step` steps; returns whether to stop.
 
         Doing it again at the same step changes nothing, as after a kill it is.
         """
@@ -160,7 +161,7 @@ def train(
 
     try:
         for step in range(start, steps + 1):
-            if check is not None and step and (step % check.every == 0 or step == steps):
+            if check is not None and step in check.steps:
                 enough = yield from check.look(step)
                 if _any(accelerator, enough):
                     break

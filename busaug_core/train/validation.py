@@ -33,8 +33,7 @@ def fixed_errors(method: Denoising, places: Sequence[int], draws: int, arithmeti
             batch = method.batches.fixed(places[i : i + size], draw, draws)
             autocast = torch.autocast(device.type, arithmetic, enabled=arithmetic != torch.float32)
             with method.as_kept(), torch.no_grad(), autocast:
-                errors = (method.predict(batch).float() - batch.target).square().mean((1, 2, 3))
-            found[i : i + size, draw] = errors.cpu().numpy()
+                found[i : i + size, draw] = method.errors(batch).cpu().numpy()
             done = draw * len(places) + min(i + size, len(places))
             yield Progress(done, draws * len(places), "Comparing training and held-out images")
     return found
@@ -52,14 +51,13 @@ class Validation(Check):
         config = method.batches.config
         n = min(len(training), len(held_out), config.validation_images)
         self.method, self.arithmetic = method, arithmetic
-        self.every, self.patience = config.validate_every, config.patience
+        self.patience = config.patience
         self.sides = [_spaced(training, n), _spaced(held_out, n)]
         # The last step is looked at too, lest those after the last multiple be thrown away unseen.
-        self.steps = sorted({*range(self.every, config.steps + 1, self.every), config.steps})
+        self.steps = sorted({*range(config.validate_every, config.steps, config.validate_every), config.steps})
         self.history = torch.full((len(self.steps), 2, len(BANDS)), torch.nan)
-        kept = {**method.parameters(), **method.state()} if self.patience else {}
-        self.kept = kept
-        self.best = {name: tensor.detach().clone() for name, tensor in kept.items()}
+        self.kept = {**method.parameters(), **method.state()} if self.patience else {}
+        self.best = {name: tensor.detach().clone() for name, tensor in self.kept.items()}
 
     def state(self) -> dict[str, Tensor]:
         return {"validation": self.history, **{f"best.{name}": tensor for name, tensor in self.best.items()}}

@@ -1,7 +1,6 @@
 """A made-up adapter: what stands in this file is all that a new component, its training and its variant take."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +16,6 @@ from busaug_core.jobs.lineage import Product
 from busaug_core.jobs.roles import training_images
 from busaug_core.jobs.run import Run
 from busaug_core.measure.grids import variant_grid
-from busaug_core.records import Lesion
 from busaug_core.registry import JOBS
 from busaug_core.registry import register as register_job
 from busaug_core.train.config import DiffusionTraining
@@ -98,15 +96,6 @@ def registered():
     RECIPES["shifted"] = Recipe(frozenset({"shift"}), title="shifted", color="#123456")
     yield
     del COMPONENTS["shift"], JOBS["train_shift"], RECIPES["shifted"]
-
-
-@pytest.fixture(scope="module")
-def masked(records):
-    """The records, the training ones with a lesion in the left upper quarter."""
-    mask = np.zeros((64, 64), bool)
-    mask[:32, :32] = True
-    lesion = Lesion.of(None, mask)
-    return [replace(r, lesions=[lesion], size=[64, 64, 1], id=Path(r.path).stem) for r in records]
 
 
 @pytest.fixture(scope="module")
