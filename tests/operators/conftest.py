@@ -56,7 +56,7 @@ def token(call, loaded, small, lora):
 
 @pytest.fixture(scope="session")
 def classifier(call, loaded):
-    return call("train_classifier", loaded, epochs=1, resolution=32, run_key="clf")
+    return call("train_classifier", loaded, arch="squeezenet1_1", epochs=1, resolution=32, run_key="clf")
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ from busaug_core.jobs.runs import runs_folder
 from busaug_core.registry import job
 from operators.host.samples import read_samples
 
-QUICK = dict(epochs=1, resolution=32)
+QUICK = dict(arch="squeezenet1_1", epochs=1, resolution=32)
 
 
 @pytest.fixture
@@ -105,7 +105,7 @@ def test_a_run_that_was_killed_is_told_and_resumed(scans, manage):
 
 
 def test_stop_asks_who_works_on_the_run(context, scans, manage):
-    operator, ctx = context("train_classifier", scans, run_key="long", epochs=500, resolution=32)
+    operator, ctx = context("train_classifier", scans, run_key="long", arch="squeezenet1_1", epochs=500, resolution=32)
     run, asked, sent = run_of(scans, "long"), None, []
     for message in operator.execute(ctx):
         sent.append(message.body)

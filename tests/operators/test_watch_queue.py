@@ -34,7 +34,7 @@ def work_off():
 
 
 def test_the_dataset_is_reloaded_and_the_result_told(call, loaded, watch):
-    call("train_classifier", loaded, delegate=True, epochs=1, resolution=32, run_key="behind")
+    call("train_classifier", loaded, delegate=True, arch="squeezenet1_1", epochs=1, resolution=32, run_key="behind")
     reload_, notice = watch(loaded, work_off)
     assert reload_.operator_uri == "reload_dataset"
     assert notice.operator_uri == "notify"
@@ -44,7 +44,7 @@ def test_the_dataset_is_reloaded_and_the_result_told(call, loaded, watch):
 
 def test_a_job_that_failed_is_told_of_in_a_dialog_that_stays(call, loaded, watch):
     dataset = loaded.match({"origin": "simulated"}).clone("failing_behind")
-    call("train_classifier", dataset, delegate=True, epochs=1, resolution=32, run_key="behind")
+    call("train_classifier", dataset, delegate=True, arch="squeezenet1_1", epochs=1, resolution=32, run_key="behind")
     lost = dataset.match_tags("train").first()
     lost["filepath"] = "/nowhere/lost.png"
     lost.save()
@@ -62,14 +62,14 @@ def test_an_empty_queue_is_not_watched(loaded, watch):
 
 
 def test_the_last_one_who_watches_a_dataset_is_the_only_one(call, loaded, context, watch):
-    call("train_classifier", loaded, delegate=True, epochs=1, resolution=32, run_key="twice")
+    call("train_classifier", loaded, delegate=True, arch="squeezenet1_1", epochs=1, resolution=32, run_key="twice")
     sent = []
     assert watch(loaded, lambda: sent.extend(watch(loaded, work_off))) == []
     assert [m.operator_uri for m in sent] == ["reload_dataset", "notify"]
 
 
 def test_queueing_from_the_form_begins_to_watch(loaded, context):
-    params = dict(form=True, background=True, epochs=1, resolution=32, run_key="formed")
+    params = dict(form=True, background=True, arch="squeezenet1_1", epochs=1, resolution=32, run_key="formed")
     operator, ctx = context("train_classifier", loaded, **params)
     uris = [m.body.operator_uri for m in operator.execute(ctx)]
     assert uris == ["notify", "@busaug/busaug/watch_queue"]

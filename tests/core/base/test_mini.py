@@ -14,7 +14,7 @@ from busaug_core.images import load_gray
 from busaug_core.jobs.events import Made
 from busaug_core.registry import job
 
-EACH = 12
+EACH = 8
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,9 @@ def images(tmp_path_factory):
     home = tmp_path_factory.mktemp("home")
     counts = {"benign": EACH, "malignant": EACH, "normal": EACH}
     found: dict[str, list[np.ndarray]] = {}
-    for event in job("generate").run(dict(variants=["base"], counts=counts, precision="fp32"), [], "trial", home):
+    for event in job("generate").run(
+        dict(variants=["base"], counts=counts, precision="fp32", steps=10), [], "trial", home
+    ):
         if isinstance(event, Made):
             found.setdefault(event.record.label, []).append(load_gray(event.record.path, 128))
     return {label: np.stack(members).astype(float) for label, members in found.items()}

@@ -6,7 +6,7 @@ from busaug_core.classify.config import WEIGHTS
 from busaug_core.classify.load import load_classifier
 from busaug_core.jobs.run import Run
 
-QUICK = dict(epochs=3, resolution=32, batch_size=4)
+QUICK = dict(arch="squeezenet1_1", epochs=3, resolution=32, batch_size=4)
 
 
 def loaded(folder):

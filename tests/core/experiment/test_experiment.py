@@ -121,15 +121,19 @@ def test_done_links_are_reused_by_another_experiment(events, values, home):
     assert all(path.stat().st_mtime < begun for path in files)
 
 
-def test_a_stop_reaches_the_link_that_is_worked_on_and_the_next_call_goes_on(values, tmp_path):
-    events = RUN_EXPERIMENT.run(values, [], "tiny", tmp_path)
-    for event in events:
-        if isinstance(event, Begun) and event.run_key == "clf_original":
-            Run(tmp_path / "tiny/runs/demo").ask_to_stop()
+def test_a_stop_reaches_the_link_that_is_worked_on_and_the_next_call_goes_on(events, values, home, tmp_path):
+    shutil.copytree(home / "tiny", tmp_path / "tiny", ignore=shutil.ignore_patterns("demo", "clf_original"))
+    begun = []
+    for event in RUN_EXPERIMENT.run(values, [], "tiny", tmp_path):
+        if isinstance(event, Begun):
+            begun.append(event.run_key)
+            if event.run_key == "clf_original":
+                Run(tmp_path / "tiny/runs/demo").ask_to_stop()
         last = event
     assert last == Stopped("demo")
+    assert begun[-1] == "clf_original" and len(begun) < len(events[-1].result["runs"])
     assert Run(tmp_path / "tiny/runs/demo").state == "stopped"
-    assert not (tmp_path / "tiny/runs/balancing").exists()
+    assert Run(tmp_path / "tiny/runs/clf_original").state != "done"
     *_, last = RUN_EXPERIMENT.run(values, [], "tiny", tmp_path)
     assert isinstance(last, Finished)
 

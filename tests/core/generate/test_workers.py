@@ -33,20 +33,22 @@ def images(folder):
     return {path.name: load_gray(path, 64).tobytes() for path in sorted(folder.glob("images/base/*.png"))}
 
 
-def test_two_workers_share_a_generation(command, tmp_path, records, base):
+def test_two_workers_share_what_a_killed_one_has_left(command, tmp_path, records, base):
     arguments, environment = command
-    workers = [
-        subprocess.Popen([sys.executable, *arguments], cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
-        for _ in range(2)
-    ]
+    started = dict(cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
+    folder = tmp_path / "trial/runs/shared"
+    with subprocess.Popen([sys.executable, *arguments], **started) as killed:
+        while not images(folder) and killed.poll() is None:
+            time.sleep(0.1)
+        killed.kill()
+    workers = [subprocess.Popen([sys.executable, *arguments], **started) for _ in range(2)]
     errors = [worker.communicate(timeout=300)[1] for worker in workers]
     assert [worker.returncode for worker in workers] == [0, 0], errors
-    run = Run(tmp_path / "trial/runs/shared")
-    assert run.state == "done"
-    assert len(run.products) == 6
+    assert Run(folder).state == "done"
+    assert len(Run(folder).products) == 6
     alone = dict(GENERATE, base_model=base, precision="fp32", run_key="alone")
     list(job("generate").run(alone, records, "trial", tmp_path))
-    assert images(run.folder) == images(run.folder.with_name("alone"))
+    assert images(folder) == images(folder.with_name("alone"))
 
 
 def test_a_launcher_spreads_a_generation_over_its_processes(command, tmp_path):
@@ -71,18 +73,3 @@ def test_what_a_worker_holds_is_passed_over_and_looked_at_again_when_it_lets_go(
     done.add(2)
     first.close()  # killed: its item was not done
     assert list(second) == [0]
-
-
-def test_a_killed_workers_items_are_made_by_the_next(command, tmp_path):
-    arguments, environment = command
-    worker = subprocess.Popen([sys.executable, *arguments], cwd=ROOT, env=environment, stderr=subprocess.DEVNULL)
-    folder = tmp_path / "trial/runs/shared"
-    for _ in range(600):
-        if list(folder.glob("images/base/*.png")) or worker.poll() is not None:
-            break
-        time.sleep(0.1)
-    worker.kill()
-    worker.wait()
-    subprocess.run([sys.executable, *arguments], cwd=ROOT, env=environment, check=True, capture_output=True)
-    assert Run(folder).state == "done"
-    assert len(images(folder)) == 6

@@ -177,9 +177,9 @@ def test_samples_of_one_file_in_two_splits_are_not_taken_to_have_moved(tmp_path)
 @pytest.mark.parametrize(
     ("name", "values"),
     [
-        ("train_classifier", dict(epochs=1, resolution=32)),
-        ("train_lora", dict(steps=1)),
-        ("train_textual_inversion", dict(steps=1)),
+        ("train_classifier", dict(arch="squeezenet1_1", epochs=1, resolution=32)),
+        ("train_lora", dict(steps=1, membership=False)),
+        ("train_textual_inversion", dict(steps=1, membership=False)),
     ],
 )
 def test_the_images_that_a_model_learned_from_are_known_after_they_moved(
@@ -209,10 +209,10 @@ def test_a_missing_image_is_named_before_the_work(run_job, records, base, tmp_pa
 
 
 def test_vanished_weights_are_trained_again_to_the_same(run_job, records, tmp_path):
-    first = run_job("train_classifier", records, run_key="clf", epochs=1, resolution=32)
+    first = run_job("train_classifier", records, run_key="clf", arch="squeezenet1_1", epochs=1, resolution=32)
     logits = np.loadtxt([line.split('"logits": [')[1].split("]")[0] for line in _lines(first)], delimiter=",")
     Path(first["weights"]).unlink()
-    again = run_job("train_classifier", records, run_key="clf", epochs=1, resolution=32)
+    again = run_job("train_classifier", records, run_key="clf", arch="squeezenet1_1", epochs=1, resolution=32)
     assert Path(again["weights"]).exists() and again["metrics"] == first["metrics"]
     assert np.array_equal(
         np.loadtxt([line.split('"logits": [')[1].split("]")[0] for line in _lines(again)], delimiter=","), logits

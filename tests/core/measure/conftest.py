@@ -13,7 +13,7 @@ from busaug_core.simulate import simulate
 def home(records, tmp_path_factory):
     """A home with a classifier's run."""
     folder = tmp_path_factory.mktemp("home")
-    values = dict(epochs=1, resolution=32, batch_size=4, run_key="clf")
+    values = dict(arch="squeezenet1_1", epochs=1, resolution=32, batch_size=4, run_key="clf")
     for _ in job("train_classifier").run(values, records, "trial", folder):
         pass
     return folder

@@ -69,7 +69,7 @@ def test_a_classifier_of_other_images_is_named_by_its_folder_and_has_no_biased_f
         path = tmp_path / f"other{i}.png"
         Image.fromarray(simulate(label, 400 + i, 64).image).save(path)
         others.append(Record(str(path), label, tags=["val" if i < 3 else "train"]))
-    values = dict(epochs=1, resolution=32, batch_size=4, run_key="neutral")
+    values = dict(arch="squeezenet1_1", epochs=1, resolution=32, batch_size=4, run_key="neutral")
     list(job("train_classifier").run(values, others, "elsewhere", home))
     folder = home / "elsewhere/runs/neutral"
     sets = evaluation_set(records, tmp_path, "near", 2)
@@ -99,7 +99,7 @@ def test_a_real_file_among_synthetic_ones_is_refused_by_name(records, home, tmp_
 def test_a_classifier_that_saw_synthetic_images_is_no_extractor(records, home, tmp_path):
     sets = evaluation_set(records, tmp_path, "near", 2)
     balancing = [replace(r, tags=["synthetic", "near"]) for r in sets]
-    values = dict(epochs=1, resolution=32, batch_size=4, run_key="clf_near", include=["near"])
+    values = dict(arch="squeezenet1_1", epochs=1, resolution=32, batch_size=4, run_key="clf_near", include=["near"])
     list(job("train_classifier").run(values, records + balancing, "trial", home))
     with pytest.raises(UserError, match="was trained with synthetic images"):
         list(job("compute_fid").run(MEASURE | dict(extractor="clf_near"), records + sets, "trial", home))

@@ -63,7 +63,7 @@ def test_an_identical_image_has_a_copy_ratio_of_zero(records, synthetic, scoring
 
 def test_a_classifier_that_saw_synthetic_images_may_not_score(records, synthetic, scoring_home):
     balancing = [r for r in synthetic if "evaluation" not in r.tags]
-    values = dict(epochs=1, resolution=32, batch_size=4, run_key="clf_sd", include=["sd"])
+    values = dict(arch="squeezenet1_1", epochs=1, resolution=32, batch_size=4, run_key="clf_sd", include=["sd"])
     list(job("train_classifier").run(values, records + balancing, "trial", scoring_home))
     with pytest.raises(UserError, match="was trained with synthetic images"):
         score(records + synthetic, scoring_home, classifier="clf_sd", run_key="scores_sd")

@@ -87,7 +87,7 @@ def test_a_lora_of_another_base_is_refused(run_job, records, base, tmp_path):
 
 
 def test_training_lowers_the_loss(run_job, records, base, tmp_path):
-    values = dict(base_model=base, steps=40, batch_size=4, resolution=64, precision="fp32", run_key="lora")
+    values = {**SMALL, "base_model": base, "steps": 30, "batch_size": 4, "run_key": "lora"}
     losses = [
         e.values["loss"]
         for e in job("train_lora").run(values, records, "trial", tmp_path)

@@ -22,14 +22,17 @@ def test_a_job_without_a_dataset_is_refused(call):
 
 
 def test_background_from_python_is_delegation(call, loaded):
-    queued = call("train_classifier", loaded, background=True, epochs=1, resolution=32)
+    queued = call("train_classifier", loaded, background=True, arch="squeezenet1_1", epochs=1, resolution=32)
     assert queued["state"] == "queued"
     DelegatedOperationService().execute_queued_operations(limit=1)
     assert queued["run_key"] in loaded.list_runs()
 
 
 def test_queued_jobs_have_keys_of_their_own_and_run_later(call, loaded):
-    queued = [call("train_classifier", loaded, delegate=True, epochs=1, resolution=32, seed=s) for s in (1, 2)]
+    queued = [
+        call("train_classifier", loaded, delegate=True, arch="squeezenet1_1", epochs=1, resolution=32, seed=s)
+        for s in (1, 2)
+    ]
     assert [q["state"] for q in queued] == ["queued", "queued"]
     keys = {q["run_key"] for q in queued}
     assert len(keys) == 2
@@ -41,7 +44,14 @@ def test_queued_jobs_have_keys_of_their_own_and_run_later(call, loaded):
 
 def test_the_form_queues_a_job_in_the_background(context, loaded):
     operator, ctx = context(
-        "train_classifier", loaded, epochs=1, resolution=32, background=True, form=True, all_settings=False
+        "train_classifier",
+        loaded,
+        arch="squeezenet1_1",
+        epochs=1,
+        resolution=32,
+        background=True,
+        form=True,
+        all_settings=False,
     )
     notice, watch = [m.body for m in operator.execute(ctx)]
     assert "queued as run" in notice.params["message"]

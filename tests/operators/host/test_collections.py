@@ -14,7 +14,7 @@ from operators.host.images import images_of
 from operators.host.samples import read_samples
 from operators.host.suggestions import split_counts
 
-QUICK = dict(epochs=1, resolution=32)
+QUICK = dict(arch="squeezenet1_1", epochs=1, resolution=32)
 
 
 @pytest.fixture

@@ -40,7 +40,7 @@ def test_training_returns_its_result_and_is_known_to_the_dataset(loaded, lora):
 
 
 def test_a_run_key_is_made_up_where_none_is_given(call, loaded):
-    result = call("train_classifier", loaded, epochs=1, resolution=32)
+    result = call("train_classifier", loaded, arch="squeezenet1_1", epochs=1, resolution=32)
     assert result["run_key"].startswith("train_classifier_")
     assert result["run_key"] in loaded.list_runs()
 
@@ -84,7 +84,7 @@ def test_a_run_of_a_deleted_dataset_of_that_name_is_not_taken_for_its_successors
         call("load_busi", dataset_name="again", run_key=run_key, images=30, image_size=64, **values)
         return fo.load_dataset("again")
 
-    train = dict(epochs=1, resolution=32, run_key="clf")
+    train = dict(arch="squeezenet1_1", epochs=1, resolution=32, run_key="clf")
     call("train_classifier", make("load"), **train)
     fo.delete_dataset("again")
     dataset = make("load_anew", seed=7)
@@ -127,7 +127,7 @@ def test_samples_without_a_class_are_refused(call):
 
 def test_samples_without_a_class_hinder_no_run_that_was_begun_before(call, loaded):
     dataset = loaded.match({"origin": "simulated"}).clone("growing")
-    values = dict(epochs=1, resolution=32, run_key="clf")
+    values = dict(arch="squeezenet1_1", epochs=1, resolution=32, run_key="clf")
     call("train_classifier", dataset, **values)
     dataset.add_sample(fo.Sample(filepath="/nowhere.png"))
     assert call("train_classifier", dataset, **values)["state"] == "done"
@@ -153,15 +153,20 @@ def test_a_run_that_is_asked_to_stop_says_how_it_goes_on(call, context, loaded, 
 
 
 def test_a_call_that_is_asked_to_stop_returns_how_the_run_stands(call, loaded):
-    queued = call("train_classifier", loaded, delegate=True, epochs=1, resolution=32, run_key="waiting")
+    queued = call(
+        "train_classifier", loaded, delegate=True, arch="squeezenet1_1", epochs=1, resolution=32, run_key="waiting"
+    )
     Run(runs_folder(loaded.name) / "waiting").folder.mkdir(exist_ok=True)
     Run(runs_folder(loaded.name) / "waiting").ask_to_stop()
     DelegatedOperationService().execute_queued_operations(limit=1)
     assert state(loaded, "waiting") == "stopped"
     Run(runs_folder(loaded.name) / "waiting").ask_to_stop()
-    stopped = call("train_classifier", loaded, epochs=1, resolution=32, run_key="waiting")
+    stopped = call("train_classifier", loaded, arch="squeezenet1_1", epochs=1, resolution=32, run_key="waiting")
     assert stopped == {**queued, "state": "stopped"}
-    assert call("train_classifier", loaded, epochs=1, resolution=32, run_key="waiting")["state"] == "done"
+    assert (
+        call("train_classifier", loaded, arch="squeezenet1_1", epochs=1, resolution=32, run_key="waiting")["state"]
+        == "done"
+    )
 
 
 class ChainConfig(JobConfig):

@@ -120,8 +120,16 @@ def test_what_the_user_changes_afterwards_stays_and_the_rest_follows_the_fields(
 def test_the_class_may_lie_in_another_field(call, foreign, small, as_string):
     dataset = foreign(f"diagnosed_{as_string}".lower(), as_string=as_string)
     with pytest.raises(UserError, match="no class in the field ground_truth .*label_field"):
-        call("train_classifier", dataset, epochs=1, resolution=32)
-    result = call("train_classifier", dataset, label_field="diagnosis", epochs=1, resolution=32, run_key="clf")
+        call("train_classifier", dataset, arch="squeezenet1_1", epochs=1, resolution=32)
+    result = call(
+        "train_classifier",
+        dataset,
+        label_field="diagnosis",
+        arch="squeezenet1_1",
+        epochs=1,
+        resolution=32,
+        run_key="clf",
+    )
     assert result["classes"] == ["benign", "malignant", "normal"]
     assert dataset.get_run_info("clf").config.label_field == "diagnosis"
     applied = call("apply_classifier", dataset, label_field="diagnosis", classifier="clf")
@@ -144,7 +152,13 @@ def test_the_class_may_lie_in_another_field(call, foreign, small, as_string):
 def test_a_run_goes_on_with_the_field_that_it_began_with(call, context, foreign):
     dataset = foreign("resumed")
     operator, ctx = context(
-        "train_classifier", dataset, label_field="diagnosis", epochs=2, resolution=32, run_key="clf"
+        "train_classifier",
+        dataset,
+        label_field="diagnosis",
+        arch="squeezenet1_1",
+        epochs=2,
+        resolution=32,
+        run_key="clf",
     )
     steps = operator.execute(ctx)
     for _ in range(4):
@@ -173,7 +187,7 @@ def test_a_field_that_holds_no_classes_is_refused_before_the_job(call, foreign, 
 
 def test_a_string_field_of_the_usual_name_serves(call, foreign):
     dataset = foreign("strings", field="ground_truth", as_string=True)
-    result = call("train_classifier", dataset, epochs=1, resolution=32)
+    result = call("train_classifier", dataset, arch="squeezenet1_1", epochs=1, resolution=32)
     assert result["classes"] == ["benign", "malignant", "normal"]
 
 
@@ -227,7 +241,15 @@ def test_forms_offer_prompts_of_the_classes_that_are_there_case_aside(context, f
 
 def test_a_run_whose_class_field_is_gone_is_taken_back_all_the_same(call, foreign):
     dataset = foreign("gone")
-    call("train_classifier", dataset, run_key="clf", label_field="diagnosis", epochs=1, resolution=32)
+    call(
+        "train_classifier",
+        dataset,
+        run_key="clf",
+        label_field="diagnosis",
+        arch="squeezenet1_1",
+        epochs=1,
+        resolution=32,
+    )
     dataset.rename_sample_field("diagnosis", "finding")
     call("manage_runs", dataset, action="delete", run_key="clf")
     assert call("manage_runs", dataset)["runs"] == []
@@ -263,7 +285,7 @@ def test_a_field_of_paths_is_refused_as_that_of_classes(call, foreign):
 def test_a_field_of_another_kind_under_the_name_of_predictions_is_told_and_writing_goes_on(call, foreign):
     dataset = foreign("taken", field="ground_truth")
     dataset.add_sample_field("predictions_clf", fo.IntField)
-    values = dict(run_key="clf", epochs=1, resolution=32)
+    values = dict(run_key="clf", arch="squeezenet1_1", epochs=1, resolution=32)
     with pytest.raises(UserError, match="field 'predictions_clf' of another kind"):
         call("train_classifier", dataset, **values)
     dataset.rename_sample_field("predictions_clf", "mine")

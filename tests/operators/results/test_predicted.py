@@ -56,7 +56,7 @@ def test_a_trained_classifier_has_an_evaluation_of_its_own(scans, run_core, sett
 
 
 def test_what_training_predicted_comes_back_when_the_predictions_of_all_are_taken_back(scans, run_core):
-    trained = run_core("train_classifier", scans, "both", epochs=1, resolution=32)
+    trained = run_core("train_classifier", scans, "both", arch="squeezenet1_1", epochs=1, resolution=32)
     applied = run_core("apply_classifier", scans, "of_all", classifier=str(trained.folder), evaluate_on="train")
     results.write(scans, trained)
     before = scans.values("predictions_both.label")
@@ -80,7 +80,7 @@ def test_the_panel_of_evaluations_explains_its_averages_beside_the_runs_own(scan
 
 
 def test_a_classifier_of_an_earlier_version_that_kept_no_predictions_adds_no_field(scans, run_core):
-    run = run_core("train_classifier", scans, "early", epochs=1, resolution=32)
+    run = run_core("train_classifier", scans, "early", arch="squeezenet1_1", epochs=1, resolution=32)
     (run.folder / "predictions.jsonl").unlink()
     results.write(scans, run)
     assert scans.get_field("predictions_early") is None
