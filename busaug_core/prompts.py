@@ -3,12 +3,16 @@
 import re
 import unicodedata
 from collections.abc import Iterable
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, BeforeValidator, StringConstraints
 
 from busaug_core.errors import UserError
 
+MODALITY = "ultrasound"
+"""The word that prompts here have for how images are taken; a config's `modality` may put another in its place."""
+OR = "|"
+"""What stands between several wordings of a prompt."""
 BUSI_PROMPTS = {
     "benign": "ultrasound image of a benign breast lesion",
     "malignant": "ultrasound image of a malignant breast lesion",
@@ -29,10 +33,20 @@ def proposed(label: str) -> str:
     return BUSI_PROMPTS[name] if name else f"ultrasound image of the breast, {label}"
 
 
+def _joined(given: Any) -> Any:
+    """Wordings that are given as a list, in the one text that a form can show."""
+    if not isinstance(given, dict):
+        return given
+    lists = {k: v for k, v in given.items() if isinstance(v, list) and v and all(isinstance(w, str) for w in v)}
+    return {**given, **{name: f" {OR} ".join(wordings) for name, wordings in lists.items()}}
+
+
 def _merged(given: dict[str, str]) -> dict[str, str]:
     """BUSI's prompts, of which those that are given take the place class by class."""
     prompts: dict[str, str] = {}
     for name, prompt in given.items():
+        if len(parts := _parts(prompt)) > 1 and "" in parts:
+            raise ValueError(f"a wording of the class '{name}' is empty; between two of them stands one '{OR}'")
         label = named(name, BUSI_PROMPTS) or named(name, prompts) or name.strip()
         other = prompts.get(label, proposed(label))
         if prompt != other != proposed(label) != prompt:
@@ -41,8 +55,15 @@ def _merged(given: dict[str, str]) -> dict[str, str]:
     return {**BUSI_PROMPTS, **prompts}
 
 
-Prompts = Annotated[dict[str, str], AfterValidator(_merged)]
-"""A config's prompts: what is given goes before BUSI's, class by class, the case of their names aside."""
+Prompts = Annotated[dict[str, str], BeforeValidator(_joined), AfterValidator(_merged)]
+"""A config's prompts: what is given goes before BUSI's, class by class, the case of their names aside.
+
+A prompt may have several wordings, parted by `OR` or given as a list.
+"""
+Modality = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+MODALITY_HELP = (
+    f"What stands in the prompts for '{MODALITY}', such as MRI or mammography, and what a token takes the place of."
+)
 
 ADJECTIVES = (
     "Colorful",
@@ -57,18 +78,37 @@ ADJECTIVES = (
 )
 """MEDDAP's adjectives, which go before the prompt."""
 
-TOKEN_STANDS_FOR = "ultrasound"
-"""The word of the prompt that a learned token replaces."""
-WORD_OF_TOKEN = re.compile(rf"(?<![^\W_]){TOKEN_STANDS_FOR}(?![^\W_])", re.IGNORECASE)
-"""That word, whatever marks stand beside it."""
 
-
-def prompt_of(label: str, prompts: dict[str, str]) -> str:
-    """The prompt of a class, the case of its name aside; raises UserError where none is configured."""
+def wordings_of(label: str, prompts: dict[str, str], modality: str = MODALITY) -> list[str]:
+    """The wordings of a class's prompt, the case of its name aside; raises UserError where none is configured."""
     name = named(label, prompts)
     if name is None:
         raise UserError(f"No prompt for class '{label}'; add it to `prompts` (there are {sorted(prompts)}).")
-    return prompts[name]
+    parts = _parts(prompts[name])
+    return parts if modality == MODALITY else [_word(MODALITY).sub(lambda _: modality, part) for part in parts]
+
+
+def prompt_of(label: str, prompts: dict[str, str], modality: str = MODALITY) -> str:
+    """The first wording of a class's prompt; see `wordings_of`."""
+    return wordings_of(label, prompts, modality)[0]
+
+
+def _parts(prompt: str) -> list[str]:
+    return [part.strip() for part in prompt.split(OR)] if OR in prompt else [prompt]
+
+
+def _word(words: str) -> re.Pattern[str]:
+    """These words in a text, whatever marks stand beside them."""
+    return re.compile(rf"(?<![^\W_]){re.escape(words)}(?![^\W_])", re.IGNORECASE)
+
+
+def refuse_unused_modality(modality: str, prompts: Iterable[str]) -> None:
+    """Raises UserError where none of the prompts, as they are shown to the model, holds the modality that was set."""
+    if modality != MODALITY and not any(_word(modality).search(prompt) for prompt in prompts):
+        raise UserError(
+            f"modality '{modality}' has no effect, since no prompt holds it or the word '{MODALITY}' in whose place it "
+            "would stand; write it into `prompts`, or leave it out."
+        )
 
 
 def refuse_unknown_classes(prompts: dict[str, str], classes: Iterable[str]) -> None:
@@ -90,12 +130,12 @@ def written(token: str) -> str:
     return unicodedata.normalize("NFC", token.lower())
 
 
-def with_token(prompt: str, token: str) -> str:
-    """The prompt with the learned token in the place of the first "ultrasound".
+def with_token(prompt: str, token: str, modality: str = MODALITY) -> str:
+    """The prompt with the learned token in the place of the first word for the modality.
 
     Raises UserError where the prompt lacks that word, since the token would be without effect.
     """
-    replaced, n = WORD_OF_TOKEN.subn(lambda _: written(token), prompt, count=1)
+    replaced, n = _word(modality).subn(lambda _: written(token), prompt, count=1)
     if not n:
-        raise UserError(f"The prompt {prompt!r} has no word '{TOKEN_STANDS_FOR}' for the token {token} to stand for.")
+        raise UserError(f"The prompt {prompt!r} has no word '{modality}' for the token {token} to stand for.")
     return replaced

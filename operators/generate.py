@@ -13,8 +13,8 @@ from busaug_core.generate.config import Generation
 from busaug_core.generate.pace import expected_seconds
 from busaug_core.generate.plan import class_counts
 from busaug_core.jobs.roles import TRAIN
-from busaug_core.jobs.run import Run
 from busaug_core.jobs.runs import list_runs, next_seed
+from busaug_core.prompts import MODALITY
 from busaug_core.words import counted
 
 from .host.form import Suggestions
@@ -50,12 +50,15 @@ class Generate(JobOperator):
         counts = split_counts(dataset, TRAIN, label_field)
         # The same seed would make the same images again.
         seed = next_seed(home_of(dataset), self.job_name, first=self.config_class.model_fields["seed"].default)
+        loras = list_runs(home_of(dataset), "train_lora", done=True)
+        learned = loras[0].config if loras else {}
         defaults = {
             "balance_to": max(counts.values(), default=None),
             "ratio": 1.0,
             "counts": dict.fromkeys(counts, 10),
             "seed": seed,
-            "prompts": prompts_for(dataset, label_field, _learned_prompts(home_of(dataset))),
+            "prompts": prompts_for(dataset, label_field, learned.get("prompts", {})),
+            "modality": learned.get("modality", MODALITY),
         }
         return Suggestions(choices={"base_model": BASES}, defaults=defaults)
 
@@ -100,9 +103,3 @@ def _amount(params: dict[str, Any]) -> str:
 
 def _in_words(seconds: float) -> str:
     return f"{seconds:.0f} seconds" if seconds < 90 else f"{seconds / 60:.0f} minutes"
-
-
-def _learned_prompts(dataset: str) -> dict[str, str]:
-    """The prompts that the newest LoRA was trained with."""
-    loras: list[Run] = list_runs(dataset, "train_lora", done=True)
-    return loras[0].config["prompts"] if loras else {}

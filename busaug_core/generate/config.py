@@ -15,7 +15,7 @@ from busaug_core.jobs.config import Choices, OnSamples, Precision
 from busaug_core.jobs.execute import Job
 from busaug_core.jobs.roles import TRAIN
 from busaug_core.jobs.run import PRODUCTS
-from busaug_core.prompts import ADJECTIVES, BUSI_PROMPTS, Prompts
+from busaug_core.prompts import ADJECTIVES, BUSI_PROMPTS, MODALITY, MODALITY_HELP, Modality, Prompts
 
 AMOUNTS = ("balance_to", "ratio", "counts")
 STEP = "Generating images: step"
@@ -83,7 +83,12 @@ class Generation(OnSamples):
     batch_size: int | None = Field(None, ge=1, le=256, description="Images at a time (empty: the base's own).")
     seed: int = Field(51, ge=0, lt=2**31, description="Seed of the run; each image's own is drawn from it.")
     precision: Precision = Field("auto", description="Arithmetic: auto is fp16 on CUDA, bf16 or fp32 elsewhere.")
-    prompts: Prompts = Field(BUSI_PROMPTS, description="The prompt of each class, where it is not to be BUSI's.")
+    prompts: Prompts = Field(
+        BUSI_PROMPTS,
+        description="The prompt of each class, where it is not to be BUSI's; of several wordings, parted by |, the "
+        "first is used.",
+    )
+    modality: Modality = Field(MODALITY, description=MODALITY_HELP)
 
     @classmethod
     def preset_values(cls, given: dict[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from busaug_core.generate.config import Generation
 from busaug_core.generate.recipes import RECIPES
 from busaug_core.jobs.roles import TRAIN, of_split, refuse_unlabelled
 from busaug_core.jobs.run import Run
-from busaug_core.prompts import named, prompt_of, refuse_unknown_classes
+from busaug_core.prompts import named, prompt_of, refuse_unknown_classes, refuse_unused_modality
 from busaug_core.records import Record, count_labels
 from busaug_core.words import counted
 
@@ -30,15 +30,15 @@ class Item:
 
 
 def check(config: Generation, run: Run, records: list[Record]) -> None:
-    """Raises UserError where `work_list` does, a class has no prompt, or a prompt no class."""
+    """Raises UserError where `work_list` does, a class has no prompt, a prompt no class, or no prompt the modality."""
     if config.counts is None:
         refuse_unlabelled(records, config.label_field)
     _refuse_other_field(config, run, records)
     labels = {item.label for item in work_list(config, records)}
     learned = {name for used in run.used.values() if used.run for name in used.run.config.get("prompts", {})}
     refuse_unknown_classes(config.prompts, {*labels, *learned, *(r.label for r in records if r.label)})
-    for label in sorted(labels):
-        prompt_of(label, config.prompts)
+    used = [prompt_of(label, config.prompts, config.modality) for label in sorted(labels)]
+    refuse_unused_modality(config.modality, used)
 
 
 def _refuse_other_field(config: Generation, run: Run, records: list[Record]) -> None:

@@ -59,12 +59,12 @@ class Producer:
 
     def prompt(self, item: Item, recipe: Recipe) -> str:
         """The prompt of an item in a recipe: the class's, as adjective and components turn it."""
-        prompt = prompt_of(item.label, self.config.prompts)
+        prompt = prompt_of(item.label, self.config.prompts, self.config.modality)
         if recipe.adjective:
             prompt = with_adjective(prompt, item.adjective)
         for name, attached in self.attached.items():
             if name in recipe.components:
-                prompt = attached.prompt(prompt)
+                prompt = attached.prompt(prompt, self.config.modality)
         return prompt
 
     def synthesis(self, slug: str, item: Item, mask_sample_id: str | None = None) -> Synthesis:

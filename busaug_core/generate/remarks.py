@@ -10,7 +10,7 @@ from busaug_core.generate.plan import Item
 from busaug_core.generate.recipes import RECIPES
 from busaug_core.jobs.events import Notice, Steps
 from busaug_core.jobs.run import Run
-from busaug_core.prompts import named, prompt_of
+from busaug_core.prompts import MODALITY, named, prompt_of, wordings_of
 from busaug_core.words import counted
 
 GROUND = frozenset({LORA.field, UNET.field})
@@ -28,10 +28,16 @@ def remarks(config: Generation, run: Run, items: list[Item]) -> Steps[None]:
                 f"'{run.used[component.field].given}' was trained on other weights ({_told(trained)}) than those that "
                 f"{', '.join(slugs)} puts it on, and may be of little use there."
             )
-        pairs = {label: (named(label, learned), prompt_of(label, config.prompts)) for label in sorted(labels)}
-        other = {label: learned[name] for label, (name, asked) in pairs.items() if name and learned[name] != asked}
+        its_modality = trained.config.get("modality", MODALITY) if trained is not None else MODALITY
+        known = {label: name for label in sorted(labels) if (name := named(label, learned))}
+        other = {
+            label: learned[name]
+            for label, name in known.items()
+            if prompt_of(label, config.prompts, config.modality) not in wordings_of(name, learned, its_modality)
+        }
         if other:
             its_own = json.dumps(other, ensure_ascii=False)
+            its_own += f", and modality to '{its_modality}'" if its_modality != config.modality else ""
             name = component.called.split(" ", 1)[1]
             yield Notice(f"The {name} was trained with other prompts; for these set prompts to {its_own}.")
     present = {(r.variant, r.synthesis.seed) for r in run.records if r.synthesis}

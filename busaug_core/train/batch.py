@@ -2,18 +2,21 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from diffusers import DDPMScheduler, StableDiffusionPipeline
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from torch import Tensor
 
 from busaug_core.base.autoencoder import as_input
-from busaug_core.images import load_batch
+from busaug_core.images import load_batch, resize_mask
 from busaug_core.jobs.events import Progress, Steps
 from busaug_core.jobs.processes import join_processes
+from busaug_core.records import Record
 
 if TYPE_CHECKING:
     from busaug_core.train.config import DiffusionTraining
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
 ENCODE_BATCH = 8
 FIXED = 1
 """Sets the draws of validation apart from those of steps."""
+CLASSES = 1
+"""Sets the order of the classes apart from that of their images."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +34,7 @@ class Batch:
 
     Attributes:
         chosen: the places of the B images among the records
-        mirrored: bool B, which of them are left-right mirrored (a mask must follow its image)
+        mirrored: bool B, which of them are left-right mirrored
         prompts: B prompts
         latents: float32 B×C×h×w, clean and scaled
         noise: float32 B×C×h×w
@@ -37,6 +42,7 @@ class Batch:
         noisy: float32 B×C×h×w, the latents at their timesteps
         target: float32 B×C×h×w, what the base predicts: the noise, the velocity, or the clean latents
         chances: float32 2×B, uniform draws from [0, 1): whether an image loses its prompt, and its mask
+        masks: bool B×S×S, their lesions, mirrored with them; None where nothing asks for them
     """
 
     chosen: list[int]
@@ -48,6 +54,7 @@ class Batch:
     noisy: Tensor
     target: Tensor
     chances: Tensor
+    masks: Tensor | None = None
 
 
 class Batches:
@@ -57,16 +64,29 @@ class Batches:
         self,
         pipe: StableDiffusionPipeline,
         moments: Tensor,
-        prompts: list[str],
+        prompts: list[list[str]],
         config: "DiffusionTraining",
         trained: int | None = None,
+        labels: list[str] | None = None,
+        masks: Tensor | None = None,
     ):
-        """`moments` are those of the autoencoder's posterior, float32 N × 2 (as is, mirrored) × 2C × h × w.
+        """What is drawn from; the first `trained` images, or all, are drawn in steps, the others are held out.
 
-        The first `trained` images, or all, are drawn in steps; the others are held out.
+        Args:
+            pipe: the base
+            moments: those of the autoencoder's posterior, float32 N × 2 (as is, mirrored) × 2C × h × w
+            prompts: the wordings of each image's prompt
+            config: the training's
+            trained: how many images are trained on
+            labels: the images' classes, where `config.balance` is to draw from each equally often
+            masks: bool N×S×S, where the method or `config.lesion_weight` asks for them
         """
         self.trained = len(prompts) if trained is None else trained
-        self.moments, self.prompts, self.config = moments, prompts, config
+        self.moments, self.prompts, self.config, self.masks = moments, prompts, config, masks
+        self.groups: list[Sequence[int]] = [range(self.trained)]
+        if config.balance == "oversample":
+            own = labels[: self.trained]
+            self.groups = [[i for i, of in enumerate(own) if of == label] for label in sorted(set(own))]
         self.device, self.scale = pipe.device, pipe.vae.config.scaling_factor
         self.schedule = DDPMScheduler.from_config(pipe.scheduler.config)
 
@@ -76,7 +96,7 @@ class Batches:
         # Dropout takes its numbers from torch's own generator.
         torch.manual_seed(_seed(self.config.seed, step, processes.process_index))
         generator = _generator(self.config.seed, step, processes.process_index)
-        chosen = draw_order(self.trained, self.config, step, processes.process_index, processes.num_processes)
+        chosen = draw_order(self.groups, self.config, step, processes.process_index, processes.num_processes)
         mirrored = torch.randint(2, (len(chosen),), generator=generator) * int(self.config.flip)
         posterior = DiagonalGaussianDistribution(self.moments[torch.tensor(chosen), mirrored])
         latents = (posterior.sample(generator) * self.scale).to(self.device)
@@ -86,22 +106,26 @@ class Batches:
         noise = noise.to(self.device)
         levels = self.schedule.config.num_train_timesteps
         timesteps = torch.randint(levels, (len(chosen),), generator=generator).to(self.device)
+        chances = torch.rand((2, len(chosen)), generator=generator).to(self.device)
+        wordings = torch.rand(len(chosen), generator=generator).tolist()
         return Batch(
             chosen,
             mirrored.bool().to(self.device),
-            [self.prompts[i] for i in chosen],
+            [self.prompts[i][int(u * len(self.prompts[i]))] for i, u in zip(chosen, wordings, strict=True)],
             latents,
             noise,
             timesteps,
             self.schedule.add_noise(latents, noise, timesteps),
             self._target(latents, noise, timesteps),
-            torch.rand((2, len(chosen)), generator=generator).to(self.device),
+            chances,
+            self._masks(chosen, mirrored.bool()),
         )
 
     def fixed(self, places: Sequence[int], draw: int, draws: int) -> Batch:
         """Images at noise and a timestep that depend on the seed, their places and the draw's number alone.
 
-        The latents are the posterior's modes; the draws of an image lie in as many equal parts of the timesteps.
+        The latents are the posterior's modes, prompts in their first wording; the draws of an image lie in as many
+        equal parts of the timesteps.
         """
         generators = [_generator(self.config.seed, draw, place, FIXED) for place in places]
         posterior = DiagonalGaussianDistribution(self.moments[torch.tensor(places), 0])
@@ -113,13 +137,14 @@ class Batches:
         return Batch(
             list(places),
             torch.zeros(len(places), dtype=torch.bool, device=self.device),
-            [self.prompts[i] for i in places],
+            [self.prompts[i][0] for i in places],
             latents,
             noise,
             timesteps,
             self.schedule.add_noise(latents, noise, timesteps),
             self._target(latents, noise, timesteps),
             torch.ones((2, len(places)), device=self.device),
+            self._masks(places, torch.zeros(len(places), dtype=torch.bool)),
         )
 
     def weights(self, timesteps: Tensor) -> Tensor:
@@ -138,6 +163,23 @@ class Batches:
             case "sample":
                 return clipped
         return clipped / ratio
+
+    def weights_within(self, batch: Batch) -> Tensor | None:
+        """What the error at each place of an image counts, float32 B×1×h×w, one on average; None where all count alike.
+
+        A place counts by the share of it that lies in a lesion: `lesion_weight` times as much where all of it does.
+        """
+        if self.config.lesion_weight == 1:
+            return None
+        inside = F.adaptive_avg_pool2d(batch.masks[:, None].float(), batch.latents.shape[-2:])
+        weights = 1 + (self.config.lesion_weight - 1) * inside
+        return weights / weights.mean((2, 3), keepdim=True)
+
+    def _masks(self, places: Sequence[int], mirrored: Tensor) -> Tensor | None:
+        if self.masks is None:
+            return None
+        masks = self.masks[torch.tensor(places)]
+        return torch.where(mirrored[:, None, None], masks.flip(-1), masks).to(self.device)
 
     def _target(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
         """What the base predicts; of another kind than these `load_pipeline` lets no base through."""
@@ -166,12 +208,32 @@ def encode_images(pipe: StableDiffusionPipeline, paths: list[str], size: int) ->
     return torch.cat(moments)
 
 
-def draw_order(n: int, config: "DiffusionTraining", step: int, process: int, processes: int) -> list[int]:
-    """The images of a step: each epoch is a fresh permutation, dealt out to the processes in turn."""
-    first = (step * processes + process) * config.batch_size
-    places = range(first, first + config.batch_size)
-    orders = {p // n: np.random.default_rng([config.seed, p // n]).permutation(n) for p in places}
-    return [int(orders[p // n][p % n]) for p in places]
+def read_masks(records: list[Record], size: int) -> Tensor:
+    """The lesions of each image, bool N×size×size."""
+    return torch.from_numpy(np.stack([resize_mask(r.lesion_mask(), size) for r in records]))
+
+
+def draw_order(
+    groups: Sequence[Sequence[int]], config: "DiffusionTraining", step: int, process: int, processes: int
+) -> list[int]:
+    """The images of a step, from each group equally often, dealt out to the processes in turn.
+
+    Each turn takes an image of every group, the groups in an order of its own; each epoch of a group is a fresh
+    permutation.
+    """
+    first, drawn = (step * processes + process) * config.batch_size, []
+    for place in range(first, first + config.batch_size):
+        turn, at = divmod(place, len(groups))
+        group = _shuffled(len(groups), config.seed, turn, 0, CLASSES)[at]
+        epoch, at = divmod(turn, len(groups[group]))
+        # NumPy takes no notice of zeros at the end, so that a group alone has the order of versions without groups.
+        drawn.append(groups[group][_shuffled(len(groups[group]), config.seed, epoch, group)[at]])
+    return drawn
+
+
+@lru_cache(64)
+def _shuffled(n: int, *entropy: int) -> list[int]:
+    return np.random.default_rng(entropy).permutation(n).tolist()
 
 
 def _generator(*entropy: int) -> torch.Generator:

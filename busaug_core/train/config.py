@@ -13,7 +13,16 @@ from busaug_core.jobs.config import OnSamples, Precision
 from busaug_core.jobs.execute import Job, JobCheck
 from busaug_core.jobs.roles import masked_images, training_images, validation_images
 from busaug_core.jobs.run import Run
-from busaug_core.prompts import BUSI_PROMPTS, Prompts, prompt_of, refuse_unknown_classes
+from busaug_core.prompts import (
+    BUSI_PROMPTS,
+    MODALITY,
+    MODALITY_HELP,
+    Modality,
+    Prompts,
+    refuse_unknown_classes,
+    refuse_unused_modality,
+    wordings_of,
+)
 from busaug_core.records import Record
 
 CAPTION_DROPOUT = "Share of the images that are shown without their prompt, which guidance departs from."
@@ -75,7 +84,21 @@ class DiffusionTraining(OnSamples):
         True, description="At the end, measure how well the loss tells training from held-out images."
     )
     checkpoint_seconds: float = Field(60, gt=0, description="Least time between checkpoints to resume from.")
-    prompts: Prompts = Field(BUSI_PROMPTS, description="The prompt of each class, where it is not to be BUSI's.")
+    balance: Literal["none", "oversample"] = Field(
+        "none", description="oversample: show each class equally often, images of small ones more often."
+    )
+    lesion_weight: float = Field(
+        1.0,
+        ge=1,
+        le=100,
+        description="How much more an error counts within a lesion's mask than outside; the mean of an image stays 1.",
+    )
+    prompts: Prompts = Field(
+        BUSI_PROMPTS,
+        description="The prompt of each class, where it is not to be BUSI's; of several wordings, parted by |, one is "
+        "drawn each time an image is shown.",
+    )
+    modality: Modality = Field(MODALITY, description=MODALITY_HELP)
 
     def resolve(self, runs: Path | None = None) -> Self:
         return self.fill(self.open_fields(defaults_of(self.base_model, runs)))
@@ -142,7 +165,8 @@ class TextualInversion(DiffusionTraining):
     images_per_class: int | None = Field(
         None,
         ge=1,
-        description="Training images drawn from each class (empty: as many as the smallest class has).",
+        description="Training images drawn from each class (empty: as many as the smallest class has; with balance "
+        "oversample all).",
     )
     keep_norm: bool = Field(
         True,
@@ -156,6 +180,12 @@ class TextualInversion(DiffusionTraining):
         if re.fullmatch(r"<[^<>\s]+>", token) is None:
             raise ValueError("a token is one word in angle brackets, such as <ultrasound>")
         return token
+
+    @model_validator(mode="after")
+    def _balanced_once(self) -> "TextualInversion":
+        if self.images_per_class and self.balance != "none":
+            raise ValueError("balance takes all images of each class; set it or images_per_class, not both")
+        return self
 
 
 class FinetuneUnet(DiffusionTraining):
@@ -192,17 +222,21 @@ class TrainControlnet(DiffusionTraining):
 def check(config: DiffusionTraining, run: Run, records: list[Record]) -> None:
     """Raises UserError where no sample trains, a class has no prompt, a prompt no class, or the steps do not fit.
 
-    And where the losses are to be compared, and there is nothing to compare with.
+    And where the losses are to be compared, and there is nothing to compare with, lesions are to count more, and none
+    has a mask, or a modality is named in no prompt.
     """
     for name in ("warmup_steps", "validate_every"):
         if (steps := getattr(config, name) or 0) > config.steps:
             raise UserError(f"{name} is {steps}, more than the {config.steps} steps of the training.")
     if config.validate_every:
         validation_images(records)
-    labels = sorted({r.label for r in training_images(records)})
+    training = training_images(records)
+    if config.lesion_weight > 1:
+        masked_images(training)
+    labels = sorted({r.label for r in training})
     refuse_unknown_classes(config.prompts, labels)
-    for label in labels:
-        prompt_of(label, config.prompts)
+    shown = [wording for label in labels for wording in wordings_of(label, config.prompts, config.modality)]
+    refuse_unused_modality(config.modality, shown)
 
 
 def check_masks(config: TrainControlnet, run: Run, records: list[Record]) -> None:

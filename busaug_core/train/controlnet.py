@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from diffusers import ControlNetModel, StableDiffusionPipeline
 from torch import Tensor
@@ -12,7 +11,6 @@ from busaug_core.base.components import CONTROLNET
 from busaug_core.base.components.controlnet import as_condition, residuals
 from busaug_core.base.networks import put_beside
 from busaug_core.files import write_whole
-from busaug_core.images import resize_mask
 from busaug_core.jobs.events import Notice, Steps
 from busaug_core.jobs.roles import masked_images, training_images
 from busaug_core.jobs.run import Run
@@ -38,7 +36,7 @@ def train_controlnet(config: TrainControlnet, run: Run) -> Steps[dict[str, Any]]
     records = masked_images(given)
     remarks = _remarks(given, records)
     yield from map(Notice, remarks)
-    method = ControlNetMethod(prepare_base(config, run), config.resolution, config.condition_dropout)
+    method = ControlNetMethod(prepare_base(config, run), config.condition_dropout)
     held_out = masked_images(compared_images(config, run.records, given), like=given)
     result = yield from train_denoising(method, records, config, run, held_out)
     return {**result, "remarks": remarks + result["remarks"]}
@@ -68,14 +66,12 @@ class ControlNetMethod(Denoising):
 
     message = "Training the ControlNet"
     product = CONTROLNET.product.name
+    takes_mask = True
     weight_decay = 1e-2
     clip = 1.0
 
-    masks: Tensor
-    """Bool N×S×S, by the images' places."""
-
-    def __init__(self, pipe: StableDiffusionPipeline, resolution: int, condition_dropout: float):
-        self.pipe, self.resolution, self.condition_dropout = pipe, resolution, condition_dropout
+    def __init__(self, pipe: StableDiffusionPipeline, condition_dropout: float):
+        self.pipe, self.condition_dropout = pipe, condition_dropout
         # diffusers' own default divides by 8, whatever the autoencoder does.
         widths = WIDTHS[: pipe.vae_scale_factor.bit_length()]
         self.controlnet = ControlNetModel.from_unet(pipe.unet, conditioning_embedding_out_channels=widths)
@@ -84,13 +80,8 @@ class ControlNetMethod(Denoising):
     def parameters(self) -> dict[str, torch.nn.Parameter]:
         return dict(self.controlnet.named_parameters())
 
-    def see(self, records: list[Record]) -> None:
-        self.masks = torch.from_numpy(np.stack([resize_mask(r.lesion_mask(), self.resolution) for r in records]))
-
     def predict(self, batch: Batch) -> Tensor:
-        masks = self.masks[batch.chosen].to(self.pipe.device)
-        masks = torch.where(batch.mirrored[:, None, None], masks.flip(-1), masks)
-        masks = masks & (batch.chances[1] >= self.condition_dropout)[:, None, None]
+        masks = batch.masks & (batch.chances[1] >= self.condition_dropout)[:, None, None]
         states = self.encode_prompts(self.captions(batch))
         image = as_condition(self.controlnet, masks)
         added = residuals(self.controlnet, batch.noisy, batch.timesteps, states, image)

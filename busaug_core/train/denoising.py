@@ -9,7 +9,6 @@ import torch
 from diffusers import StableDiffusionPipeline
 from torch import Tensor
 
-from busaug_core.records import Record
 from busaug_core.train.batch import Batch, Batches
 from busaug_core.train.loop import Method
 
@@ -20,15 +19,14 @@ class Denoising(Method):
     Attributes:
         pipe: the base
         product: the file or folder of the run that `save` writes
+        takes_mask: whether its batches must hold the images' masks
         batches: what the steps see
     """
 
     pipe: StableDiffusionPipeline
     product: str
+    takes_mask: bool = False
     batches: Batches
-
-    def see(self, records: list[Record]) -> None:
-        """Called once with all images by place, the training ones first, before any is drawn."""
 
     def as_kept(self) -> AbstractContextManager[None]:
         """A block within which the weights are those that would be saved now."""
@@ -69,10 +67,12 @@ class Denoising(Method):
         """The prediction, B×C×h×w."""
         return self.unet_on(batch, self.encode_prompts(self.captions(batch)))
 
-    def errors(self, batch: Batch) -> Tensor:
-        """The mean squared error of each image's prediction, float32 B."""
-        return (self.predict(batch).float() - batch.target).square().mean((1, 2, 3))
+    def errors(self, batch: Batch, weights: Tensor | None = None) -> Tensor:
+        """The mean squared error of each image's prediction, float32 B; `weights` are those of its places, B×1×h×w."""
+        squares = (self.predict(batch).float() - batch.target).square()
+        return (squares if weights is None else squares * weights).mean((1, 2, 3))
 
     def loss(self, batch: Batch) -> Tensor:
         """The squared error of the prediction at uniform timesteps (Ho et al. 2020; or as the base predicts)."""
-        return (self.errors(batch) * self.batches.weights(batch.timesteps)).mean()
+        errors = self.errors(batch, self.batches.weights_within(batch))
+        return (errors * self.batches.weights(batch.timesteps)).mean()

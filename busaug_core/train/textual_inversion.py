@@ -24,18 +24,20 @@ from busaug_core.train.training import compared_images, prepare_base, train_deno
 
 
 def train_textual_inversion(config: TextualInversion, run: Run) -> Steps[dict[str, Any]]:
-    """Learn the token inside the class prompts, on a class-balanced draw from the training split.
+    """Learn the token inside the class prompts, on a class-balanced draw from the training split, or on all of it.
 
     Returns what `train_denoising` does, `token` as prompts hold it, and the mean `norm` of its vectors beside the
     `vocabulary_norm`. Raises UserError where a class has too few images or no prompt.
     """
     learned = training_images(run.records)
-    records = balanced_draw(learned, config.images_per_class, config.seed)
+    records = learned
+    if config.balance == "none":
+        records = balanced_draw(learned, config.images_per_class, config.seed)
     held_out = compared_images(config, run.records, learned)
     method = TokenMethod(prepare_base(config, run), config.token, config.initial_word, config.vectors, config.keep_norm)
     run.record_environment(drawn=[r.path for r in records])
     result = yield from train_denoising(
-        method, records, config, run, held_out, lambda prompt: with_token(prompt, config.token)
+        method, records, config, run, held_out, lambda prompt: with_token(prompt, config.token, config.modality)
     )
     return {
         **result,

@@ -14,9 +14,9 @@ from busaug_core.jobs.device import describe, dtype_of, pick_device
 from busaug_core.jobs.events import Notice, Steps
 from busaug_core.jobs.roles import held_out_images, remarks_on_training
 from busaug_core.jobs.run import Run
-from busaug_core.prompts import prompt_of
+from busaug_core.prompts import wordings_of
 from busaug_core.records import SPLITS, Record, count_labels
-from busaug_core.train.batch import Batches, encode_images
+from busaug_core.train.batch import Batches, encode_images, read_masks
 from busaug_core.train.config import DiffusionTraining
 from busaug_core.train.curves import draw_curves
 from busaug_core.train.denoising import Denoising
@@ -71,13 +71,14 @@ def train_denoising(
     """
     pipe = method.pipe
     every = records + held_out
-    prompts = [told(prompt_of(r.label, config.prompts)) for r in every]
-    method.see(every)
-    refuse_long(pipe, dict.fromkeys(prompts))
+    prompts = [list(map(told, wordings_of(r.label, config.prompts, config.modality))) for r in every]
+    refuse_long(pipe, dict.fromkeys(wording for wordings in prompts for wording in wordings))
     remarks = remarks_on_training(records)
     yield from map(Notice, remarks)
     moments = yield from encode_images(pipe, [r.path for r in every], config.resolution)
-    method.batches = Batches(pipe, moments, prompts, config, len(records))
+    masks = read_masks(every, config.resolution) if method.takes_mask or config.lesion_weight > 1 else None
+    labels = [r.label for r in every]
+    method.batches = Batches(pipe, moments, prompts, config, len(records), labels, masks)
     arithmetic = dtype_of(config.precision, pipe.device)
     check = None
     if config.validate_every:

@@ -4,7 +4,15 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from busaug_core.errors import UserError
-from busaug_core.prompts import BUSI_PROMPTS, Prompts, prompt_of, proposed, refuse_unknown_classes, with_token
+from busaug_core.prompts import (
+    BUSI_PROMPTS,
+    Prompts,
+    prompt_of,
+    proposed,
+    refuse_unknown_classes,
+    with_token,
+    wordings_of,
+)
 
 
 class Config(BaseModel):
@@ -60,3 +68,23 @@ def test_the_token_takes_the_place_of_the_first_ultrasound_whatever_marks_stand_
 def test_a_prompt_without_the_word_is_refused(prompt):
     with pytest.raises(UserError, match="has no word 'ultrasound' for the token"):
         with_token(prompt, "<us>")
+
+
+def test_a_prompt_has_several_wordings_as_a_list_or_in_one_text():
+    given = ["ultrasound of a cyst", "a cyst"]
+    prompts = Config(prompts={"Benign": given}).prompts
+    assert prompts == Config(prompts={"benign": "ultrasound of a cyst | a cyst"}).prompts
+    assert wordings_of("BENIGN", prompts) == given
+    assert prompt_of("benign", prompts) == given[0]
+    with pytest.raises(ValidationError, match="a wording of the class 'benign' is empty"):
+        Config(prompts={"benign": "a cyst | "})
+
+
+def test_another_modality_takes_the_place_of_ultrasound_and_a_token_that_of_the_modality():
+    prompts = {"benign": "Ultrasound image of a lesion", "cyst": "X-ray of a cyst"}
+    assert prompt_of("benign", prompts, "X-ray") == "X-ray image of a lesion"
+    assert [with_token(prompt_of(name, prompts, "X-ray"), "<x>", "X-ray") for name in prompts] == [
+        "<x> image of a lesion",
+        "<x> of a cyst",
+    ]
+    assert prompt_of("benign", prompts) == "Ultrasound image of a lesion"

@@ -21,8 +21,8 @@ class Attached:
     def switch(self, on: bool) -> None:
         """Put it on or off; one that acts through the prompt alone has nothing to switch."""
 
-    def prompt(self, prompt: str) -> str:
-        """The prompt as it is to be while the component is on."""
+    def prompt(self, prompt: str, modality: str) -> str:
+        """The prompt as it is to be while the component is on; `modality` is its word for how images are taken."""
         return prompt
 
     def condition(self, masks: "list[np.ndarray]") -> None:

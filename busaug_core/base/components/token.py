@@ -1,4 +1,4 @@
-"""A learned token: new words of the text encoder, which stand in the prompt for "ultrasound"."""
+"""A learned token: new words of the text encoder, which stand in the prompt for "ultrasound", or another modality."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,8 +53,8 @@ class AttachedToken(Attached):
     def __init__(self, token: str):
         self.token = token
 
-    def prompt(self, prompt: str) -> str:
-        return with_token(prompt, self.token)
+    def prompt(self, prompt: str, modality: str) -> str:
+        return with_token(prompt, self.token, modality)
 
 
 TOKEN = TokenComponent(

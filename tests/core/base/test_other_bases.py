@@ -122,7 +122,7 @@ def test_the_target_is_what_the_scheduler_takes_for_the_clean_latents(folder, pr
     put(folder / SCHEDULER, {"prediction_type": prediction, "rescale_betas_zero_snr": False})
     pipe = load(folder)
     moments = torch.randn(3, 2, 8, 8, 8, generator=torch.Generator().manual_seed(0))
-    batch = Batches(pipe, moments, ["ultrasound"] * 3, Lora(batch_size=3).resolve()).draw(0)
+    batch = Batches(pipe, moments, [["ultrasound"]] * 3, Lora(batch_size=3).resolve()).draw(0)
     scheduler = DDPMScheduler.from_config(pipe.scheduler.config, clip_sample=False)
     for i, step in enumerate(batch.timesteps):
         found = scheduler.step(batch.target[i : i + 1], int(step), batch.noisy[i : i + 1]).pred_original_sample

@@ -72,7 +72,7 @@ def test_it_alone_is_trained_and_reduces_masks_as_the_autoencoder_images(run_job
 
 def test_before_it_has_learned_it_changes_nothing(run_job, masked, base, tmp_path):
     pipe = load_pipeline(base, CPU, torch.float32)
-    method = module.ControlNetMethod(pipe, 64, 0.0)
+    method = module.ControlNetMethod(pipe, 0.0)
     method.save(tmp_path / "run")
     run_job("train_lora", masked, base_model=base, rank=2, run_key="lora", **SMALL)
     values = dict(base_model=base, lora="lora", controlnet=str(tmp_path / "run"), run_key="made", **MADE)
@@ -88,7 +88,7 @@ def test_a_mask_is_mirrored_with_its_image(run_job, masked, base, seen):
     mirrored = set()
     for method, batch, masks in seen:
         for place, flip, mask in zip(batch.chosen, batch.mirrored.tolist(), masks, strict=True):
-            own = method.masks[place]
+            own = method.batches.masks[place]
             assert torch.equal(mask, own.flip(-1) if flip else own)
             mirrored.add((flip, bool(own.any())))
     assert mirrored == {(True, True), (False, True), (True, False), (False, False)}

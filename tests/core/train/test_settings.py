@@ -51,7 +51,7 @@ def test_dropout_is_on_while_it_learns_and_repeats_exactly(run_job, records, bas
 def test_min_snr_weighs_timesteps_by_what_is_predicted(base, prediction, ratio):
     pipe = load_pipeline(base, CPU, torch.float32)
     pipe.scheduler.register_to_config(prediction_type=prediction)
-    batches = batch.Batches(pipe, torch.zeros(1, 2, 8, 16, 16), ["x"], Lora(snr_gamma=5).resolve(), 1)
+    batches = batch.Batches(pipe, torch.zeros(1, 2, 8, 16, 16), [["x"]], Lora(snr_gamma=5).resolve(), 1)
     timesteps = torch.tensor([10, 400, 900])
     kept = pipe.scheduler.alphas_cumprod[timesteps].double()
     wanted = [ratio(float(a / (1 - a))) for a in kept]
@@ -62,7 +62,7 @@ def test_the_rate_warms_up_and_falls(base):
     pipe = load_pipeline(base, CPU, torch.float32)
     method = LoraMethod(pipe, 2, "attention")
     config = Lora(steps=100, warmup_steps=10, schedule="cosine").resolve()
-    method.batches = batch.Batches(pipe, torch.zeros(1, 2, 8, 16, 16), ["x"], config, 1)
+    method.batches = batch.Batches(pipe, torch.zeros(1, 2, 8, 16, 16), [["x"]], config, 1)
     rates = [method.rate((step + 1) / 100) for step in range(100)]
     assert rates[0] == pytest.approx(0.1, rel=0.01)
     assert rates.index(max(rates)) in (9, 10)
@@ -76,7 +76,7 @@ def test_noise_offset_shifts_whole_channels(base):
     means = {}
     for offset in (0.0, 0.5):
         config = Lora(batch_size=64, noise_offset=offset).resolve()
-        batches = batch.Batches(pipe, torch.zeros(64, 2, 8, 16, 16), ["x"] * 64, config, 64)
+        batches = batch.Batches(pipe, torch.zeros(64, 2, 8, 16, 16), [["x"]] * 64, config, 64)
         means[offset] = float(batches.draw(0).noise.mean((2, 3)).std())
     assert means[0.0] == pytest.approx(1 / 16, rel=0.15)
     assert means[0.5] == pytest.approx((0.25 + 1 / 256) ** 0.5, rel=0.15)
