@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from busaug_core import terminal
+from busaug_core.data.loaded import loaded_last
 from busaug_core.errors import UserError
 from busaug_core.jobs.config import JobConfig, field_type
 from busaug_core.jobs.events import drain
 from busaug_core.jobs.execute import Job, result_of
 from busaug_core.jobs.processes import StopRequested, is_distributed, is_main_process
+from busaug_core.jobs.roles import with_datasets
 from busaug_core.jobs.runs import gather, home, new_key, runs_folder
 from busaug_core.registry import JOBS, job
 
@@ -74,7 +76,11 @@ def _run(chosen: Job, options: dict[str, Any], display: terminal.Display) -> dic
     values = {name: _value(config, name, given) for name, given in options.items()}
     if data and dataset is None:
         raise UserError("--data names runs of a dataset; name that by --dataset.")
-    records = gather(data or [], dataset)
+    if data is None and chosen.takes_samples and not chosen.makes_dataset:
+        records = loaded_last(dataset)
+    else:
+        records = gather(data or [], dataset)
+    records = with_datasets(records, values.get("datasets", ()), dataset, loaded_last)
     if chosen.makes_dataset:
         dataset = values.get("dataset_name", config.model_fields["dataset_name"].default) or dataset
         if dataset is None:
@@ -131,9 +137,9 @@ def _add_job(jobs: Any, entry: Job) -> None:
         sub.add_argument("--dataset", required=needed, help="The dataset's name, a folder of the home.")
         sub.add_argument(
             "--data",
-            required=needed,
             nargs="+",
-            help="Where the images come from: runs of the dataset (load_busi, generate) or .jsonl files.",
+            help="Where the images come from: runs of the dataset (load_busi, generate) or .jsonl files. "
+            + ("Default: the run that loaded the dataset last." if needed else ""),
         )
     for name in (n for n in config.model_fields if n not in config.of_dataset):
         several = {"nargs": "+"} if field_type(config, name).kind is list else {}

@@ -173,7 +173,8 @@ class Record:
 
     `path` is absolute and identifies the record, `id` is that of its sample, where it has one; `label` is empty
     where no class is known; `size` is the image's width, height and number of channels; `tags` hold the split
-    (`train`, `val`, `test`), the origin and the variant; `burnt_in_text` is None where it was never read.
+    (`train`, `val`, `test`), the origin and the variant; `burnt_in_text` is None where it was never read; `dataset`
+    names the dataset that it is of, where that is not the job's own.
     """
 
     path: str
@@ -192,6 +193,7 @@ class Record:
     synthesis: Synthesis | None = None
     scores: Scores | None = None
     id: str | None = None
+    dataset: str | None = None
 
     @property
     def synthetic(self) -> bool:

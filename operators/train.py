@@ -10,17 +10,20 @@ from busaug_core.jobs.config import JobConfig
 
 from .host.form import Suggestions
 from .host.operator import JobOperator
-from .host.suggestions import BASES, prompts_for, remark_on_few
+from .host.suggestions import BASES, other_datasets, prompts_for, remark_on_few
 
 
 class DiffusionTraining(JobOperator):
     """What the operators that train on a base model share."""
 
     def suggest(self, dataset: fo.Dataset, label_field: str) -> Suggestions:
-        return Suggestions(choices={"base_model": BASES}, defaults={"prompts": prompts_for(dataset, label_field)})
+        return Suggestions(
+            choices={"base_model": BASES, "datasets": other_datasets(dataset)},
+            defaults={"prompts": prompts_for(dataset, label_field)},
+        )
 
     def remarks(self, ctx: ExecutionContext, config: JobConfig) -> Iterator[types.View]:
-        yield from remark_on_few(ctx.target_view(), config.label_field)
+        yield from remark_on_few(ctx.target_view(), config.label_field, config.datasets or ())
 
 
 class TrainLora(DiffusionTraining):

@@ -1,4 +1,4 @@
-"""Whether a set's images are in other datasets too, whose images are known from the runs that loaded them."""
+"""Whether the images of a set are in other datasets too, and whether what one dataset holds out trains in another."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -6,10 +6,13 @@ from pathlib import Path
 from busaug_core.data.audit.audit import audit_records, describe_files
 from busaug_core.data.audit.descriptors import Descriptors
 from busaug_core.data.config import LOADS, Audit
+from busaug_core.data.loaded import loaded_here
 from busaug_core.errors import UserError
+from busaug_core.files import content_hash
 from busaug_core.jobs.events import Notice, Steps
+from busaug_core.jobs.roles import TRAIN
 from busaug_core.jobs.run import Run
-from busaug_core.jobs.runs import datasets_with, list_runs
+from busaug_core.jobs.runs import list_runs
 from busaug_core.records import Record
 from busaug_core.words import counted
 
@@ -23,13 +26,35 @@ def images_of(dataset: str, run: Run) -> list[Record]:
     loads = [load for job in LOADS for load in list_runs(dataset, job, done=True, root=home)]
     found = list({r.path: r for load in loads for r in load.products if not r.synthetic}.values())
     if not found:
-        names = ", ".join(datasets_with(LOADS, home)) or "none yet"
-        raise UserError(f"compare_with names '{dataset}', but loaded here were {names}.")
+        raise UserError(f"compare_with names '{dataset}', but {loaded_here(home)}.")
     if gone := [r.path for r in found if not Path(r.path).is_file()]:
         raise UserError(
             f"'{dataset}' has lost {len(gone)} of {counted(len(found), 'image')} since it was loaded, such as "
             f"{gone[0]}; put back what is gone, or leave '{dataset}' out of compare_with."
         )
+    return found
+
+
+def find_held_out(records: list[Record]) -> Steps[list[tuple[Record, Record]]]:
+    """The training images that show what another dataset holds out, each with an image of that.
+
+    They are the same file, the same picture, another frame of its scan, or another image of its patient; a dataset's
+    own split stays as it is. Raises UserError where a file is gone.
+    """
+    known = [r for r in records if r.splits and not r.synthetic]
+    compared = [replace(r, tags=list(r.tags)) for r in known]
+    descriptors = yield from describe_files(compared)
+    yield from audit_records(compared, descriptors, Audit())
+    marks = [{content_hash(r.path), r.split_group} - {None} for r in compared]
+    held_out: dict[str, list[Record]] = {}
+    for record, own in zip(known, marks, strict=True):
+        for mark in own if TRAIN not in record.tags else ():
+            held_out.setdefault(mark, []).append(record)
+    found = []
+    for record, own in zip(known, marks, strict=True):
+        others = (h for mark in sorted(own) for h in held_out.get(mark, ()) if h.dataset != record.dataset)
+        if TRAIN in record.tags and (shown := next(others, None)) is not None:
+            found.append((record, shown))
     return found
 
 

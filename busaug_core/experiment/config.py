@@ -113,6 +113,8 @@ class RunExperiment(JobConfig):
                 raise ValueError(f"{', '.join(taken)} of {name} are set by the experiment itself")
             if values.get("patience"):
                 raise ValueError(f"patience of {name} would choose by the images that the arms are tested on")
+            if values.get("datasets"):
+                raise ValueError(f"datasets of {name}: an experiment trains on the dataset that it makes alone")
             # What is wrong with the whole may be put right by what the experiment sets, but for a classifier.
             assumed = {"arch": PROBE} if name == TRAIN_CLASSIFIER.name and _asks_for_probes(values) else {}
             for field, text in config.find_problems({**assumed, **values}).items():

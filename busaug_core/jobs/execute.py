@@ -15,13 +15,19 @@ from pathlib import Path
 from typing import Any
 
 from busaug_core.errors import OtherSettings, UserError
-from busaug_core.files import content_hash, make_folder, write_json
+from busaug_core.files import make_folder, write_json
 from busaug_core.jobs.config import LABEL_FIELD, JobConfig
 from busaug_core.jobs.environment import environment
 from busaug_core.jobs.events import Begun, Ended, Event, Finished, Notice, Steps, Stopped
-from busaug_core.jobs.lineage import TRAINED_ON, product_fields, record_lineage, resolve_products
+from busaug_core.jobs.lineage import (
+    TRAINED_ON,
+    product_fields,
+    record_lineage,
+    resolve_products,
+    training_hashes,
+)
 from busaug_core.jobs.processes import StopRequested, Workers, is_distributed, wait_for
-from busaug_core.jobs.roles import TRAIN, refuse_learned, refuse_unlabelled
+from busaug_core.jobs.roles import refuse_learned, refuse_unlabelled
 from busaug_core.jobs.run import INPUTS, Run
 from busaug_core.jobs.runs import new_key, runs_folder
 from busaug_core.records import Record, write_records
@@ -217,8 +223,7 @@ class Job:
             write_records(run.folder / INPUTS, records)
             known = environment()
             if self.learns:
-                learned = [r.path for r in records if TRAIN in r.tags and not r.synthetic and Path(r.path).is_file()]
-                known[TRAINED_ON] = sorted(map(content_hash, learned))
+                known[TRAINED_ON] = training_hashes(records)
             write_json(run.folder / "environment.json", known)
             write_json(stored, self._settings(config))
 
@@ -288,10 +293,13 @@ def imported(place: Any) -> Any:
 
 
 def _same_images(given: list[Record], now: list[Record]) -> list[tuple[Record, Record]]:
-    """Those of the given records that are there now, with what they are now: by their sample, or else by file."""
+    """Those of the given records that are there now, with what they are now: by their sample, or else by file.
+
+    A file may be of several datasets, in another split of each.
+    """
     by_id = {r.id: r for r in now if r.id is not None}
-    by_path = {r.path: r for r in now}
-    pairs = ((r, by_id.get(r.id) or by_path.get(r.path)) for r in given)
+    by_path = {(r.dataset, r.path): r for r in now}
+    pairs = ((r, by_id.get(r.id) or by_path.get((r.dataset, r.path))) for r in given)
     return [(before, after) for before, after in pairs if after is not None]
 
 

@@ -151,18 +151,24 @@ def seen_by(run: Run, records: Iterable[Record]) -> list[Record]:
     files = frozenset().union(*map(_own_training_files, members))
     if not files:
         return []
-    hashes = {hash_ for member in members for hash_ in _training_hashes(member)}
+    hashes = {hash_ for member in members for hash_ in _kept_hashes(member)}
     return [r for r in records if r.path in files or (Path(r.path).is_file() and content_hash(r.path) in hashes)]
+
+
+def training_hashes(records: Iterable[Record]) -> list[str]:
+    """The hashes of those images that a run on these records learns from, as it keeps them."""
+    files = (r.path for r in records if SPLITS[0] in r.tags and not r.synthetic)
+    return sorted(content_hash(path) for path in files if Path(path).is_file())
 
 
 def _own_training_files(run: Run) -> frozenset[str]:
     return frozenset(r.path for r in run.records if SPLITS[0] in r.tags and not r.synthetic)
 
 
-def _training_hashes(run: Run) -> Iterable[str]:
+def _kept_hashes(run: Run) -> Iterable[str]:
     """The hashes that the run kept, so that moved files are known too; of one that kept none, those of its files."""
     kept = run.environment.get(TRAINED_ON)
-    return kept if kept is not None else [content_hash(p) for p in _own_training_files(run) if Path(p).is_file()]
+    return kept if kept is not None else training_hashes(run.records)
 
 
 def _product_at(place: Path, product: Product) -> Path | None:

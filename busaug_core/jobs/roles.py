@@ -1,6 +1,7 @@
 """Which image and which run may serve for what: train, be held out, be measured, score. Decided here alone."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from busaug_core.errors import UserError
@@ -8,6 +9,7 @@ from busaug_core.files import refuse_missing
 from busaug_core.jobs.config import LABEL_FIELD
 from busaug_core.jobs.lineage import Ancestor, ancestors, seen_by
 from busaug_core.jobs.run import Run
+from busaug_core.prompts import named
 from busaug_core.records import SPLITS, Record, count_labels
 from busaug_core.words import counted
 
@@ -19,8 +21,8 @@ TRAIN = SPLITS[0]
 def of_split(records: Iterable[Record], split: str) -> list[Record]:
     """The real or simulated records that carry a split's tag; never a synthetic one.
 
-    Raises UserError where one of them carries another split's tag too, or another sample of its file does, and where
-    one carries the split's tag in capitals alone, which whoever wrote it took for the split.
+    Raises UserError where one of them carries another split's tag too, or another sample of its file in the same
+    dataset does, and where one carries the split's tag in capitals alone, which whoever wrote it took for the split.
     """
     real = [r for r in records if not r.synthetic]
     chosen = [r for r in real if split in r.tags]
@@ -32,15 +34,15 @@ def of_split(records: Iterable[Record], split: str) -> list[Record]:
             f"{first.path}), which is no split, since tags of splits are lower case; tag them '{split}' too: "
             f"dataset.match_tags({tag!r}).tag_samples({split!r})."
         )
-    splits: dict[str, set[str]] = {}
+    splits: dict[tuple[str | None, str], set[str]] = {}
     for record in real:
-        splits.setdefault(record.path, set()).update(record.splits)
-    doubtful = [r for r in chosen if len(splits[r.path]) > 1]
+        splits.setdefault((record.dataset, record.path), set()).update(record.splits)
+    doubtful = [r for r in chosen if len(splits[r.dataset, r.path]) > 1]
     if doubtful:
-        first = doubtful[0].path
+        first = doubtful[0]
         raise UserError(
-            f"{counted(len(doubtful), 'image is', 'images are')} in more than one split, the first {first} "
-            f"({' and '.join(s for s in SPLITS if s in splits[first])}); leave each the tag of one."
+            f"{counted(len(doubtful), 'image is', 'images are')} in more than one split, the first {first.path} "
+            f"({' and '.join(s for s in SPLITS if s in splits[first.dataset, first.path])}); leave each the tag of one."
         )
     return chosen
 
@@ -54,6 +56,42 @@ def training_images(records: Iterable[Record]) -> list[Record]:
         )
     refuse_missing(r.path for r in chosen)
     return chosen
+
+
+def with_datasets(
+    records: list[Record], datasets: Iterable[str], own: str, read: Callable[[str], list[Record]]
+) -> list[Record]:
+    """The records of a job's dataset, and of further ones the real images of their splits, but for what never trains.
+
+    Args:
+        records: those of the job's own dataset
+        datasets: the names of the others
+        own: that of the job's own
+        read: gives the records of a dataset; raises UserError where there is none
+
+    Classes of the same name, case aside, are one. Raises UserError where the job's own dataset is named again.
+    """
+    found = list(records)
+    for name in datasets:
+        if name == own:
+            raise UserError(f"datasets names '{name}', which the job works on already; name others, or leave it out.")
+        labels = sorted({r.label for r in found})
+        for record in read(name):
+            # Tags of splits in capitals too, for `of_split` to refuse.
+            splits = {tag.strip().lower() for tag in record.tags} & {*SPLITS}
+            never = TRAIN in splits and {REJECTED, EVALUATION} & {*record.tags}
+            if splits and not record.synthetic and not never:
+                found.append(replace(record, label=named(record.label, labels) or record.label, dataset=name))
+    return found
+
+
+def refuse_unused_datasets(datasets: Iterable[str], learned: list[Record]) -> None:
+    """Raises UserError where a further dataset has no image among those that are learned from."""
+    if missing := sorted(set(datasets) - {r.dataset for r in learned}):
+        raise UserError(
+            f"Of the dataset '{missing[0]}' no image can be learned from: none is tagged 'train', or each of these "
+            "shows what another dataset holds out; tag some, or leave it out of datasets."
+        )
 
 
 def held_out_images(records: list[Record], chosen: list[Record]) -> list[Record]:

@@ -11,7 +11,7 @@ from busaug_core.base.defaults import BASE, HELP, MINI, BaseDefaults, defaults_o
 from busaug_core.errors import UserError
 from busaug_core.jobs.config import OnSamples, Precision
 from busaug_core.jobs.execute import Job, JobCheck
-from busaug_core.jobs.roles import masked_images, training_images, validation_images
+from busaug_core.jobs.roles import masked_images, refuse_unused_datasets, training_images, validation_images
 from busaug_core.jobs.run import Run
 from busaug_core.prompts import (
     BUSI_PROMPTS,
@@ -36,6 +36,12 @@ class DiffusionTraining(OnSamples):
     """How `BaseDefaults` calls the training's steps and learning rate."""
 
     base_model: Annotated[str, BASE] = Field(MINI, min_length=1, description=HELP)
+    datasets: list[str] | None = Field(
+        None,
+        min_length=1,
+        description="Further datasets, by name, whose training images are learned from too; what shows a scan that "
+        "one of them, or this one, holds out is left out.",
+    )
     steps: int | None = Field(None, ge=1, le=1_000_000, description="Optimizer steps (empty: the base's own).")
     batch_size: int | None = Field(
         None, ge=1, le=1024, description="Images a step and process (empty: the base's own)."
@@ -111,6 +117,13 @@ class DiffusionTraining(OnSamples):
             learning_rate=getattr(base, f"{self.kind}_learning_rate"),
             resolution=base.resolution,
         )
+
+    @field_validator("datasets")
+    @classmethod
+    def _named_once(cls, datasets: list[str] | None) -> list[str] | None:
+        if datasets and len(set(datasets)) < len(datasets):
+            raise ValueError("a dataset is named twice")
+        return datasets
 
     @model_validator(mode="after")
     def _patience_with_validation(self) -> "DiffusionTraining":
@@ -220,10 +233,10 @@ class TrainControlnet(DiffusionTraining):
 
 
 def check(config: DiffusionTraining, run: Run, records: list[Record]) -> None:
-    """Raises UserError where no sample trains, a class has no prompt, a prompt no class, or the steps do not fit.
+    """Raises UserError where no sample trains, of a dataset none does, or the steps do not fit.
 
-    And where the losses are to be compared, and there is nothing to compare with, lesions are to count more, and none
-    has a mask, or a modality is named in no prompt.
+    And where a class has no prompt, a prompt no class, or no prompt the modality; where losses are to be compared and
+    there is nothing to compare with, or lesions are to count more and no image has a mask.
     """
     for name in ("warmup_steps", "validate_every"):
         if (steps := getattr(config, name) or 0) > config.steps:
@@ -231,6 +244,7 @@ def check(config: DiffusionTraining, run: Run, records: list[Record]) -> None:
     if config.validate_every:
         validation_images(records)
     training = training_images(records)
+    refuse_unused_datasets(config.datasets or (), training)
     if config.lesion_weight > 1:
         masked_images(training)
     labels = sorted({r.label for r in training})

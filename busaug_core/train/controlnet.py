@@ -12,12 +12,13 @@ from busaug_core.base.components.controlnet import as_condition, residuals
 from busaug_core.base.networks import put_beside
 from busaug_core.files import write_whole
 from busaug_core.jobs.events import Notice, Steps
-from busaug_core.jobs.roles import masked_images, training_images
+from busaug_core.jobs.roles import masked_images
 from busaug_core.jobs.run import Run
 from busaug_core.records import Record
 from busaug_core.train.batch import Batch
 from busaug_core.train.config import TrainControlnet
 from busaug_core.train.denoising import Denoising
+from busaug_core.train.images import learned_images
 from busaug_core.train.training import compared_images, prepare_base, train_denoising
 from busaug_core.words import counted
 
@@ -32,7 +33,7 @@ def train_controlnet(config: TrainControlnet, run: Run) -> Steps[dict[str, Any]]
     are left out. Returns `weights` (a folder in diffusers' layout) beside what `train_denoising` returns. Raises
     UserError where no image has a mask, no sample trains, or a class has no prompt.
     """
-    given = training_images(run.records)
+    given = yield from learned_images(config, run)
     records = masked_images(given)
     remarks = _remarks(given, records)
     yield from map(Notice, remarks)

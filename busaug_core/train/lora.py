@@ -16,10 +16,10 @@ from safetensors.torch import save_file
 from busaug_core.base.components import LORA
 from busaug_core.files import write_whole
 from busaug_core.jobs.events import Steps
-from busaug_core.jobs.roles import training_images
 from busaug_core.jobs.run import Run
 from busaug_core.train.config import Lora
 from busaug_core.train.denoising import Denoising
+from busaug_core.train.images import learned_images
 from busaug_core.train.training import compared_images, prepare_base, train_denoising
 
 ATTENTION = ["to_q", "to_k", "to_v", "to_out.0"]
@@ -38,7 +38,7 @@ def train_lora(config: Lora, run: Run) -> Steps[dict[str, Any]]:
     Returns what `train_denoising` does, `trained_parameters` and their `share_of_unet`. Raises UserError where no
     sample trains or a class has no prompt.
     """
-    records = training_images(run.records)
+    records = yield from learned_images(config, run)
     method = LoraMethod(prepare_base(config, run), config.rank, config.layers, config.alpha, config.dropout)
     result = yield from train_denoising(method, records, config, run, compared_images(config, run.records, records))
     trained = sum(p.numel() for p in method.parameters().values())

@@ -14,12 +14,12 @@ from busaug_core.base.components.token import refuse_known
 from busaug_core.errors import UserError
 from busaug_core.files import write_whole
 from busaug_core.jobs.events import Steps
-from busaug_core.jobs.roles import training_images
 from busaug_core.jobs.run import Run
 from busaug_core.prompts import with_token, written
 from busaug_core.records import Record, count_labels
 from busaug_core.train.config import TextualInversion
 from busaug_core.train.denoising import Denoising
+from busaug_core.train.images import learned_images
 from busaug_core.train.training import compared_images, prepare_base, train_denoising
 
 
@@ -29,7 +29,7 @@ def train_textual_inversion(config: TextualInversion, run: Run) -> Steps[dict[st
     Returns what `train_denoising` does, `token` as prompts hold it, and the mean `norm` of its vectors beside the
     `vocabulary_norm`. Raises UserError where a class has too few images or no prompt.
     """
-    learned = training_images(run.records)
+    learned = yield from learned_images(config, run)
     records = learned
     if config.balance == "none":
         records = balanced_draw(learned, config.images_per_class, config.seed)

@@ -20,6 +20,7 @@ from busaug_core.train.batch import Batches, encode_images, read_masks
 from busaug_core.train.config import DiffusionTraining
 from busaug_core.train.curves import draw_curves
 from busaug_core.train.denoising import Denoising
+from busaug_core.train.images import LEFT_OUT, remarks_on_left_out
 from busaug_core.train.loop import train
 from busaug_core.train.validation import Validation, membership
 
@@ -65,7 +66,8 @@ def train_denoising(
         told: what the method makes of a class's prompt
 
     Writes `losses.png` beside the product. Returns `weights` (the file or folder), the mean `loss` of the last tenth,
-    `images` by class and `remarks` on them; `membership` where it is asked for, and `validation` with the `best_step`.
+    `images` by class and `remarks` on them; those `left_out` where there are several datasets; `membership` where it
+    is asked for, and `validation` with the `best_step`.
     Raises UserError where a class has no prompt, a prompt is too long for the base, or the loss is not finite any
     more.
     """
@@ -73,7 +75,8 @@ def train_denoising(
     every = records + held_out
     prompts = [list(map(told, wordings_of(r.label, config.prompts, config.modality))) for r in every]
     refuse_long(pipe, dict.fromkeys(wording for wordings in prompts for wording in wordings))
-    remarks = remarks_on_training(records)
+    left_out = run.environment.get(LEFT_OUT, [])
+    remarks = remarks_on_training(records) + remarks_on_left_out(left_out)
     yield from map(Notice, remarks)
     moments = yield from encode_images(pipe, [r.path for r in every], config.resolution)
     masks = read_masks(every, config.resolution) if method.takes_mask or config.lesion_weight > 1 else None
@@ -89,6 +92,8 @@ def train_denoising(
     )
     weights = str(run.folder / method.product)
     result = {"weights": weights, "loss": loss, "images": count_labels(records), "remarks": remarks}
+    if config.datasets:
+        result[LEFT_OUT] = left_out
     rows = check.rows() if check is not None else []
     if run.writes and run.has_begun:
         draw_curves(run, method.message, rows)

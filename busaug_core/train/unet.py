@@ -12,10 +12,10 @@ from torch import Tensor
 from busaug_core.base.defaults import BASE
 from busaug_core.files import write_whole
 from busaug_core.jobs.events import Steps
-from busaug_core.jobs.roles import training_images
 from busaug_core.jobs.run import Run
 from busaug_core.train.config import FinetuneUnet
 from busaug_core.train.denoising import Denoising
+from busaug_core.train.images import learned_images
 from busaug_core.train.training import compared_images, prepare_base, train_denoising
 
 
@@ -25,7 +25,7 @@ def finetune_unet(config: FinetuneUnet, run: Run) -> Steps[dict[str, Any]]:
     Returns `weights` (a folder in diffusers' layout) beside what `train_denoising` returns. Raises UserError where no
     sample trains or a class has no prompt.
     """
-    records = training_images(run.records)
+    records = yield from learned_images(config, run)
     method = UnetMethod(prepare_base(config, run, torch.float32), config.ema_decay)
     return (yield from train_denoising(method, records, config, run, compared_images(config, run.records, records)))
 

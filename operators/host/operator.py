@@ -11,6 +11,7 @@ from fiftyone.operators.executor import ExecutionContext, Executor
 
 from busaug_core.errors import UserError
 from busaug_core.jobs.config import LABEL_FIELD
+from busaug_core.jobs.roles import with_datasets
 from busaug_core.jobs.run import Run
 from busaug_core.jobs.runs import free_unused_key, reserve_key, runs_folder
 from busaug_core.records import Record
@@ -23,7 +24,7 @@ from .form import BACKGROUND, TARGET
 from .images import every_image, images_of, refuse_generated, same_slice
 from .job_form import JobForm
 from .names import home_of
-from .samples import read_samples
+from .samples import read_other, read_samples
 
 WATCH = "watch_queue"
 """The operator that shows what a job in the background has made, when it ends."""
@@ -105,7 +106,7 @@ class JobOperator(JobForm):
         dataset = ctx.dataset
         with kept_traceback(run):
             results.prepare(dataset, self.job_name, values)
-            records = read_samples(every_image(dataset), values.get("label_field", LABEL_FIELD))
+            records = self._records(every_image(dataset), values, dataset)
             yield from self._work(ctx, run, {**values, "run_key": run.key}, dataset, records)
 
     def _start(self, ctx: ExecutionContext) -> Iterator[Any]:
@@ -162,7 +163,13 @@ class JobOperator(JobForm):
         return images_of(ctx.dataset if self.whole_dataset else ctx.target_view())
 
     def _read(self, ctx: ExecutionContext, values: dict[str, Any]) -> list[Record]:
-        return read_samples(self._chosen(ctx), values.get("label_field") or LABEL_FIELD)
+        return self._records(self._chosen(ctx), values, ctx.dataset)
+
+    def _records(self, samples: SampleCollection, values: dict[str, Any], dataset: fo.Dataset) -> list[Record]:
+        """The records of the dataset's samples, and of the other datasets that the values name."""
+        label_field, others = values.get("label_field") or LABEL_FIELD, values.get("datasets") or ()
+        records = read_samples(samples, label_field)
+        return with_datasets(records, others, dataset.name, lambda name: read_other(name, label_field))
 
     def _refuse(self, ctx: ExecutionContext, run: Run, values: dict[str, Any], dataset: fo.Dataset | None) -> None:
         """Raise UserError for what would stop a call at once, before it is queued; its key is free again then."""

@@ -12,6 +12,7 @@ from fiftyone import ViewField as F
 from PIL import Image
 
 from busaug_core.data.masks import read_mask
+from busaug_core.errors import UserError
 from busaug_core.files import content_hash, make_folder, refuse_missing
 from busaug_core.images import read_size
 from busaug_core.jobs.config import LABEL_FIELD
@@ -68,6 +69,16 @@ def read_samples(view: fo.DatasetView | fo.Dataset, label_field: str = LABEL_FIE
             )
         )
     return records
+
+
+def read_other(name: str, label_field: str) -> list[Record]:
+    """The records of another dataset's images; raises UserError where there is none, or `read_samples` does."""
+    if not fo.dataset_exists(name):
+        raise UserError(f"There is no dataset '{name}'; there are {', '.join(fo.list_datasets())}.")
+    try:
+        return read_samples(fo.load_dataset(name), label_field)
+    except UserError as problem:
+        raise UserError(f"Dataset '{name}': {problem}") from None
 
 
 def insert_missing(dataset: fo.Dataset, records: Iterable[Record], run: Run | None = None) -> int:

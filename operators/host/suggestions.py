@@ -1,7 +1,8 @@
 """What forms propose: base models, finished runs, prompts, and the variants a dataset holds."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 
 import fiftyone as fo
@@ -59,9 +60,19 @@ def split_counts(samples: SampleCollection, split: str, label_field: str) -> dic
     return classes_of(chosen, label_field)
 
 
-def remark_on_few(samples: SampleCollection, label_field: str) -> Iterator[types.View]:
-    """A warning where a training would see so few images that it learns them by heart."""
-    counts = split_counts(samples, TRAIN, label_field)
+def other_datasets(dataset: fo.Dataset) -> list[str]:
+    """The names of the datasets beside this one."""
+    return [name for name in fo.list_datasets() if name != dataset.name]
+
+
+def remark_on_few(samples: SampleCollection, label_field: str, datasets: Iterable[str] = ()) -> Iterator[types.View]:
+    """A warning where a training would see so few images, those of further datasets too, that it learns them by heart.
+
+    A dataset that is not there is told when the job is run.
+    """
+    counts: Counter[str] = Counter()
+    for part in (samples, *(fo.load_dataset(name) for name in datasets if fo.dataset_exists(name))):
+        counts.update(split_counts(part, TRAIN, label_field))
     if sum(counts.values()) < FEW:
         told = ", ".join(f"{n} {label}" for label, n in counts.items()) or "none"
         yield types.Warning(

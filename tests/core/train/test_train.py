@@ -99,9 +99,9 @@ def test_training_lowers_the_loss(run_job, records, base, tmp_path):
 @pytest.mark.parametrize(
     ("name", "more"),
     [
-        ("train_lora", dict(dropout=0.5, alpha=8, schedule="cosine", warmup_steps=2)),
-        ("train_textual_inversion", dict(noise_offset=0.1)),
-        ("finetune_unet", dict(snr_gamma=5)),
+        ("train_lora", dict(dropout=0.5, alpha=8, schedule="cosine", warmup_steps=2, balance="oversample")),
+        ("train_textual_inversion", dict(noise_offset=0.1, prompts={"benign": ["ultrasound, lump", "an ultrasound"]})),
+        ("finetune_unet", dict(snr_gamma=5, lesion_weight=4)),
         ("train_controlnet", dict(condition_dropout=0.3, caption_dropout=0.3)),
     ],
 )
