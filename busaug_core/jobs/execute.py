@@ -313,13 +313,14 @@ def _follow_moved(run: Run, now: list[Record]) -> None:
 
 def _remarks(records: list[Record]) -> list[Notice]:
     """What whoever reads the numbers of a run on these records should know."""
-    paths = Counter(r.path for r in records)
-    if not (doubled := [path for path, n in paths.items() if n > 1]):
+    # In different splits it is another matter, of `roles`, or of datasets that share a file.
+    shown = Counter((r.path, *r.splits) for r in records)
+    if not (doubled := list(dict.fromkeys(path for (path, *_), n in shown.items() if n > 1))):
         return []
-    n = len(records)
+    n, files = len(records), len({r.path for r in records})
     return [
         Notice(
-            f"The {n} samples show {counted(len(paths), 'file')}, since {counted(len(doubled), 'is', 'are')} the file "
+            f"The {n} samples show {counted(files, 'file')}, since {counted(len(doubled), 'is', 'are')} the file "
             f"of several samples (the first {doubled[0]}); every sample is counted."
         )
     ]

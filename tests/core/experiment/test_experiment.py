@@ -158,6 +158,8 @@ def test_settings_are_checked_and_take_the_presets_place_field_by_field():
         RunExperiment.parse(dict(settings={"train_lroa": {}}))
     with pytest.raises(UserError, match="include of train_classifier are set by the experiment"):
         RunExperiment.parse(dict(settings={"train_classifier": dict(include=["sd"])}))
+    with pytest.raises(UserError, match="datasets of train_lora: an experiment trains on the dataset that it makes"):
+        RunExperiment.parse(dict(settings={"train_lora": dict(datasets=["busi"])}))
 
 
 def test_only_what_the_variants_need_is_trained():
