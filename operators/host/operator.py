@@ -11,7 +11,7 @@ from fiftyone.operators.executor import ExecutionContext, Executor
 
 from busaug_core.errors import UserError
 from busaug_core.jobs.config import LABEL_FIELD
-from busaug_core.jobs.roles import with_datasets
+from busaug_core.jobs.roles import TRAIN, with_datasets
 from busaug_core.jobs.run import Run
 from busaug_core.jobs.runs import free_unused_key, reserve_key, runs_folder
 from busaug_core.records import Record
@@ -166,9 +166,16 @@ class JobOperator(JobForm):
         return self._records(self._chosen(ctx), values, ctx.dataset)
 
     def _records(self, samples: SampleCollection, values: dict[str, Any], dataset: fo.Dataset) -> list[Record]:
-        """The records of the dataset's samples, and of the other datasets that the values name."""
+        """The records of the dataset's samples, and of the other datasets that the values name.
+
+        What the dataset holds out is among them then, also where a view leaves it out, since it must train in none.
+        """
         label_field, others = values.get("label_field") or LABEL_FIELD, values.get("datasets") or ()
         records = read_samples(samples, label_field)
+        if others:
+            chosen = {r.id for r in records}
+            rest = [r for r in read_samples(images_of(dataset), label_field) if r.id not in chosen and not r.synthetic]
+            records += [r for r in rest if r.splits and TRAIN not in r.splits]
         return with_datasets(records, others, dataset.name, lambda name: read_other(name, label_field))
 
     def _refuse(self, ctx: ExecutionContext, run: Run, values: dict[str, Any], dataset: fo.Dataset | None) -> None:

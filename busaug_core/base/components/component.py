@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from busaug_core.jobs.lineage import Product
+from busaug_core.prompts import MODALITY
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,7 +22,7 @@ class Attached:
     def switch(self, on: bool) -> None:
         """Put it on or off; one that acts through the prompt alone has nothing to switch."""
 
-    def prompt(self, prompt: str, modality: str) -> str:
+    def prompt(self, prompt: str, modality: str = MODALITY) -> str:
         """The prompt as it is to be while the component is on; `modality` is its word for how images are taken."""
         return prompt
 

@@ -7,7 +7,7 @@ from busaug_core.base.components.component import Attached, Component
 from busaug_core.base.weights import kind_of_weights, load_weights
 from busaug_core.errors import UserError
 from busaug_core.jobs.lineage import Product
-from busaug_core.prompts import with_token, written
+from busaug_core.prompts import MODALITY, with_token, written
 
 if TYPE_CHECKING:
     from diffusers import StableDiffusionPipeline
@@ -53,7 +53,7 @@ class AttachedToken(Attached):
     def __init__(self, token: str):
         self.token = token
 
-    def prompt(self, prompt: str, modality: str) -> str:
+    def prompt(self, prompt: str, modality: str = MODALITY) -> str:
         return with_token(prompt, self.token, modality)
 
 

@@ -28,7 +28,8 @@ def test_samples_of_further_datasets_are_learned_from_and_one_that_cannot_be_rea
         call("train_lora", further, datasets=["loaded"], label_field="tumor", **values)
     run = Run(runs_folder("further") / "several")
     assert run.state == "new"
-    result = call("train_lora", further, datasets=["loaded"], **values)
+    result = call("train_lora", further.match_tags("train"), datasets=["loaded"], **values)
+    assert {r.id for r in run.records if r.dataset is None} == set(further.match_tags(["train", "val"]).values("id"))
     assert {r.id for r in run.records if r.dataset == "loaded"} <= set(loaded.values("id"))
     trained = [len(dataset.match_tags("train")) for dataset in (loaded, further)]
     assert sum(result["images"].values()) == sum(trained) - len(result["left_out"])
