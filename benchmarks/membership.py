@@ -53,7 +53,7 @@ def drained(steps: Steps):
 def area(method: Finished, records: list[Record], learned: list[Record], config: Lora) -> Estimate:
     """The membership area of a method where `learned` are called learned from and the other records held out."""
     every = learned + [r for r in records if r not in learned]
-    prompts = [prompt_of(r.label, config.prompts) for r in every]
+    prompts = [[prompt_of(r.label, config.prompts)] for r in every]
     moments = drained(encode_images(method.pipe, [r.path for r in every], config.resolution))
     method.batches = Batches(method.pipe, moments, prompts, config, len(learned))
     return drained(membership(method, every, len(learned), torch.float32))
