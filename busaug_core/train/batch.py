@@ -1,7 +1,7 @@
 """What a step of a diffusion training sees: latents, noise and timesteps, and how they were drawn."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -12,16 +12,13 @@ from diffusers import DDPMScheduler, StableDiffusionPipeline
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from torch import Tensor
 
-from busaug_core.base.autoencoder import as_input
-from busaug_core.images import load_batch, resize_mask
-from busaug_core.jobs.events import Progress, Steps
+from busaug_core.images import resize_mask
 from busaug_core.jobs.processes import join_processes
 from busaug_core.records import Record
 
 if TYPE_CHECKING:
     from busaug_core.train.config import DiffusionTraining
 
-ENCODE_BATCH = 8
 FIXED = 1
 """Sets the draws of validation apart from those of steps."""
 CLASSES = 1
@@ -56,9 +53,18 @@ class Batch:
     chances: Tensor
     masks: Tensor | None = None
 
+    def part(self, places: slice) -> "Batch":
+        """The draw of some of the images."""
+        own = {f.name: getattr(self, f.name) for f in fields(self)}
+        cut = {name: v[:, places] if name == "chances" else v[places] for name, v in own.items() if v is not None}
+        return Batch(**cut)
+
 
 class Batches:
-    """The draws of a training: each depends on (seed, step, process) alone, so that a resumed run goes on alike."""
+    """The draws of a training: each depends on (seed, step) alone, so that a resumed run goes on alike.
+
+    Several processes share one draw, as large as all their batches; what they train is what one would on all of it.
+    """
 
     def __init__(
         self,
@@ -87,7 +93,7 @@ class Batches:
         if config.balance == "oversample":
             own = labels[: self.trained]
             self.groups = [[i for i, of in enumerate(own) if of == label] for label in sorted(set(own))]
-        self.device, self.scale = pipe.device, pipe.vae.config.scaling_factor
+        self.device, self.scale = pipe.unet.device, pipe.vae.config.scaling_factor
         self.schedule = DDPMScheduler.from_config(pipe.scheduler.config)
 
     def draw(self, step: int) -> Batch:
@@ -95,19 +101,23 @@ class Batches:
         processes = join_processes()
         # Dropout takes its numbers from torch's own generator.
         torch.manual_seed(_seed(self.config.seed, step, processes.process_index))
-        generator = _generator(self.config.seed, step, processes.process_index)
+        generator = _generator(self.config.seed, step, 0)
         chosen = draw_order(self.groups, self.config, step, processes.process_index, processes.num_processes)
-        mirrored = torch.randint(2, (len(chosen),), generator=generator) * int(self.config.flip)
+        size, every = len(chosen), len(chosen) * processes.num_processes
+        own = slice(processes.process_index * size, (processes.process_index + 1) * size)
+        mirrored = torch.randint(2, (every,), generator=generator)[own] * int(self.config.flip)
         posterior = DiagonalGaussianDistribution(self.moments[torch.tensor(chosen), mirrored])
-        latents = (posterior.sample(generator) * self.scale).to(self.device)
-        noise = torch.randn(latents.shape, generator=generator)
+        shape = (every, *posterior.mean.shape[1:])
+        drawn = posterior.mean + posterior.std * torch.randn(shape, generator=generator)[own]
+        latents = (drawn * self.scale).to(self.device)
+        noise = torch.randn(shape, generator=generator)
         if self.config.noise_offset:
-            noise += self.config.noise_offset * torch.randn((*latents.shape[:2], 1, 1), generator=generator)
-        noise = noise.to(self.device)
+            noise += self.config.noise_offset * torch.randn((*shape[:2], 1, 1), generator=generator)
+        noise = noise[own].to(self.device)
         levels = self.schedule.config.num_train_timesteps
-        timesteps = torch.randint(levels, (len(chosen),), generator=generator).to(self.device)
-        chances = torch.rand((2, len(chosen)), generator=generator).to(self.device)
-        wordings = torch.rand(len(chosen), generator=generator).tolist()
+        timesteps = torch.randint(levels, (every,), generator=generator)[own].to(self.device)
+        chances = torch.rand((2, every), generator=generator)[:, own].to(self.device)
+        wordings = torch.rand(every, generator=generator)[own].tolist()
         return Batch(
             chosen,
             mirrored.bool().to(self.device),
@@ -189,23 +199,6 @@ class Batches:
             case "sample":
                 return latents
         return noise
-
-
-def encode_images(pipe: StableDiffusionPipeline, paths: list[str], size: int) -> Steps[Tensor]:
-    """Pass every image and its mirror image through the autoencoder once.
-
-    Returns the posterior's moments, float32 N × 2 (as is, mirrored) × 2C × h × w, on the CPU.
-    """
-    moments = []
-    for i in range(0, len(paths), ENCODE_BATCH):
-        gray = load_batch(paths[i : i + ENCODE_BATCH], size)
-        images = as_input(pipe, gray)
-        both = torch.stack([images, images.flip(-1)], 1).flatten(0, 1)
-        with torch.no_grad():  # not around the yield: the App may take the next event in another thread
-            parameters = pipe.vae.encode(both).latent_dist.parameters.float().cpu()
-        moments.append(parameters.unflatten(0, (-1, 2)))
-        yield Progress(min(i + ENCODE_BATCH, len(paths)), len(paths), "Encoding images")
-    return torch.cat(moments)
 
 
 def read_masks(records: list[Record], size: int) -> Tensor:

@@ -31,7 +31,7 @@ CAPTION_DROPOUT = "Share of the images that are shown without their prompt, whic
 class DiffusionTraining(OnSamples):
     """What all diffusion trainings share."""
 
-    without_effect = frozenset({"checkpoint_seconds"})
+    without_effect = frozenset({"checkpoint_seconds", "gradient_checkpointing"})
     kind: ClassVar[str]
     """How `BaseDefaults` calls the training's steps and learning rate."""
 
@@ -58,6 +58,16 @@ class DiffusionTraining(OnSamples):
     flip: bool = Field(True, description="Mirror half of the training images.")
     precision: Precision = Field(
         "auto", description="Arithmetic, and dtype of what is frozen: auto is fp16 on CUDA, bf16 or fp32 elsewhere."
+    )
+    accumulation: int = Field(
+        1,
+        ge=1,
+        le=1024,
+        description="Parts in which a step's images go through the networks, one after another: less memory, the same "
+        "training.",
+    )
+    gradient_checkpointing: bool = Field(
+        False, description="Compute inner values anew for the gradients and keep few of them: less memory, more time."
     )
     schedule: Literal["constant", "cosine"] = Field(
         "constant", description="How the learning rate goes on after the warm-up; cosine falls to zero."
@@ -133,7 +143,7 @@ class DiffusionTraining(OnSamples):
 
 
 class Lora(DiffusionTraining):
-    """Low-rank adaptation of the UNet (Hu et al. 2021)."""
+    """Low-rank adaptation of the UNet, and of the text encoder where asked for (Hu et al. 2021)."""
 
     kind = "lora"
     presets: ClassVar = {
@@ -149,6 +159,7 @@ class Lora(DiffusionTraining):
         None, gt=0, le=10_000, description="Alpha over rank scales the update (empty: the rank, so a scale of one)."
     )
     dropout: float = Field(0.0, ge=0, lt=1, description="Dropout of what enters the update.")
+    text_encoder: bool = Field(False, description="Adapt the text encoder's attention too.")
     layers: Literal["attention", "cross_attention", "wide"] | None = Field(
         None,
         description="Layers that are adapted; wide adds convolutions and residual blocks (empty: the base's own).",
@@ -241,6 +252,8 @@ def check(config: DiffusionTraining, run: Run, records: list[Record]) -> None:
     for name in ("warmup_steps", "validate_every"):
         if (steps := getattr(config, name) or 0) > config.steps:
             raise UserError(f"{name} is {steps}, more than the {config.steps} steps of the training.")
+    if config.accumulation > config.batch_size:
+        raise UserError(f"accumulation is {config.accumulation}, more than the {config.batch_size} images of a step.")
     if config.validate_every:
         validation_images(records)
     training = training_images(records)

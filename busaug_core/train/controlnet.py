@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import ControlNetModel, StableDiffusionPipeline
+from diffusers import ControlNetModel, ModelMixin, StableDiffusionPipeline
 from torch import Tensor
 
 from busaug_core.base.components import CONTROLNET
@@ -80,6 +80,10 @@ class ControlNetMethod(Denoising):
 
     def parameters(self) -> dict[str, torch.nn.Parameter]:
         return dict(self.controlnet.named_parameters())
+
+    @property
+    def networks(self) -> list[ModelMixin]:
+        return [self.pipe.unet, self.controlnet]
 
     def predict(self, batch: Batch) -> Tensor:
         masks = batch.masks & (batch.chances[1] >= self.condition_dropout)[:, None, None]

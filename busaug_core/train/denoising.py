@@ -3,10 +3,11 @@
 import math
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import torch
-from diffusers import StableDiffusionPipeline
+from diffusers import ModelMixin, StableDiffusionPipeline
 from torch import Tensor
 
 from busaug_core.train.batch import Batch, Batches
@@ -21,12 +22,19 @@ class Denoising(Method):
         product: the file or folder of the run that `save` writes
         takes_mask: whether its batches must hold the images' masks
         batches: what the steps see
+        trains_text: whether prompts are encoded otherwise after each step
     """
 
     pipe: StableDiffusionPipeline
     product: str
     takes_mask: bool = False
     batches: Batches
+    trains_text: bool = False
+
+    @property
+    def networks(self) -> list[ModelMixin]:
+        """Those whose inner values are kept for the gradients."""
+        return [self.pipe.unet]
 
     def as_kept(self) -> AbstractContextManager[None]:
         """A block within which the weights are those that would be saved now."""
@@ -35,6 +43,11 @@ class Denoising(Method):
     def draw(self, step: int) -> Batch:
         return self.batches.draw(step)
 
+    def parts(self, batch: Batch) -> list[tuple[Batch, float]]:
+        size = len(batch.chosen)
+        cuts = [size * i // self.batches.config.accumulation for i in range(self.batches.config.accumulation + 1)]
+        return [(batch.part(slice(a, b)), (b - a) / size) for a, b in pairwise(cuts)]
+
     def rate(self, done: float) -> float:
         config = self.batches.config
         rate = min(1.0, done * config.steps / config.warmup_steps) if config.warmup_steps else 1.0
@@ -42,12 +55,13 @@ class Denoising(Method):
         return rate * (1 + math.cos(math.pi * before)) / 2 if config.schedule == "cosine" else rate
 
     def encode_prompts(self, prompts: list[str]) -> Tensor:
-        """Text states, batch × tokens × width; each prompt is encoded once, where the text encoder is not trained."""
-        with torch.no_grad():
-            for prompt in set(prompts) - self._states.keys():
-                states, _ = self.pipe.encode_prompt(prompt, self.pipe.device, 1, False)
-                self._states[prompt] = states[0]
-        return torch.stack([self._states[p] for p in prompts])
+        """Text states, batch × tokens × width; each prompt is encoded once, in a training that leaves them alone."""
+        states = {} if self.trains_text else self._states
+        if new := [prompt for prompt in dict.fromkeys(prompts) if prompt not in states]:
+            with torch.set_grad_enabled(self.trains_text and torch.is_grad_enabled()):
+                found, _ = self.pipe.encode_prompt(new, self.pipe.text_encoder.device, 1, False)
+            states.update(zip(new, found.to(self.pipe.unet.device), strict=True))
+        return torch.stack([states[p] for p in prompts])
 
     @cached_property
     def _states(self) -> dict[str, Tensor]:

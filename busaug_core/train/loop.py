@@ -6,6 +6,7 @@ What is trained and by which loss is a `Method`; the loop knows neither models n
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Collection
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -62,9 +63,13 @@ class Method(ABC):
     def draw(self, step: int) -> Any:
         """The batch of a step."""
 
+    def parts(self, batch: Any) -> list[tuple[Any, float]]:
+        """What `loss` is given one after another, and the share of the batch that each is; gradients are added up."""
+        return [(batch, 1.0)]
+
     @abstractmethod
     def loss(self, batch: Any) -> Tensor:
-        """The loss of a batch, a scalar; called within autocast to the arithmetic's dtype."""
+        """The loss of a batch or a part of it, a scalar; called within autocast to the arithmetic's dtype."""
 
     def after_step(self) -> None:  # noqa: B027 (a hook that most methods leave empty)
         """Called when the parameters have been updated."""
@@ -136,12 +141,17 @@ def train(
     def learn(step: int) -> None:
         for group, peak in peaks:
             group["lr"] = peak * method.rate((step + 1) / steps)
-        batch = method.draw(step)
-        with torch.autocast(device.type, arithmetic, enabled=arithmetic != torch.float32):
-            loss = objective(batch)
-        if not torch.isfinite(loss):
-            raise UserError(f"The loss is {loss.item()} at step {step + 1}; lower learning_rate, or set precision.")
-        accelerator.backward(scaler.scale(loss))
+        parts = method.parts(method.draw(step))
+        loss = torch.zeros((), device=device)
+        for number, (part, share) in enumerate(parts, 1):
+            with accelerator.no_sync(objective) if number < len(parts) else nullcontext():
+                with torch.autocast(device.type, arithmetic, enabled=arithmetic != torch.float32):
+                    own = objective(part) * share
+                accelerator.backward(scaler.scale(own))
+            loss += own.detach()
+        losses[step] = accelerator.reduce(loss, "mean")
+        if not torch.isfinite(losses[step]):
+            raise UserError(f"The loss is {losses[step]} at step {step + 1}; lower learning_rate, or set precision.")
         if method.clip is not None:
             scaler.unscale_(optimizers[0])
             nn.utils.clip_grad_norm_(parameters.values(), method.clip)
@@ -149,7 +159,6 @@ def train(
         scaler.update()
         optimizers[0].zero_grad()
         method.after_step()
-        losses[step] = loss.item()
 
     def keep() -> None:
         nonlocal saved, took

@@ -1,4 +1,4 @@
-"""The job `train_lora`: low-rank adaptation of the UNet (Hu et al. 2021, arXiv 2106.09685)."""
+"""The job `train_lora`: low-rank adaptation of UNet and text encoder (Hu et al. 2021, arXiv 2106.09685)."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +9,7 @@ import torch
 from diffusers import StableDiffusionPipeline
 from diffusers.training_utils import cast_training_params
 from peft import LoraConfig as PeftConfig
+from peft import inject_adapter_in_model
 from peft.tuners.lora.layer import LoraLayer
 from peft.utils import get_peft_model_state_dict
 from safetensors.torch import save_file
@@ -30,24 +31,29 @@ LAYERS = {
     "wide": [*ATTENTION, "proj_in", "proj_out", "ff.net.0.proj", "ff.net.2", *CONVOLUTIONS],
 }
 """Names of the UNet's layers as peft matches them."""
+TEXT_LAYERS = ["q_proj", "k_proj", "v_proj", "out_proj"]
+UNET_PREFIX, TEXT_PREFIX = "unet.", "text_encoder.text_model."
+"""What the names of a part's layers begin with in diffusers' files; new versions' modules have no `text_model`."""
 
 
 def train_lora(config: Lora, run: Run) -> Steps[dict[str, Any]]:
-    """Adapt the UNet to the training split's images and class prompts.
+    """Adapt the UNet, and perhaps the text encoder, to the training split's images and class prompts.
 
-    Returns what `train_denoising` does, `trained_parameters` and their `share_of_unet`. Raises UserError where no
-    sample trains or a class has no prompt.
+    Returns what `train_denoising` does, `trained_parameters` and the `share_of_unet` that those of the UNet are. Raises
+    UserError where no sample trains or a class has no prompt.
     """
     records = yield from learned_images(config, run)
-    method = LoraMethod(prepare_base(config, run), config.rank, config.layers, config.alpha, config.dropout)
+    base = prepare_base(config, run)
+    method = LoraMethod(base, config.rank, config.layers, config.alpha, config.dropout, config.text_encoder)
     result = yield from train_denoising(method, records, config, run, compared_images(config, run.records, records))
     trained = sum(p.numel() for p in method.parameters().values())
-    total = sum(p.numel() for p in method.pipe.unet.parameters())
-    return {**result, "trained_parameters": trained, "share_of_unet": trained / (total - trained)}
+    adapters = sum(p.numel() for p in base.unet.parameters() if p.requires_grad)
+    total = sum(p.numel() for p in base.unet.parameters())
+    return {**result, "trained_parameters": trained, "share_of_unet": adapters / (total - adapters)}
 
 
 class LoraMethod(Denoising):
-    """Adapters on the UNet."""
+    """Adapters on the UNet, and perhaps on the text encoder."""
 
     message = "Training the LoRA"
     product = LORA.product.name
@@ -60,14 +66,20 @@ class LoraMethod(Denoising):
         layers: str,
         alpha: float | None = None,
         dropout: float = 0.0,
+        text_encoder: bool = False,
     ):
         """`alpha` over the rank is the scale of the update; one where it is None."""
         self.pipe, self.scale = pipe, 1.0 if alpha is None else alpha / rank
         settings = dict(r=rank, lora_alpha=alpha or rank, lora_dropout=dropout, init_lora_weights="gaussian")
-        pipe.unet.add_adapter(PeftConfig(**settings, target_modules=LAYERS[layers]))
-        self._dropouts = [m.lora_dropout for m in pipe.unet.modules() if isinstance(m, LoraLayer)]
+        self.parts_of = {UNET_PREFIX: pipe.unet} | ({TEXT_PREFIX: pipe.text_encoder} if text_encoder else {})
+        self.trains_text = text_encoder
+        for part in self.parts_of.values():
+            targets = LAYERS[layers] if part is pipe.unet else TEXT_LAYERS
+            inject_adapter_in_model(PeftConfig(**settings, target_modules=targets), part)
+            cast_training_params(part, dtype=torch.float32)
+        modules = (m for part in self.parts_of.values() for m in part.modules())
+        self._dropouts = [m.lora_dropout for m in modules if isinstance(m, LoraLayer)]
         self._drop(True)
-        cast_training_params(pipe.unet, dtype=torch.float32)
 
     def _drop(self, on: bool) -> None:
         for dropout in self._dropouts:
@@ -82,12 +94,20 @@ class LoraMethod(Denoising):
             self._drop(True)
 
     def parameters(self) -> dict[str, torch.nn.Parameter]:
-        return {name: p for name, p in self.pipe.unet.named_parameters() if p.requires_grad}
+        named = {name: p for name, p in self.pipe.unet.named_parameters() if p.requires_grad}
+        if self.trains_text:
+            text = self.pipe.text_encoder.named_parameters()
+            named |= {f"{TEXT_PREFIX}{name}": p for name, p in text if p.requires_grad}
+        return named
 
     def save(self, folder: Path) -> None:
         # peft's own names throughout: diffusers' converter renames attention layers alone, and its loader
         # then drops them without a word.
-        layers = {f"unet.{name}": tensor for name, tensor in get_peft_model_state_dict(self.pipe.unet).items()}
+        layers = {
+            f"{prefix}{name.removeprefix('text_model.')}": tensor
+            for prefix, part in self.parts_of.items()
+            for name, tensor in get_peft_model_state_dict(part).items()
+        }
         # The file carries no alpha and is loaded at a scale of one, so the scale goes into the second matrices.
         scales = {name: self.scale if ".lora_B." in name else 1.0 for name in layers}
         layers = {name: (scales[name] * tensor.detach()).cpu().contiguous() for name, tensor in layers.items()}

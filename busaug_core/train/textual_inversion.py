@@ -70,6 +70,7 @@ class TokenMethod(Denoising):
 
     message = "Learning the token"
     product = TOKEN.product.name
+    trains_text = True
 
     def __init__(self, pipe: StableDiffusionPipeline, token: str, initial_word: str, vectors: int, keep_norm: bool):
         self.pipe, self.token, self.keep_norm = pipe, written(token), keep_norm
@@ -94,14 +95,6 @@ class TokenMethod(Denoising):
 
     def parameters(self) -> dict[str, torch.nn.Parameter]:
         return {"vectors": self.vectors}
-
-    def encode_prompts(self, prompts: list[str]) -> Tensor:
-        text = [p.replace(self.token, " ".join(self.names)) for p in prompts]
-        tokenizer = self.pipe.tokenizer
-        tokens = tokenizer(
-            text, padding="max_length", max_length=tokenizer.model_max_length, return_tensors="pt"
-        ).input_ids
-        return self.pipe.text_encoder(tokens.to(self.pipe.device))[0]
 
     def after_step(self) -> None:
         if self.keep_norm:

@@ -9,6 +9,7 @@ from diffusers import StableDiffusionPipeline
 
 from busaug_core.base.components import COMPONENTS
 from busaug_core.base.loading import refuse_long
+from busaug_core.base.resting import rest
 from busaug_core.base.tuned import fingerprint_of, load_base
 from busaug_core.jobs.device import describe, dtype_of, pick_device
 from busaug_core.jobs.events import Notice, Steps
@@ -16,11 +17,12 @@ from busaug_core.jobs.roles import held_out_images, remarks_on_training
 from busaug_core.jobs.run import Run
 from busaug_core.prompts import wordings_of
 from busaug_core.records import SPLITS, Record, count_labels
-from busaug_core.train.batch import Batches, encode_images, read_masks
+from busaug_core.train.batch import Batches, read_masks
 from busaug_core.train.config import DiffusionTraining
 from busaug_core.train.curves import draw_curves
 from busaug_core.train.denoising import Denoising
 from busaug_core.train.images import LEFT_OUT, remarks_on_left_out
+from busaug_core.train.latents import ENCODE_BATCH, encode_images
 from busaug_core.train.loop import train
 from busaug_core.train.validation import Validation, membership
 
@@ -74,15 +76,23 @@ def train_denoising(
     pipe = method.pipe
     every = records + held_out
     prompts = [list(map(told, wordings_of(r.label, config.prompts, config.modality))) for r in every]
-    refuse_long(pipe, dict.fromkeys(wording for wordings in prompts for wording in wordings))
+    distinct = list(dict.fromkeys(wording for wordings in prompts for wording in wordings))
+    refuse_long(pipe, distinct)
     left_out = run.environment.get(LEFT_OUT, [])
     remarks = remarks_on_training(records) + remarks_on_left_out(left_out)
     yield from map(Notice, remarks)
-    moments = yield from encode_images(pipe, [r.path for r in every], config.resolution)
+    moments = yield from encode_images(pipe, [r.path for r in every], config.resolution, run)
+    if not method.trains_text:
+        for i in range(0, len(distinct), ENCODE_BATCH):
+            method.encode_prompts(["", *distinct[i : i + ENCODE_BATCH]])
+    rest(pipe, ["vae"] if method.trains_text else ["vae", "text_encoder"])
+    if config.gradient_checkpointing:
+        for network in method.networks:
+            network.enable_gradient_checkpointing()
     masks = read_masks(every, config.resolution) if method.takes_mask or config.lesion_weight > 1 else None
     labels = [r.label for r in every]
     method.batches = Batches(pipe, moments, prompts, config, len(records), labels, masks)
-    arithmetic = dtype_of(config.precision, pipe.device)
+    arithmetic = dtype_of(config.precision, pipe.unet.device)
     check = None
     if config.validate_every:
         validating = [i for i in range(len(records), len(every)) if SPLITS[1] in every[i].tags]

@@ -27,7 +27,7 @@ def fixed_errors(method: Denoising, places: Sequence[int], draws: int, arithmeti
     A draw depends on the config's seed, the image's place and its number alone; nothing is mirrored or dropped.
     """
     found = np.empty((len(places), draws))
-    size, device = method.batches.config.batch_size, method.pipe.device
+    size, device = method.batches.config.batch_size, method.pipe.unet.device
     for draw in range(draws):
         for i in range(0, len(places), size):
             batch = method.batches.fixed(places[i : i + size], draw, draws)

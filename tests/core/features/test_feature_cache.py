@@ -11,14 +11,15 @@ import pytest
 import torch
 from generators import run_to_end
 from PIL import Image
+from safetensors.numpy import save_file
 
 from busaug_core.classify.features import ClassifierFeatures
 from busaug_core.classify.model import Classifier
-from busaug_core.errors import UserError
 from busaug_core.features import cache as features_module
 from busaug_core.features.cache import FeatureCache, Seen, extract
 from busaug_core.features.extractors import make_extractor
 from busaug_core.images import load_gray
+from busaug_core.jobs import cache as row_cache
 from busaug_core.jobs.events import Progress
 from busaug_core.records import Record, write_records
 
@@ -87,7 +88,7 @@ def test_what_a_stopped_run_computed_is_kept(records, extractor, run):
 
 
 def test_saving_adds_files_and_rewrites_none(records, extractor, run, monkeypatch):
-    monkeypatch.setattr(features_module, "FILE_ROWS", 5)
+    monkeypatch.setattr(row_cache, "FILE_BYTES", 5 * 512 * 4)
     run_to_end(extract(records[:10], extractor, run, 1))
     folder = FeatureCache(run, extractor).folder
     before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
@@ -108,12 +109,16 @@ def test_each_preprocessing_and_each_weights_have_a_cache_of_their_own(run, extr
     assert FeatureCache(run, ClassifierFeatures(run.sibling("clf"), CPU)).folder != FeatureCache(run, extractor).folder
 
 
-def test_a_damaged_cache_file_is_named(records, extractor, run):
-    run_to_end(extract(records[:2], extractor, run, 2))
-    path = next(FeatureCache(run, extractor).folder.iterdir())
-    path.write_bytes(path.read_bytes()[:50])
-    with pytest.raises(UserError, match=f"{path.name} is damaged; delete it"):
-        FeatureCache(run, extractor)
+def test_what_damaged_files_of_the_cache_held_is_computed_again(records, extractor, run):
+    first, _ = run_to_end(extract(records[:2], extractor, run, 2))
+    for spoil in (lambda data: data[:50], lambda data: data[:-4] + b"\0\0\0\0", lambda data: b"", lambda data: None):
+        for path in FeatureCache(run, extractor).folder.iterdir():
+            if (content := spoil(path.read_bytes())) is None:
+                save_file({"something": np.zeros(3)}, path)
+            else:
+                path.write_bytes(content)
+        again, events = run_to_end(extract(records[:2], extractor, run, 2))
+        assert np.array_equal(again.matrix, first.matrix) and events[-1].total == 2
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB"])
