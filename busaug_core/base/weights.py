@@ -14,6 +14,7 @@ KINDS = {
     "hada_": "a LoHa",
     "lokr_": "a LoKr",
     "oft_": "an OFT adapter",
+    "ia3_l": "an (IA)³ adapter",
     "lora": "a LoRA",
     "emb_params": "a learned token",
     "clip_g": "a learned token of Stable Diffusion XL",

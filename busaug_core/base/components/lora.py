@@ -1,6 +1,5 @@
 """LoRA and its kin: low-rank updates of the base's layers, put on and off as a whole."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +12,6 @@ from busaug_core.jobs.lineage import Product
 
 if TYPE_CHECKING:
     from diffusers import StableDiffusionPipeline
-    from peft import PeftConfig
     from torch import Tensor
 
 NAME = "busaug"
@@ -30,7 +28,7 @@ FOREIGN = {
 
 
 class LoraComponent(Component):
-    """A LoRA file of diffusers' (new or old), kohya's or peft's key names, a LoHa or LoKr, or peft's adapter folder."""
+    """A LoRA file of diffusers' (new or old), kohya's or peft's names, LyCORIS' LoCon, LoHa or LoKr, or peft's adapter folder."""
 
     def attach(self, pipe: "StableDiffusionPipeline", path: Path) -> Attached:
         """Load the file; raises UserError where it is none, or fits no layer of this base."""
@@ -41,10 +39,7 @@ class LoraComponent(Component):
             attached: Attached = _attach_peft(pipe, path, weights)
         elif lycoris.is_kohyas(weights):
             layers = lycoris.by_layer(pipe, path, weights)
-            if all(tensors.keys() <= lycoris.LORA for tensors in layers.values()):
-                attached = _inject(pipe, path, lambda: lycoris.lora_of(layers))
-            else:
-                attached = AttachedChanges(lycoris.weight_changes(pipe, path, layers), changes_text=True)
+            attached = AttachedChanges(lycoris.weight_changes(pipe, path, layers), changes_text=True)
         else:
             attached = _attach_lora(pipe, path, weights)
         attached.switch(False)
@@ -78,8 +73,8 @@ def _attach_lora(pipe: "StableDiffusionPipeline", path: Path, weights: "dict[str
 
 
 def _attach_peft(pipe: "StableDiffusionPipeline", path: Path, weights: "dict[str, Tensor]") -> AttachedChanges:
-    """An adapter of peft by its own settings, on the part that has its layers."""
-    from peft import PeftConfig
+    """An adapter of peft by its own settings, on the part that has its layers; no tensor or layer may be left over."""
+    from peft import PeftConfig, inject_adapter_in_model, set_peft_model_state_dict
 
     settings = path.with_name(PEFT_CONFIG)
     if not settings.exists():
@@ -87,28 +82,15 @@ def _attach_peft(pipe: "StableDiffusionPipeline", path: Path, weights: "dict[str
     if (kind := read_document(settings, "the settings of an adapter").get("peft_type")) not in PEFT_TYPES:
         raise UserError(f"{settings} is of the kind {kind}; adapters of {', '.join(sorted(PEFT_TYPES))} can be loaded.")
     state = {name.removeprefix(PEFT_PREFIX).removeprefix("text_model."): tensor for name, tensor in weights.items()}
-    part = "text_encoder" if next(iter(state)).startswith("encoder.") else "unet"
-    return _inject(pipe, path, lambda: {part: (PeftConfig.from_pretrained(str(path.parent)), state)})
-
-
-def _inject(
-    pipe: "StableDiffusionPipeline",
-    path: Path,
-    adapters: "Callable[[], dict[str, tuple[PeftConfig, dict[str, Tensor]]]]",
-) -> AttachedChanges:
-    """Put adapters on their parts by peft; raises UserError where a tensor or a layer is left over."""
-    from peft import inject_adapter_in_model, set_peft_model_state_dict
-
+    part = pipe.text_encoder if next(iter(state)).startswith("encoder.") else pipe.unet
     try:
-        for name, (config, state) in adapters().items():
-            part = getattr(pipe, name)
-            inject_adapter_in_model(config, part, adapter_name=NAME)
-            report = set_peft_model_state_dict(part, state, adapter_name=NAME)
-            part.requires_grad_(False).eval()
-            part._hf_peft_config_loaded = True
-            added = sum(f".{NAME}" in name for name, _ in part.named_parameters())
-            if added != len(state) or report.unexpected_keys:
-                raise ValueError(f"it holds {len(state)} tensors, its layers take {added}")
+        inject_adapter_in_model(PeftConfig.from_pretrained(str(path.parent)), part, adapter_name=NAME)
+        report = set_peft_model_state_dict(part, state, adapter_name=NAME)
+        part.requires_grad_(False).eval()
+        part._hf_peft_config_loaded = True
+        added = sum(f".{NAME}" in name for name, _ in part.named_parameters())
+        if added != len(state) or report.unexpected_keys:
+            raise ValueError(f"it holds {len(state)} tensors, its layers take {added}")
     except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise UserError(
             f"{path} is no LoRA of this base model ({_reason(error)}); was it trained on another one?"

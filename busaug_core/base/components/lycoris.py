@@ -1,4 +1,4 @@
-"""Files in the names of kohya's trainer and of LyCORIS: LoRA, LoHa and LoKr of a base's layers.
+"""Files in the names of kohya's trainer and of LyCORIS: LoRA, LoCon, LoHa, LoKr and their DoRA, of a base's layers.
 
 LyCORIS is Yeh et al. 2024, arXiv 2309.14859.
 """
@@ -14,13 +14,25 @@ from busaug_core.errors import UserError
 
 if TYPE_CHECKING:
     from diffusers import StableDiffusionPipeline
-    from peft import LoraConfig
 
 PREFIXES = {"unet": ("lora_unet_", "lycoris_"), "text_encoder": ("lora_te_", "lora_te1_")}
 """How the names of a part's layers begin, in which every dot is an underscore."""
-LORA = {"lora_down.weight", "lora_up.weight", "alpha"}
-LOHA = {"hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b", "hada_t1", "hada_t2", "alpha"}
-LOKR = {*(f"lokr_w{i}{end}" for i in (1, 2) for end in ("", "_a", "_b")), "lokr_t2", "alpha"}
+DORA = "dora_scale"
+COMMON = {"alpha", DORA}
+LORA = {"lora_down.weight", "lora_up.weight", "lora_mid.weight"}
+LOHA = {"hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b", "hada_t1", "hada_t2"}
+LOKR = {*(f"lokr_w{i}{end}" for i in (1, 2) for end in ("", "_a", "_b")), "lokr_t2"}
+OTHERS = {
+    "oft_": "OFT",
+    "on_input": "an (IA)³",
+    "a1.weight": "a GLoRA",
+    "b1.weight": "a GLoRA",
+    "diff": "whole weights (LyCORIS' full)",
+    "w_norm": "norms that were trained whole",
+    "b_norm": "norms that were trained whole",
+    "bias_": "a bias of LoKr or LoHa",
+}
+"""What a layer's tensors are whose names begin so; the first that fits."""
 Layers = dict[tuple[str, str], dict[str, Tensor]]
 """A file's tensors by their short names, by part and layer."""
 
@@ -48,49 +60,47 @@ def by_layer(pipe: "StableDiffusionPipeline", path: Path, weights: dict[str, Ten
             raise UserError(f"{path} changes {layer}, which is no layer of this base; was it trained on another one?")
         layers.setdefault(known[layer], {})[kind] = tensor
     for (_, layer), tensors in layers.items():
-        if not any(tensors.keys() <= kinds for kinds in (LORA, LOHA, LOKR)):
-            other = sorted(tensors.keys() - (LORA | LOHA | LOKR)) or sorted(tensors)
+        if not any(tensors.keys() <= kinds | COMMON for kinds in (LORA, LOHA, LOKR)):
+            other = sorted(tensors.keys() - (LORA | LOHA | LOKR | COMMON)) or sorted(tensors)
+            kind = next((k for start, k in OTHERS.items() if any(name.startswith(start) for name in other)), None)
             raise UserError(
-                f"{path} changes {layer} by {', '.join(other)}, which is more than a LoRA, LoHa or LoKr (a dora_scale "
-                "is LyCORIS' DoRA, a lora_mid a LoCon in Tucker's form) and cannot be loaded; train it without."
+                f"{path} changes {layer} by {', '.join(other)}, which is {kind or 'not known here'} and cannot be loaded; "
+                "a LoRA, LoCon, LoHa or LoKr can, with DoRA too: train it as one of these."
             )
     return layers
 
 
-def lora_of(layers: Layers) -> dict[str, tuple["LoraConfig", dict[str, Tensor]]]:
-    """Kohya's LoRA as peft has it: for each part its settings and tensors. Raises KeyError where a half is missing."""
-    from peft import LoraConfig
-
-    found = {}
-    for part in dict.fromkeys(part for part, _ in layers):
-        own = {f"^{layer}": tensors for (of, layer), tensors in layers.items() if of == part}
-        ranks = {name: tensors["lora_down.weight"].shape[0] for name, tensors in own.items()}
-        scales = {name: float(tensors.get("alpha", ranks[name])) for name, tensors in own.items()}
-        state = {
-            f"{name[1:]}.lora_{half}.weight": tensors[f"lora_{theirs}.weight"]
-            for name, tensors in own.items()
-            for half, theirs in (("A", "down"), ("B", "up"))
-        }
-        targets = [name[1:] for name in own]
-        found[part] = LoraConfig(target_modules=targets, rank_pattern=ranks, alpha_pattern=scales), state
-    return found
-
-
 def weight_changes(pipe: "StableDiffusionPipeline", path: Path, layers: Layers) -> list[Change]:
-    """What a LoHa's or LoKr's tensors add to which weights; raises UserError where they are of another size."""
+    """What the layers' weights become; raises UserError where tensors are missing, of another size, or too large."""
     changes = []
     for (part, name), tensors in layers.items():
         weight = getattr(pipe, part).get_submodule(name).weight
         tensors = {kind: tensor.float() for kind, tensor in tensors.items()}
         try:
-            change = loha(tensors) if "hada_w1_a" in tensors else lokr(tensors)
-            changed = weight.data.float() + change.reshape(weight.shape).to(weight.device)
-            changes.append(Change(weight, weight.data, changed.to(weight.dtype)))
-        except (KeyError, RuntimeError) as error:
+            form = next(form for kinds, form in FORMS if tensors.keys() & kinds)
+            changed = weight.data.float().cpu() + form(tensors).reshape(weight.shape)
+            if DORA in tensors:
+                changed = dora(changed, tensors[DORA])
+        except (KeyError, RuntimeError, StopIteration) as error:
             raise UserError(
                 f"{path} does not fit {name} ({error}); was it trained on another base, or is it not whole?"
             ) from None
+        on = changed.to(weight)
+        if not on.isfinite().all():
+            raise UserError(
+                f"{path} makes weights of this base that are not finite; set precision to 'fp32' or 'bf16', or train "
+                "it anew at a lower learning rate."
+            )
+        changes.append(Change(weight, weight.data, on))
     return changes
+
+
+def lora(tensors: dict[str, Tensor]) -> Tensor:
+    """The product of two low-rank matrices, of convolutions perhaps with a core between them (LoCon), scaled."""
+    down, up = tensors["lora_down.weight"], tensors["lora_up.weight"]
+    core = tensors.get("lora_mid.weight")
+    change = up.flatten(1) @ down.flatten(1) if core is None else _product(core, up.flatten(1).T, down.flatten(1))
+    return change * _scale(tensors, down.shape[0])
 
 
 def loha(tensors: dict[str, Tensor]) -> Tensor:
@@ -113,6 +123,23 @@ def lokr(tensors: dict[str, Tensor]) -> Tensor:
     first, second = factors
     change = torch.kron(first[..., None, None] if second.ndim == 4 else first, second)
     return change if rank is None else change * _scale(tensors, rank)
+
+
+FORMS = ((LORA, lora), (LOHA, loha), (LOKR, lokr))
+"""What a layer's tensors add to its weight, float32, by the names of which it has some."""
+
+
+def dora(changed: Tensor, scale: Tensor) -> Tensor:
+    """A weight whose columns have the norms `scale` (Liu et al. 2024, arXiv 2402.09353, equation 5).
+
+    Of each output in later versions of LyCORIS, out×1(×1×1); of each input in earlier ones, 1×in(×1×1).
+    """
+    axis = 0 if scale.shape[0] == changed.shape[0] else 1
+    shape = [-1 if i == axis else 1 for i in range(changed.ndim)]
+    if scale.numel() != changed.shape[axis]:
+        raise RuntimeError(f"{DORA} of {tuple(scale.shape)} for a weight of {tuple(changed.shape)}")
+    norms = changed.transpose(0, axis).flatten(1).norm(dim=1)
+    return changed * (scale.flatten() / (norms + torch.finfo(norms.dtype).eps)).reshape(shape)
 
 
 def _product(core: Tensor | None, a: Tensor, b: Tensor) -> Tensor:

@@ -129,6 +129,41 @@ def test_kohyas_ranks_and_alphas_hold_layer_by_layer_in_both_parts(base, plain, 
     holds(base, save(tmp_path, weights), changes)
 
 
+def test_a_locon_with_a_core_between_its_halves_is_loaded(base, plain, tmp_path):
+    out, into, *kernel = layer_of(plain, CONVOLUTION).weight.shape
+    parts = {"lora_up": random(out, 3, 1, 1), "lora_mid": random(3, 3, *kernel), "lora_down": random(3, into, 1, 1)}
+    weights = {f"{kohya(CONVOLUTION)}.{key}.weight": tensor for key, tensor in parts.items()}
+    weights[f"{kohya(CONVOLUTION)}.alpha"] = torch.tensor(6.0)
+    image = random(1, into, 9, 9)
+    one_by_one = image
+    for key in ("lora_down", "lora_mid", "lora_up"):
+        one_by_one = torch.nn.functional.conv2d(one_by_one, parts[key], padding=1 if key == "lora_mid" else 0)
+    change = torch.stack(
+        [
+            parts["lora_up"][:, :, 0, 0] @ parts["lora_mid"][..., i, j] @ parts["lora_down"][..., 0, 0]
+            for i in range(3)
+            for j in range(3)
+        ],
+        -1,
+    ).reshape(out, into, 3, 3)
+    assert torch.allclose(torch.nn.functional.conv2d(image, change, padding=1), one_by_one, atol=1e-4)
+    holds(base, save(tmp_path, weights), {CONVOLUTION: 2 * change})
+
+
+@pytest.mark.parametrize("axis", ["output", "input"])
+def test_the_dora_scale_of_kohyas_names_is_the_norm_of_each_output_or_input(base, plain, tmp_path, axis):
+    weights, changes = {}, {}
+    for name in [*LINEAR, CONVOLUTION, *TEXT]:
+        found, weight = halves(plain, [name]), layer_of(plain, name).weight
+        weights |= {f"{kohya(name)}.lora_down.weight": found[name][0], f"{kohya(name)}.lora_up.weight": found[name][1]}
+        changed = weight + updates(found)[name].reshape(weight.shape)
+        others = [i for i in range(weight.ndim) if i != (axis == "input")]
+        scale = 1.2 * weight.norm(dim=others, keepdim=True)
+        weights[f"{kohya(name)}.dora_scale"] = scale
+        changes[name] = scale * changed / changed.norm(dim=others, keepdim=True) - weight
+    holds(base, save(tmp_path, weights), changes)
+
+
 @pytest.mark.parametrize("prefix", ["lora_unet_", "lycoris_"])
 def test_a_loha_of_lycoris_is_loaded(base, plain, tmp_path, prefix):
     weights, changes = {}, {}
@@ -228,10 +263,21 @@ PLAIN = {f"{LAYER}.lora_down.weight": random(4, 160), f"{LAYER}.lora_up.weight":
         (lora("mid_block.attentions.9.to_q"), "is no LoRA of this base|0 fit this base"),
         (lora("single_transformer_blocks.0.attn.to_q", prefix="transformer."), "seems to be of Flux or another"),
         (lora(prefix="text_encoder_2."), "0 fit this base model, it seems to be of Stable Diffusion XL"),
-        ({**PLAIN, f"{LAYER}.dora_scale": random(160, 1)}, "by .*dora_scale, which is more than a LoRA, .*DoRA"),
-        ({**PLAIN, f"{LAYER}.lora_mid.weight": random(4, 4)}, "by .*lora_mid.weight, which is more than a LoRA"),
-        ({f"{LAYER}.diff": random(160, 160)}, "by diff, which is more than a LoRA"),
-        ({f"{LAYER}.lora_down.weight": random(4, 160)}, "is no LoRA of this base model .*lora_up"),
+        (
+            {**PLAIN, f"{LAYER}.dora_scale": random(8, 1)},
+            "does not fit .*dora_scale of .8, 1. for a weight of .160, 160",
+        ),
+        ({**PLAIN, f"{LAYER}.lora_mid.weight": random(4, 4)}, "does not fit mid_block"),
+        ({**PLAIN, f"{LAYER}.lora_mod.weight": random(4, 4)}, "by lora_mod.weight, which is not known here"),
+        ({f"{LAYER}.diff": random(160, 160)}, "by diff, which is whole weights"),
+        ({f"{LAYER}.weight": random(160), f"{LAYER}.on_input": random(1)}, "by on_input, weight, which is an .IA.³"),
+        ({f"{LAYER}.oft_blocks": random(4, 40, 40), f"{LAYER}.alpha": random(1)}, "by oft_blocks, which is OFT"),
+        ({f"{LAYER}.{n}.weight": random(4, 160) for n in ("a1", "a2", "b1", "b2")}, "by a1.weight, .* is a GLoRA"),
+        ({f"{LAYER}.w_norm": random(160)}, "by w_norm, which is norms that were trained whole"),
+        ({"base_model.model.mid_block.attn.to_q.ia3_l": random(160, 1)}, "adapter of peft without its"),
+        ({"unet.mid_block.attn.to_q.ia3_l": random(160, 1)}, "is no LoRA; it seems to be an .IA.³ adapter"),
+        ({"unet.mid_block.attn.to_q.oft_R.weight": random(4, 4)}, "is no LoRA; it seems to be an OFT adapter"),
+        ({f"{LAYER}.lora_down.weight": random(4, 160)}, "does not fit .*lora_up"),
         ({f"{LAYER}.hada_w1_a": random(160, 4)}, "does not fit .*hada_w1_b"),
         ({f"{LAYER}.lokr_w1": random(4, 4), f"{LAYER}.lokr_w2": random(4, 4)}, "does not fit .* another base"),
         ({n.replace("mid_block", "input_blocks_4"): t for n, t in PLAIN.items()}, "input_blocks.* is no layer of this"),

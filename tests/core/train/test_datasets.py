@@ -13,7 +13,6 @@ from busaug_core.__main__ import main
 from busaug_core.data.elsewhere import find_held_out
 from busaug_core.errors import UserError
 from busaug_core.files import content_hash
-from busaug_core.images import load_batch
 from busaug_core.jobs.events import Finished, Notice, Progress
 from busaug_core.jobs.lineage import seen_by
 from busaug_core.jobs.roles import training_images, with_datasets
@@ -21,7 +20,7 @@ from busaug_core.jobs.run import Run
 from busaug_core.records import Record
 from busaug_core.registry import job
 from busaug_core.simulate import simulate
-from busaug_core.train import batch, images
+from busaug_core.train import images, training
 
 SMALL = dict(steps=2, batch_size=1, resolution=64, precision="fp32", membership=False, datasets=["second"])
 
@@ -88,8 +87,10 @@ def test_a_datasets_own_split_stays_as_it_is(records, tmp_path):
 def test_what_is_held_out_anywhere_is_neither_learned_from_nor_taken_for_it_also_after_a_stop(
     both, records, base, tmp_path, monkeypatch
 ):
-    shown = []
-    monkeypatch.setattr(batch, "load_batch", lambda paths, size: shown.extend(paths) or load_batch(paths, size))
+    shown, encode = [], training.encode_images
+    monkeypatch.setattr(
+        training, "encode_images", lambda pipe, paths, *more: shown.extend(paths) or encode(pipe, paths, *more)
+    )
     values = dict(base_model=base, run_key="lora", balance="oversample", **SMALL)
     events = job("train_lora").run(values, both, "trial", tmp_path)
     told = []

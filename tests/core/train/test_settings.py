@@ -1,14 +1,17 @@
-"""Settings of trainings: what alpha, dropout, weighting, rate and noise do."""
+"""Settings of trainings: what alpha, dropout, weighting, rate, noise, the text encoder and the parts of a step do."""
+
+from pathlib import Path
 
 import pytest
 import torch
-from diffusers import UNet2DConditionModel
+from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 from peft import LoraConfig as PeftConfig
 from safetensors.torch import load_file
 
 from busaug_core.base.components import LORA
 from busaug_core.base.loading import load_pipeline
-from busaug_core.train import batch
+from busaug_core.errors import UserError
+from busaug_core.train import batch, denoising, training
 from busaug_core.train.config import Lora
 from busaug_core.train.lora import LAYERS, LoraMethod
 
@@ -95,3 +98,66 @@ def test_the_preset_of_meddap_trains_less_than_a_thousandth_of_stable_diffusion(
     for rank, percent in shares.items():
         trained = sum(p.numel() for name, p in unet.named_parameters() if f".rank{rank}." in name)
         assert 100 * trained / total == pytest.approx(percent, abs=5e-4)
+
+
+@torch.no_grad()
+def predicted(pipe):
+    states = pipe.text_encoder(torch.tensor([[1, 2, 3, 4]]))[0]
+    latents = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(0))
+    return states, pipe.unet(latents, torch.tensor([500]), states).sample
+
+
+def test_a_lora_of_the_text_encoder_too_predicts_alike_in_training_here_and_in_plain_diffusers(
+    run_job, records, base, monkeypatch
+):
+    pipes = []
+    monkeypatch.setattr(training, "load_base", lambda _run, *given: pipes.append(load_pipeline(*given)) or pipes[0])
+    values = {**SMALL, "steps": 2, "learning_rate": 0.02, "layers": "attention"}
+    result = run_job("train_lora", records, base_model=base, text_encoder=True, alpha=8, rank=2, **values)
+    text = {name: t for name, t in load_file(result["weights"]).items() if name.startswith("text_encoder.")}
+    assert len(text) == 2 * 4 * 3, "two halves of four projections in three layers"
+    assert all(tensor.abs().sum() > 0 for tensor in text.values())
+    assert result["trained_parameters"] == sum(t.numel() for t in load_file(result["weights"]).values())
+    plain = StableDiffusionPipeline.from_pretrained(base, dtype=torch.float32)
+    before = predicted(plain)
+    plain.load_lora_weights(result["folder"])
+    here = load_pipeline(base, CPU, torch.float32)
+    attached = LORA.attach(here, Path(result["weights"]))
+    assert all(torch.allclose(a, b, atol=1e-4) for a, b in zip(predicted(here), before, strict=True))
+    attached.switch(True)
+    for trained, there, own, untuned in zip(
+        predicted(pipes[0]), predicted(plain), predicted(here), before, strict=True
+    ):
+        assert torch.allclose(there, trained, atol=1e-4) and torch.allclose(own, trained, atol=1e-4)
+        assert (trained - untuned).abs().max() > 0.01
+
+
+def test_a_step_in_parts_is_the_step_as_a_whole(run_job, records, base, monkeypatch):
+    sizes, plain = [], denoising.Denoising.loss
+    monkeypatch.setattr(denoising.Denoising, "loss", lambda self, b: sizes.append(len(b.chosen)) or plain(self, b))
+    values = dict(SMALL, base_model=base, steps=2, batch_size=4, rank=2, layers="attention", caption_dropout=0.5)
+    whole, parts = (run_job("train_lora", records, accumulation=n, **values) for n in (1, 3))
+    assert sizes == [4, 4, 1, 1, 2, 1, 1, 2]
+    assert parts["loss"] == pytest.approx(whole["loss"], rel=1e-5)
+    one, other = load_file(whole["weights"]), load_file(parts["weights"])
+    assert all(torch.allclose(one[name], other[name], atol=3e-4) for name in one)
+    with pytest.raises(UserError, match="accumulation is 5, more than the 4 images of a step"):
+        run_job("train_lora", records, accumulation=5, **values)
+
+
+@pytest.mark.parametrize("name", ["train_lora", "finetune_unet", "train_controlnet"])
+def test_gradient_checkpointing_keeps_fewer_inner_values(run_job, masked, base, monkeypatch, name):
+    kept, plain = [], denoising.Denoising.loss
+
+    def loss(self, drawn):
+        found = {}
+        keep = lambda tensor: found.setdefault(tensor.data_ptr(), tensor.nbytes) and tensor  # noqa: E731
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            value = plain(self, drawn)
+        kept.append(sum(found.values()))
+        return value
+
+    monkeypatch.setattr(denoising.Denoising, "loss", loss)
+    for on in (False, True):
+        run_job(name, masked, base_model=base, gradient_checkpointing=on, **{**SMALL, "steps": 1})
+    assert kept[1] < kept[0] / 2
