@@ -28,7 +28,7 @@ FOREIGN = {
 
 
 class LoraComponent(Component):
-    """A LoRA file of diffusers' (new or old), kohya's or peft's names, LyCORIS' LoCon, LoHa or LoKr, or peft's adapter folder."""
+    """A LoRA file of diffusers' (new or old), kohya's or peft's names, a LoCon, LoHa or LoKr; or peft's folder."""
 
     def attach(self, pipe: "StableDiffusionPipeline", path: Path) -> Attached:
         """Load the file; raises UserError where it is none, or fits no layer of this base."""

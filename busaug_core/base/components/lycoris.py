@@ -64,8 +64,8 @@ def by_layer(pipe: "StableDiffusionPipeline", path: Path, weights: dict[str, Ten
             other = sorted(tensors.keys() - (LORA | LOHA | LOKR | COMMON)) or sorted(tensors)
             kind = next((k for start, k in OTHERS.items() if any(name.startswith(start) for name in other)), None)
             raise UserError(
-                f"{path} changes {layer} by {', '.join(other)}, which is {kind or 'not known here'} and cannot be loaded; "
-                "a LoRA, LoCon, LoHa or LoKr can, with DoRA too: train it as one of these."
+                f"{path} changes {layer} by {', '.join(other)}, which is {kind or 'not known here'} and cannot be "
+                "loaded; a LoRA, LoCon, LoHa or LoKr can, with DoRA too: train it as one of these."
             )
     return layers
 

@@ -158,9 +158,9 @@ def test_the_dora_scale_of_kohyas_names_is_the_norm_of_each_output_or_input(base
         weights |= {f"{kohya(name)}.lora_down.weight": found[name][0], f"{kohya(name)}.lora_up.weight": found[name][1]}
         changed = weight + updates(found)[name].reshape(weight.shape)
         others = [i for i in range(weight.ndim) if i != (axis == "input")]
-        scale = 1.2 * weight.norm(dim=others, keepdim=True)
+        scale = 1.2 * torch.linalg.vector_norm(weight, dim=others, keepdim=True)
         weights[f"{kohya(name)}.dora_scale"] = scale
-        changes[name] = scale * changed / changed.norm(dim=others, keepdim=True) - weight
+        changes[name] = scale * changed / torch.linalg.vector_norm(changed, dim=others, keepdim=True) - weight
     holds(base, save(tmp_path, weights), changes)
 
 
