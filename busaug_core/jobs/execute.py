@@ -38,10 +38,10 @@ JobCheck = Callable[[JobConfig, Run, list[Record]], None]
 
 
 OUT_OF_MEMORY = (
-    "The memory does not suffice. What helps, the most effective first: in a training of diffusion models accumulation, "
-    "up to the batch_size, and gradient_checkpointing, which train the same, only longer; a smaller batch_size; a "
-    "smaller resolution; precision 'fp16' or 'bf16' where it is 'fp32'; a LoRA of fewer layers or a token instead of "
-    "whole networks."
+    "The memory does not suffice. What helps, the most effective first: in a training of diffusion models "
+    "accumulation, up to the batch_size, and gradient_checkpointing, which train the same, only longer; a smaller "
+    "batch_size; a smaller resolution; precision 'fp16' or 'bf16' where it is 'fp32'; a LoRA of fewer layers or "
+    "a token instead of whole networks."
 )
 
 
