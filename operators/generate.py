@@ -15,7 +15,7 @@ from busaug_core.generate.plan import class_counts
 from busaug_core.jobs.roles import TRAIN
 from busaug_core.jobs.runs import list_runs, next_seed
 from busaug_core.prompts import MODALITY
-from busaug_core.words import counted
+from busaug_core.words import counted, lasting
 
 from .host.form import Suggestions
 from .host.names import home_of
@@ -83,7 +83,7 @@ class Generate(JobOperator):
         seconds = expected_seconds(config, each, home_of(ctx.dataset))
         yield types.Notice(
             label=f"Will make {counted(each * variants, 'image')}: {told}",
-            description=f"About {_in_words(seconds)}, by the runs before."
+            description=f"About {lasting(seconds)}, by the runs before."
             if seconds
             else "No run on this base tells yet how long that takes.",
         )
@@ -101,5 +101,3 @@ def _amount(params: dict[str, Any]) -> str:
     return params.get("amount") or next((n for n in AMOUNTS if params.get(n) is not None), "balance_to")
 
 
-def _in_words(seconds: float) -> str:
-    return f"{seconds:.0f} seconds" if seconds < 90 else f"{seconds / 60:.0f} minutes"

@@ -1,5 +1,7 @@
 """Bases that are runs which tuned a UNet: the base that they began with, with that UNet."""
 
+from pathlib import Path
+
 import torch
 from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 
@@ -34,6 +36,14 @@ def fingerprint_of(run: Run, base_model: str) -> dict[str, str]:
     root = fingerprint_of(tuned.run, tuned.run.config["base_model"])
     kept = {name: value for name, value in root.items() if not name.startswith("unet/")}
     return kept | {f"unet/{name}": value for name, value in folder_hash(tuned.path).items()}
+
+
+def root_of(run: Run, base_model: str) -> tuple[str, Path | None]:
+    """The base that `load_base` begins with, and the UNet's folder that takes the place of its own, if one does."""
+    tuned = _tuned(run, base_model)
+    if tuned is None:
+        return base_model, None
+    return root_of(tuned.run, tuned.run.config["base_model"])[0], tuned.path
 
 
 def _tuned(run: Run, base_model: str) -> Ancestor | None:

@@ -2,6 +2,8 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,6 +27,8 @@ class Sampler:
     pipe: StableDiffusionPipeline
     config: Generation
     attached: dict[str, Attached]
+    autocast: torch.dtype | None = None
+    """What networks that are held in float32, as while they are trained, compute in; None where all is as held."""
 
     def __post_init__(self) -> None:
         self.refiner = StableDiffusionImg2ImgPipeline(**self.pipe.components, requires_safety_checker=False)
@@ -44,7 +48,7 @@ class Sampler:
     def text_to_image(self, prompts: list[str], seeds: list[int]) -> Denoised[Tensor]:
         """Yield after each step; returns latents, batch × channels × height × width, of text2img."""
         output = yield from denoise(
-            self.pipe,
+            partial(self._call, self.pipe),
             height=self.config.resolution,
             width=self.config.resolution,
             num_inference_steps=self.config.steps,
@@ -62,7 +66,7 @@ class Sampler:
             image = torch.from_numpy(decode(self.pipe, latents)).to(latents.device, self.pipe.vae.dtype)[:, None] / 255
             image = image.expand(-1, 3, -1, -1)
         output = yield from denoise(
-            self.refiner,
+            partial(self._call, self.refiner),
             image=image,
             strength=self.config.strength,
             num_inference_steps=self.config.steps,
@@ -72,6 +76,11 @@ class Sampler:
             **self._conditions(prompts),
         )
         return output.images
+
+    def _call(self, pipe: StableDiffusionPipeline | StableDiffusionImg2ImgPipeline, **options: Any) -> Any:
+        """Run a pipeline; autocast holds for a thread alone, so it is entered in that of the steps."""
+        with torch.autocast(pipe.device.type, self.autocast, enabled=self.autocast is not None):
+            return pipe(**options)
 
     def _conditions(self, prompts: list[str]) -> dict[str, Tensor]:
         negative = [self.config.negative_prompt] * len(prompts)

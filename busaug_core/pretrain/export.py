@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from diffusers import StableDiffusionPipeline
 
+from busaug_core.base.licence import RESEARCH_USE
 from busaug_core.files import read_json, write_json, written_whole
 from busaug_core.pretrain.config import PretrainMini
 from busaug_core.pretrain.diffusion import build_scheduler
@@ -49,6 +50,7 @@ def write_card(config: PretrainMini, parameters: int, measured: dict[str, Any]) 
     settings = config.model_dump(mode="json", exclude={"run_key", "workers", "checkpoint_seconds", "busi", "out"})
     return CARD.format(
         parameters=f"{parameters / 1e6:.2f} million",
+        research_use=RESEARCH_USE,
         prompt=BUSI_PROMPTS["benign"],
         steps=config.sampling_steps,
         guidance_scale=config.guidance_scale,
@@ -75,8 +77,7 @@ UNet2DConditionModel, CLIPTextModel, CLIPTokenizer), {parameters} parameters, 12
 float16 safetensors. It lets the whole of BUSAug run offline on two CPU cores; it is a stand-in
 for Stable Diffusion 1.5, not a rival.
 
-**Research use only. Not for clinical use.** Its images are synthetic: they show no patient, and
-no diagnosis, measurement or teaching of anatomy may rest on them.
+{research_use}
 
 ```python
 from diffusers import StableDiffusionPipeline

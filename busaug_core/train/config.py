@@ -96,6 +96,12 @@ class DiffusionTraining(OnSamples):
         description="Stop when so many such losses in a row were no better, and keep the weights of the best (empty: "
         "all steps, and the last weights).",
     )
+    sample_every: int | None = Field(
+        None,
+        ge=1,
+        description="Steps between grids of images at noise that stays the same, four of each class, from before the "
+        "first step to what is kept in the end; on mini a grid takes some ten seconds of two cores (empty: none).",
+    )
     membership: bool = Field(
         True, description="At the end, measure how well the loss tells training from held-out images."
     )
@@ -249,7 +255,7 @@ def check(config: DiffusionTraining, run: Run, records: list[Record]) -> None:
     And where a class has no prompt, a prompt no class, or no prompt the modality; where losses are to be compared and
     there is nothing to compare with, or lesions are to count more and no image has a mask.
     """
-    for name in ("warmup_steps", "validate_every"):
+    for name in ("warmup_steps", "validate_every", "sample_every"):
         if (steps := getattr(config, name) or 0) > config.steps:
             raise UserError(f"{name} is {steps}, more than the {config.steps} steps of the training.")
     if config.accumulation > config.batch_size:

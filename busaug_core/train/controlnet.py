@@ -1,5 +1,8 @@
 """The job `train_controlnet`: images steered by lesion masks (Zhang et al. 2023, arXiv 2302.05543)."""
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +11,10 @@ from diffusers import ControlNetModel, ModelMixin, StableDiffusionPipeline
 from torch import Tensor
 
 from busaug_core.base.components import CONTROLNET
-from busaug_core.base.components.controlnet import as_condition, residuals
+from busaug_core.base.components.controlnet import AttachedControlNet, as_condition, residuals
 from busaug_core.base.networks import put_beside
 from busaug_core.files import write_whole
-from busaug_core.jobs.events import Notice, Steps
+from busaug_core.jobs.events import Steps
 from busaug_core.jobs.roles import masked_images
 from busaug_core.jobs.run import Run
 from busaug_core.records import Record
@@ -35,12 +38,9 @@ def train_controlnet(config: TrainControlnet, run: Run) -> Steps[dict[str, Any]]
     """
     given = yield from learned_images(config, run)
     records = masked_images(given)
-    remarks = _remarks(given, records)
-    yield from map(Notice, remarks)
     method = ControlNetMethod(prepare_base(config, run), config.condition_dropout)
     held_out = masked_images(compared_images(config, run.records, given), like=given)
-    result = yield from train_denoising(method, records, config, run, held_out)
-    return {**result, "remarks": remarks + result["remarks"]}
+    return (yield from train_denoising(method, records, config, run, held_out, remarks=_remarks(given, records)))
 
 
 def _remarks(given: list[Record], records: list[Record]) -> list[str]:
@@ -91,6 +91,19 @@ class ControlNetMethod(Denoising):
         image = as_condition(self.controlnet, masks)
         added = residuals(self.controlnet, batch.noisy, batch.timesteps, states, image)
         return self.unet_on(batch, states, **added)
+
+    @cached_property
+    def _attached(self) -> AttachedControlNet:
+        return AttachedControlNet(self.pipe, self.controlnet)
+
+    @contextmanager
+    def as_product(self, places: Sequence[int]) -> Iterator[None]:
+        self._attached.condition([self.batches.masks[place].numpy() for place in places])
+        self._attached.switch(True)
+        try:
+            yield
+        finally:
+            self._attached.switch(False)
 
     def save(self, folder: Path) -> None:
         write_whole(folder / self.product, self.controlnet.save_pretrained)

@@ -1,6 +1,7 @@
 """The losses of a training as a picture."""
 
 import json
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -9,15 +10,43 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from busaug_core.files import write_whole
+from busaug_core.jobs.events import Steps
 from busaug_core.jobs.run import Run
-from busaug_core.train.validation import BANDS
+from busaug_core.train.loop import OVERHEAD, Check
+from busaug_core.train.validation import BANDS, Validation
 
 CURVES = "losses.png"
 WINDOW = 20
 """Steps that the line through the losses is a mean of, at least; a twentieth of all where that is more."""
 
+INTERVAL = 10.0
+"""Least seconds between two pictures; more where drawing one takes more than a twentieth of them."""
+
 SIDES = {"training": "#2f6fb0", "held out": "#b0302f"}
 STYLES = (":", "-.", "--")
+
+
+class Curves(Check):
+    """`losses.png` in the run's folder, drawn again from time to time while the training goes on."""
+
+    def __init__(self, run: Run, message: str, steps: int, validation: Validation | None):
+        self.run, self.message, self.validation = run, message, validation
+        self.steps = range(1, steps)
+        self._drawn, self._took = time.monotonic(), 0.0
+
+    def look(self, step: int) -> Steps[bool]:
+        yield from ()
+        if time.monotonic() - self._drawn > max(INTERVAL, OVERHEAD * self._took):
+            self.draw()
+        return False
+
+    def draw(self) -> None:
+        """Draw what is known by now."""
+        if self.run.writes and self.run.has_begun:
+            begun = time.monotonic()
+            draw_curves(self.run, self.message, self.validation.rows() if self.validation else [])
+            self._drawn = time.monotonic()
+            self._took = self._drawn - begun
 
 
 def draw_curves(run: Run, message: str, rows: list[dict[str, float]]) -> Path:

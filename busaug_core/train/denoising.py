@@ -1,6 +1,7 @@
 """Methods that learn to denoise: the objective, and what of it they share."""
 
 import math
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from itertools import pairwise
@@ -40,6 +41,16 @@ class Denoising(Method):
         """A block within which the weights are those that would be saved now."""
         return nullcontext()
 
+    def as_product(self, places: Sequence[int]) -> AbstractContextManager[None]:
+        """A block within which the pipeline makes images as with what would be saved now put on it.
+
+        `places` are those of the images whose masks the next ones are to follow, where it takes masks.
+        """
+        return self.as_kept()
+
+    def take_off(self) -> None:
+        """Take what is trained off the pipeline, so that a saved one can be put on it; the training is over."""
+
     def draw(self, step: int) -> Batch:
         return self.batches.draw(step)
 
@@ -75,7 +86,8 @@ class Denoising(Method):
     def unet_on(self, batch: Batch, states: Tensor, **more: Any) -> Tensor:
         """The UNet's prediction on a batch, B×C×h×w; `more` are its keywords."""
         dtype = self.pipe.unet.dtype
-        return self.pipe.unet(batch.noisy.to(dtype), batch.timesteps, states.to(dtype), **more).sample
+        states = states.to(dtype)
+        return self.pipe.unet(batch.noisy.to(dtype), batch.timesteps, encoder_hidden_states=states, **more).sample
 
     def predict(self, batch: Batch) -> Tensor:
         """The prediction, B×C×h×w."""

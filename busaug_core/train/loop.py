@@ -5,7 +5,7 @@ What is trained and by which loss is a `Method`; the loop knows neither models n
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -80,13 +80,13 @@ class Method(ABC):
 
 
 class Check(ABC):
-    """What is looked at after some of the `steps`, and may end a training."""
+    """What is looked at after some of the `steps`, of which 0 is before the first, and may end a training."""
 
     steps: Collection[int]
 
-    @abstractmethod
     def state(self) -> dict[str, Tensor]:
         """What a checkpoint must hold of it, by name; tensors that change in place."""
+        return {}
 
     @abstractmethod
     def look(self, step: int) -> Steps[bool]:
@@ -107,7 +107,7 @@ def train(
     arithmetic: torch.dtype,
     checkpoint_seconds: float,
     checkpoint: str = CHECKPOINT,
-    check: Check | None = None,
+    checks: Sequence[Check] = (),
 ) -> Steps[float]:
     """Train a method; returns the mean loss of the last tenth.
 
@@ -120,7 +120,7 @@ def train(
             float16 are scaled
         checkpoint_seconds: at least so long between two checkpoints; longer where one takes long to write
         checkpoint: its file in the run's folder; a run of several trainings names one for each and removes it
-        check: what is looked at between steps, and may end the training
+        checks: what is looked at between steps, in this order; any may end the training
 
     Raises:
         UserError: the loss is not finite any more
@@ -133,7 +133,9 @@ def train(
     objective = accelerator.prepare(_Objective(method, parameters))
     scaler = torch.amp.GradScaler(device.type, enabled=arithmetic == torch.float16)
     losses = torch.zeros(steps)
-    kept = {**parameters, **method.state(), **(check.state() if check else {}), "losses": losses}
+    kept = {**parameters, **method.state(), "losses": losses}
+    for check in checks:
+        kept |= check.state()
     start = done = restore_checkpoint(run.folder / checkpoint, kept, optimizers, scaler)
     peaks = [(group, group["lr"]) for optimizer in optimizers for group in optimizer.param_groups]
     saved, took = time.monotonic(), 0.0
@@ -170,10 +172,12 @@ def train(
 
     try:
         for step in range(start, steps + 1):
-            if check is not None and step in check.steps:
-                enough = yield from check.look(step)
-                if _any(accelerator, enough):
-                    break
+            due = [check for check in checks if step in check.steps]
+            enough = False
+            for check in due:
+                enough |= yield from check.look(step)
+            if due and _any(accelerator, enough):
+                break
             if step == steps:
                 break
             with held_interrupts():
@@ -187,7 +191,7 @@ def train(
     except (GeneratorExit, KeyboardInterrupt, StopRequested):
         keep()
         raise
-    if check is not None:
+    for check in checks:
         check.finish()
     if accelerator.is_main_process:
         method.save(run.folder)

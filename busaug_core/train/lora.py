@@ -15,6 +15,7 @@ from peft.utils import get_peft_model_state_dict
 from safetensors.torch import save_file
 
 from busaug_core.base.components import LORA
+from busaug_core.base.components.lora import remove_adapters
 from busaug_core.files import write_whole
 from busaug_core.jobs.events import Steps
 from busaug_core.jobs.run import Run
@@ -39,17 +40,12 @@ UNET_PREFIX, TEXT_PREFIX = "unet.", "text_encoder.text_model."
 def train_lora(config: Lora, run: Run) -> Steps[dict[str, Any]]:
     """Adapt the UNet, and perhaps the text encoder, to the training split's images and class prompts.
 
-    Returns what `train_denoising` does, `trained_parameters` and the `share_of_unet` that those of the UNet are. Raises
-    UserError where no sample trains or a class has no prompt.
+    Returns what `train_denoising` does. Raises UserError where no sample trains or a class has no prompt.
     """
     records = yield from learned_images(config, run)
     base = prepare_base(config, run)
     method = LoraMethod(base, config.rank, config.layers, config.alpha, config.dropout, config.text_encoder)
-    result = yield from train_denoising(method, records, config, run, compared_images(config, run.records, records))
-    trained = sum(p.numel() for p in method.parameters().values())
-    adapters = sum(p.numel() for p in base.unet.parameters() if p.requires_grad)
-    total = sum(p.numel() for p in base.unet.parameters())
-    return {**result, "trained_parameters": trained, "share_of_unet": adapters / (total - adapters)}
+    return (yield from train_denoising(method, records, config, run, compared_images(config, run.records, records)))
 
 
 class LoraMethod(Denoising):
@@ -92,6 +88,10 @@ class LoraMethod(Denoising):
             yield
         finally:
             self._drop(True)
+
+    def take_off(self) -> None:
+        for part in self.parts_of.values():
+            remove_adapters(part)
 
     def parameters(self) -> dict[str, torch.nn.Parameter]:
         named = {name: p for name, p in self.pipe.unet.named_parameters() if p.requires_grad}

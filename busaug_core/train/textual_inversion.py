@@ -1,5 +1,6 @@
 """The job `train_textual_inversion`: one token learned from images (Gal et al. 2022, arXiv 2208.01618)."""
 
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -82,11 +83,12 @@ class TokenMethod(Denoising):
         # diffusers' names for a token of several vectors, so that its loader splits a prompt alike.
         self.names = [self.token, *(f"{self.token}_{i}" for i in range(1, vectors))]
         refuse_known(pipe.tokenizer, self.token)
+        self._words = deepcopy(pipe.tokenizer)
         pipe.tokenizer.add_tokens(self.names)
         pipe.text_encoder.resize_token_embeddings(len(pipe.tokenizer), mean_resizing=False)
         self.ids = pipe.tokenizer.convert_tokens_to_ids(self.names)
         self.vectors = torch.nn.Parameter(table[ids].repeat(vectors, 1).clone())
-        pipe.text_encoder.get_input_embeddings().register_forward_hook(self._put_vectors)
+        self._hook = pipe.text_encoder.get_input_embeddings().register_forward_hook(self._put_vectors)
 
     def _put_vectors(self, _module: torch.nn.Module, args: tuple[Tensor], output: Tensor) -> Tensor:
         for vector, token_id in zip(self.vectors, self.ids, strict=True):
@@ -95,6 +97,11 @@ class TokenMethod(Denoising):
 
     def parameters(self) -> dict[str, torch.nn.Parameter]:
         return {"vectors": self.vectors}
+
+    def take_off(self) -> None:
+        self._hook.remove()
+        self.pipe.tokenizer = self._words
+        self.pipe.text_encoder.resize_token_embeddings(len(self._words))
 
     def after_step(self) -> None:
         if self.keep_norm:

@@ -1,7 +1,8 @@
 """What every diffusion training does: the base with what lies on it, the images, the loop, the losses compared."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,17 +14,22 @@ from busaug_core.base.resting import rest
 from busaug_core.base.tuned import fingerprint_of, load_base
 from busaug_core.jobs.device import describe, dtype_of, pick_device
 from busaug_core.jobs.events import Notice, Steps
+from busaug_core.jobs.processes import is_main_process
 from busaug_core.jobs.roles import held_out_images, remarks_on_training
 from busaug_core.jobs.run import Run
 from busaug_core.prompts import wordings_of
 from busaug_core.records import SPLITS, Record, count_labels
 from busaug_core.train.batch import Batches, read_masks
+from busaug_core.train.card import write_card
 from busaug_core.train.config import DiffusionTraining
-from busaug_core.train.curves import draw_curves
+from busaug_core.train.curves import Curves
 from busaug_core.train.denoising import Denoising
 from busaug_core.train.images import LEFT_OUT, remarks_on_left_out
 from busaug_core.train.latents import ENCODE_BATCH, encode_images
 from busaug_core.train.loop import train
+from busaug_core.train.outlook import Outlook
+from busaug_core.train.read_back import fixed_prediction, read_back
+from busaug_core.train.samples import Samples
 from busaug_core.train.validation import Validation, membership
 
 
@@ -57,6 +63,7 @@ def train_denoising(
     run: Run,
     held_out: list[Record],
     told: Callable[[str], str] = lambda prompt: prompt,
+    remarks: Sequence[str] = (),
 ) -> Steps[dict[str, Any]]:
     """Train a method on records.
 
@@ -66,12 +73,15 @@ def train_denoising(
         config, run: the job's
         held_out: what the loss is compared on, and nothing else
         told: what the method makes of a class's prompt
+        remarks: what is to be said of the images beside `remarks_on_training`
 
-    Writes `losses.png` beside the product. Returns `weights` (the file or folder), the mean `loss` of the last tenth,
-    `images` by class and `remarks` on them; those `left_out` where there are several datasets; `membership` where it
-    is asked for, and `validation` with the `best_step`.
-    Raises UserError where a class has no prompt, a prompt is too long for the base, or the loss is not finite any
-    more.
+    Writes `losses.png` and a card beside the product, and `samples/` where they are asked for. Returns `weights` (the
+    file or folder), the mean `loss` of the last tenth, `images` by class and `remarks`; those `left_out` where there
+    are several datasets; `trained_parameters`, their `share_of_unet` and the `estimated_memory` in bytes; `read_back`,
+    how the saved product and the base differ; `membership` where it is asked for, and `validation` with the
+    `best_step`.
+    Raises UserError where a class has no prompt, a prompt is too long for the base, the loss is not finite any more,
+    or what was saved does not give what was trained.
     """
     pipe = method.pipe
     every = records + held_out
@@ -79,7 +89,7 @@ def train_denoising(
     distinct = list(dict.fromkeys(wording for wordings in prompts for wording in wordings))
     refuse_long(pipe, distinct)
     left_out = run.environment.get(LEFT_OUT, [])
-    remarks = remarks_on_training(records) + remarks_on_left_out(left_out)
+    remarks = [*remarks, *remarks_on_training(records), *remarks_on_left_out(left_out)]
     yield from map(Notice, remarks)
     moments = yield from encode_images(pipe, [r.path for r in every], config.resolution, run)
     if not method.trains_text:
@@ -93,32 +103,47 @@ def train_denoising(
     labels = [r.label for r in every]
     method.batches = Batches(pipe, moments, prompts, config, len(records), labels, masks)
     arithmetic = dtype_of(config.precision, pipe.unet.device)
-    check = None
+    validation = None
     if config.validate_every:
         validating = [i for i in range(len(records), len(every)) if SPLITS[1] in every[i].tags]
-        check = Validation(method, range(len(records)), validating, arithmetic)
+        validation = Validation(method, range(len(records)), validating, arithmetic)
+    samples = Samples(method, run, records, arithmetic) if config.sample_every else None
+    curves = Curves(run, method.message, config.steps, validation)
+    outlook = Outlook(method, arithmetic, validation.state().values() if validation else ())
+    checks = [check for check in (outlook, validation, samples, curves) if check is not None]
+    begun = fixed_prediction(method, arithmetic)
     loss = yield from train(
-        method, run, config.steps, config.learning_rate, arithmetic, config.checkpoint_seconds, check=check
+        method, run, config.steps, config.learning_rate, arithmetic, config.checkpoint_seconds, checks=checks
     )
-    weights = str(run.folder / method.product)
-    result = {"weights": weights, "loss": loss, "images": count_labels(records), "remarks": remarks}
+    result = {"weights": str(run.folder / method.product), "loss": loss, "images": count_labels(records)}
+    result |= {"trained_parameters": outlook.trained, "share_of_unet": outlook.share}
+    result |= {"estimated_memory": sum(outlook.memory.values())} if outlook.memory else {}
     if config.datasets:
         result[LEFT_OUT] = left_out
-    rows = check.rows() if check is not None else []
-    if run.writes and run.has_begun:
-        draw_curves(run, method.message, rows)
-    if check is not None:
-        result |= {"validation": rows, "best_step": check.best_step}
+    curves.draw()
+    if validation is not None:
+        result |= {"validation": validation.rows(), "best_step": validation.best_step}
+    if samples is not None:
+        yield from samples.look(result.get("best_step") if config.patience else config.steps)
     if config.membership and held_out:
         area = yield from membership(method, every, len(records), arithmetic)
         if area is not None:
             result["membership"] = asdict(area)
             if area.low > 0.5:
-                remark = (
+                remarks.append(
                     f"The loss tells training from held-out images better than chance (area under the curve "
                     f"{area.value:.2f}, {area.low:.2f} to {area.high:.2f}): these weights, or those that they were "
                     "trained on, hold something of single images. Fewer steps or more images keep less of them."
                 )
-                yield Notice(remark)
-                result["remarks"] = [*remarks, remark]
+                yield Notice(remarks[-1])
+    if is_main_process():
+        found = read_back(method, Path(result["weights"]), begun, arithmetic)
+        if found is not None:
+            result["read_back"] = {"change": found.change, "difference": found.difference}
+            if found.remark:
+                remarks.append(found.remark)
+                yield Notice(found.remark)
+    result["remarks"] = remarks
+    if run.writes and run.has_begun:
+        write_card(run, config, result, records, len(held_out), prompts[0][0])
     return result

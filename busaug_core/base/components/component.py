@@ -41,6 +41,7 @@ class Component(ABC):
         description: what the config field holds
         product: the file or folder that it lies in, and the job that makes it
         takes_mask: whether its images are conditioned on lesion masks
+        in_diffusers: lines of Python that put it on a diffusers pipeline `pipe`, with {path}, its {folder} and {name}
     """
 
     field: str
@@ -49,6 +50,7 @@ class Component(ABC):
     description: str
     product: Product
     takes_mask: bool = False
+    in_diffusers: str = ""
 
     @abstractmethod
     def attach(self, pipe: "StableDiffusionPipeline", path: Path) -> Attached:

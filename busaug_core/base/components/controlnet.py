@@ -82,4 +82,7 @@ CONTROLNET = ControlNetComponent(
     description="ControlNet of the _mask variants: a run, or a folder of diffusers'.",
     product=Product("controlnet", job="train_controlnet"),
     takes_mask=True,
+    in_diffusers="""from diffusers import ControlNetModel, StableDiffusionControlNetPipeline
+controlnet = ControlNetModel.from_pretrained("{path}")
+pipe = StableDiffusionControlNetPipeline(**pipe.components, controlnet=controlnet, requires_safety_checker=False)""",
 )

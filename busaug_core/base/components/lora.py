@@ -12,7 +12,7 @@ from busaug_core.jobs.lineage import Product
 
 if TYPE_CHECKING:
     from diffusers import StableDiffusionPipeline
-    from torch import Tensor
+    from torch import Tensor, nn
 
 NAME = "busaug"
 """What the adapter is called on the pipeline."""
@@ -103,7 +103,6 @@ def _merged(pipe: "StableDiffusionPipeline", path: Path) -> AttachedChanges:
 
     Raises UserError where a weight is not finite then, as in half precision it may become.
     """
-    from diffusers.utils import recurse_remove_peft_layers
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     changes = []
@@ -119,10 +118,17 @@ def _merged(pipe: "StableDiffusionPipeline", path: Path) -> AttachedChanges:
                     "train it anew at a lower learning rate."
                 ) from None
             changes += [Change(p, before, p.data) for p, before in own if p.data is not before]
-        recurse_remove_peft_layers(part)
-        part._hf_peft_config_loaded = False
-        part.__dict__.pop("peft_config", None)
+        remove_adapters(part)
     return AttachedChanges(changes, changes_text=True)
+
+
+def remove_adapters(part: "nn.Module") -> None:
+    """Take adapters off a part of a pipeline; weights that they were merged into stay as they are."""
+    from diffusers.utils import recurse_remove_peft_layers
+
+    recurse_remove_peft_layers(part)
+    part._hf_peft_config_loaded = False
+    part.__dict__.pop("peft_config", None)
 
 
 def _reason(error: Exception) -> str:
@@ -137,4 +143,5 @@ LORA = LoraComponent(
     called="a LoRA",
     description="LoRA of the tuned variants: a run, a file or a folder.",
     product=Product("pytorch_lora_weights.safetensors", job="train_lora", also=(PEFT_WEIGHTS,)),
+    in_diffusers='pipe.load_lora_weights("{folder}", weight_name="{name}")',
 )

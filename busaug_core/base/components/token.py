@@ -63,4 +63,5 @@ TOKEN = TokenComponent(
     called="a learned token",
     description="Learned token of the _ti variants: a run, a file or a folder.",
     product=Product("learned_embeds.safetensors", job="train_textual_inversion"),
+    in_diffusers='pipe.load_textual_inversion("{path}")',
 )

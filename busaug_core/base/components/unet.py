@@ -34,4 +34,6 @@ UNET = UnetComponent(
     called="a tuned UNet",
     description="Tuned UNet of the ft variants: a run, or a folder of diffusers'.",
     product=Product(BASE.name, job=BASE.job),
+    in_diffusers="""from diffusers import UNet2DConditionModel
+pipe.unet = UNet2DConditionModel.from_pretrained("{path}")""",
 )

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from busaug_core.base.components import COMPONENTS, Attached, Component, register
 from busaug_core.errors import UserError
 from busaug_core.generate.recipes import RECIPES, Recipe
-from busaug_core.images import load_gray, read_synthesis
+from busaug_core.images import load_gray, read_synthesis, resize_mask
 from busaug_core.jobs.execute import Job
 from busaug_core.jobs.lineage import Product
 from busaug_core.jobs.roles import training_images
@@ -26,7 +26,7 @@ SMALL = dict(resolution=64, precision="fp32")
 
 
 class TrainShift(DiffusionTraining):
-    """A shift of the prediction, one number a channel."""
+    """A shift of the prediction within the lesion's mask, one number a channel."""
 
     def resolve(self, runs=None):
         return self.fill(dict(steps=4, batch_size=2, learning_rate=0.1, resolution=64))
@@ -49,11 +49,20 @@ class ShiftMethod(Denoising):
     def parameters(self):
         return {"shift": self.shift}
 
+    def see(self, records):
+        self.masks = torch.from_numpy(np.stack([resize_mask(r.lesion_mask(), 64) for r in records]))
+
     def predict(self, batch):
-        return super().predict(batch) + self.shift[:, None, None]
+        return super().predict(batch) + shift_within(self.masks[batch.chosen], self.shift)
 
     def save(self, folder):
         save_file({"shift": self.shift.detach()}, folder / self.product)
+
+
+def shift_within(masks, shift):
+    """40 times the shift within the masks, bool N×S×S, for latents of a quarter of their side."""
+    small = torch.nn.functional.interpolate(masks.float()[:, None], scale_factor=0.25)
+    return 40 * shift[:, None, None] * small
 
 
 class Shift(Component):
@@ -62,21 +71,20 @@ class Shift(Component):
 
 
 class AttachedShift(Attached):
-    """Shifts the prediction within the lesion's mask."""
+    """Shifts the prediction within the masks."""
 
     def __init__(self, unet, shift):
-        self.shift, self.on, self.masks = 40 * shift[:, None, None], False, None
+        self.shift, self.on, self.change = shift, False, None
         unet.conv_out.register_forward_hook(self.add)
 
     def switch(self, on):
         self.on = on
 
     def condition(self, masks):
-        small = torch.nn.functional.interpolate(torch.from_numpy(np.stack(masks)).float()[:, None], scale_factor=0.25)
-        self.masks = small
+        self.change = shift_within(torch.from_numpy(np.stack(masks)), self.shift)
 
     def add(self, _module, _args, output):
-        return output + self.shift * self.masks.repeat(len(output) // len(self.masks), 1, 1, 1) if self.on else output
+        return output + self.change.repeat(len(output) // len(self.change), 1, 1, 1) if self.on else output
 
 
 SHIFT = Shift(

@@ -17,6 +17,7 @@ from busaug_core.images import load_gray
 from busaug_core.jobs.events import Notice
 from busaug_core.jobs.run import Run
 from busaug_core.registry import job
+from busaug_core.train import batch as draws
 from busaug_core.train import controlnet as module
 
 CPU = torch.device("cpu")
@@ -27,18 +28,22 @@ MADE = dict(counts={"benign": 2}, steps=4, batch_size=2, resolution=64, precisio
 @pytest.fixture
 def seen(monkeypatch):
     """What the network is shown at each step: the draw and the masks."""
-    shown = []
-    plain = module.ControlNetMethod.predict
+    shown, is_step = [], []
+    plain, module_as_condition = module.ControlNetMethod.predict, module.as_condition
+    draw = draws.Batches.draw
 
-    def predict(self, batch):
-        shown.append([self, batch, None])
-        return plain(self, batch)
+    def predict(self, drawn):
+        if is_step:
+            shown.append([self, drawn, None])
+        return plain(self, drawn)
 
     def as_condition(controlnet, masks):
-        shown[-1][2] = masks.clone()
+        if is_step:
+            shown[-1][2] = masks.clone()
+            is_step.clear()
         return module_as_condition(controlnet, masks)
 
-    module_as_condition = module.as_condition
+    monkeypatch.setattr(draws.Batches, "draw", lambda self, step: is_step.append(step) or draw(self, step))
     monkeypatch.setattr(module.ControlNetMethod, "predict", predict)
     monkeypatch.setattr(module, "as_condition", as_condition)
     return shown
@@ -97,7 +102,13 @@ def test_a_mask_is_mirrored_with_its_image(run_job, masked, base, seen):
 def test_condition_dropout_empties_masks_and_caption_dropout_prompts(run_job, masked, base, seen, monkeypatch):
     captions = []
     plain = module.ControlNetMethod.captions
-    monkeypatch.setattr(module.ControlNetMethod, "captions", lambda self, b: captions.extend(c := plain(self, b)) or c)
+
+    def record(self, drawn):
+        found = plain(self, drawn)
+        captions.extend(found if drawn.chances.max() < 1 else [])  # those at fixed noise are never dropped
+        return found
+
+    monkeypatch.setattr(module.ControlNetMethod, "captions", record)
     run_job("train_controlnet", masked, base_model=base, condition_dropout=0.999, **SMALL)
     assert not any(masks.any() for _, _, masks in seen)
     assert all(captions)
