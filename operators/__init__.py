@@ -7,6 +7,7 @@ from .generate import Generate
 from .load import LoadBusi, LoadExternal
 from .manage_runs import ManageRuns
 from .measure import ComputeEmbeddings, ComputeFid
+from .panel import WatchRun
 from .return_to_form import ReturnToForm
 from .scores import FilterSynthetic, ScoreSynthetic
 from .setup import CheckSetup
@@ -33,4 +34,5 @@ OPERATORS = (
     CheckSetup,
     ReturnToForm,
     WatchQueue,
+    WatchRun,
 )

@@ -26,11 +26,12 @@ from .host.images import every_image
 from .host.import_run import import_run
 from .host.names import home_of
 from .host.operator import JobOperator
+from .host.pictures import add_pictures, pictures_of
 
 TITLE = "manage runs"
 ACTIONS = {
     "list": "List the runs",
-    "view": "View a run: its settings, its result and its samples",
+    "view": "View a run: its settings, its result, its pictures and its samples",
     "resume": "Resume a run that was stopped, failed or killed",
     "stop": "Stop a run that is at work",
     "delete": "Delete a run: its results, its samples and its folder",
@@ -146,11 +147,13 @@ class ManageRuns(foo.Operator):
         answer["config"] = {name: value for name, value in run.config.items() if name != "job"}
         answer["result"] = run.result if run.state == "done" else None
         answer |= {"error": run.error, "samples": len(view)}
+        answer["pictures"] = {name: str(path) for name, path in pictures_of(run).items()}
         outputs = types.Object()
         for name in ("config", "result"):
             outputs.obj(name, label=name.capitalize(), view=types.JSONView())
+        pictures = add_pictures(outputs, run)
         yield ctx.ops.set_view(view=view)
-        yield ctx.ops.show_output(types.Property(outputs).to_json(), answer)
+        yield ctx.ops.show_output(types.Property(outputs).to_json(), {**answer, **pictures})
 
     def _resume(self, ctx: ExecutionContext, run: Run, answer: dict[str, Any]) -> Iterator[Any]:
         state = standing(run)

@@ -5,6 +5,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,6 +20,9 @@ from busaug_core.records import Record, read_records, write_records
 CHECKPOINT = "checkpoint.safetensors"
 """A training's own file to resume from; removed when the run is done."""
 INPUTS, PRODUCTS, RESULT = "inputs.jsonl", "products.jsonl", "result.json"
+
+TAIL = 2**16
+"""Bytes of a log's end that are read to know how a run stands."""
 
 T = TypeVar("T")
 
@@ -147,6 +151,20 @@ class Run:
             line = "" if isinstance(event, Made) else json.dumps(_line(event), ensure_ascii=False) + "\n"
             with (self.folder / "events.jsonl").open("a", encoding="utf-8") as f:
                 f.write(line)
+
+    def last(self, event: str) -> dict[str, Any] | None:
+        """The last event of that name in the log, as far as its end is looked at; None where there is none."""
+        path = self.folder / "events.jsonl"
+        if not path.exists():
+            return None
+        with path.open("rb") as f:
+            f.seek(max(0, path.stat().st_size - TAIL))
+            lines = f.read().decode(errors="ignore").splitlines()
+        for line in reversed(lines):
+            with suppress(ValueError):  # cut by the beginning, a kill, or whoever writes at this moment
+                if (found := json.loads(line))["event"] == event:
+                    return found
+        return None
 
     def end_line(self) -> None:
         """End the last line of the log, which a kill may have cut short."""

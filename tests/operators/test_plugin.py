@@ -30,18 +30,20 @@ NAMES = {
     "return_to_form",
     "watch_queue",
 }
+PANELS = {"watch_run"}
 
 
 def test_all_operators_register_without_an_error():
     registry = OperatorRegistry()
     assert registry.list_errors() == []
     found = {o.name for o in registry.list_operators() if o.plugin_name == "@busaug/busaug"}
-    assert found == NAMES
+    assert found == NAMES | PANELS
 
 
 def test_the_manifest_lists_the_operators():
     manifest = yaml.safe_load((ROOT / "fiftyone.yml").read_text())
     assert set(manifest["operators"]) == NAMES
+    assert set(manifest["panels"]) == PANELS
     assert fop.get_plugin("@busaug/busaug").name == manifest["name"]
 
 
