@@ -74,7 +74,7 @@ def estimate_memory(method: Denoising, arithmetic: torch.dtype, kept: Iterable[T
     pipe, trained = method.pipe, list(method.parameters().values())
     parts = (pipe.unet, pipe.vae, pipe.text_encoder)
     held = [*trained, *method.state().values(), *kept, *(t for m in parts for t in (*m.parameters(), *m.buffers()))]
-    if pipe.device.type == "cpu":
+    if pipe.unet.device.type == "cpu":
         held.append(method.batches.moments)
     storages = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in held}
     size = method.batches.config.batch_size
@@ -99,7 +99,7 @@ def _saved_for_backward(method: Denoising, images: int, arithmetic: torch.dtype,
         return tensor
 
     batch = method.batches.fixed([0] * images, 0, 1)
-    autocast = torch.autocast(method.pipe.device.type, arithmetic, enabled=arithmetic != torch.float32)
+    autocast = torch.autocast(method.pipe.unet.device.type, arithmetic, enabled=arithmetic != torch.float32)
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor), autocast:
         loss = method.loss(batch)
     total = sum(saved.values())

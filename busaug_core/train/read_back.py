@@ -46,7 +46,7 @@ class ReadBack:
 def fixed_prediction(method: Denoising, arithmetic: torch.dtype) -> Tensor:
     """The method's prediction as it would be kept now, float32 B×C×h×w, on a few training images at fixed noise."""
     batch = method.batches.fixed(_places(method), 0, 1)
-    autocast = torch.autocast(method.pipe.device.type, arithmetic, enabled=arithmetic != torch.float32)
+    autocast = torch.autocast(method.pipe.unet.device.type, arithmetic, enabled=arithmetic != torch.float32)
     with method.as_kept(), torch.no_grad(), autocast:
         return method.predict(batch).float()
 
@@ -76,9 +76,9 @@ def read_back(method: Denoising, weights: Path, begun: Tensor, arithmetic: torch
         attached.condition([method.batches.masks[place].numpy() for place in places])
     attached.switch(True)
     batch = method.batches.fixed(places, 0, 1)
-    autocast = torch.autocast(pipe.device.type, arithmetic, enabled=arithmetic != torch.float32)
+    autocast = torch.autocast(pipe.unet.device.type, arithmetic, enabled=arithmetic != torch.float32)
     with torch.no_grad(), autocast:
-        states, _ = pipe.encode_prompt(batch.prompts, pipe.device, 1, False)
+        states, _ = pipe.encode_prompt(batch.prompts, pipe.unet.device, 1, False)
         loaded = method.unet_on(batch, states).float()
     attached.switch(False)
     size = begun.norm()

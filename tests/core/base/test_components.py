@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from busaug_core.base.components import COMPONENTS, Attached, Component, register
 from busaug_core.errors import UserError
 from busaug_core.generate.recipes import RECIPES, Recipe
-from busaug_core.images import load_gray, read_synthesis, resize_mask
+from busaug_core.images import load_gray, read_synthesis
 from busaug_core.jobs.execute import Job
 from busaug_core.jobs.lineage import Product
 from busaug_core.jobs.roles import training_images
@@ -29,7 +29,7 @@ class TrainShift(DiffusionTraining):
     """A shift of the prediction within the lesion's mask, one number a channel."""
 
     def resolve(self, runs=None):
-        return self.fill(dict(steps=4, batch_size=2, learning_rate=0.1, resolution=64))
+        return self.fill(dict(steps=1, batch_size=8, learning_rate=0.4, resolution=64))
 
 
 def train_shift(config, run):
@@ -42,6 +42,7 @@ def train_shift(config, run):
 class ShiftMethod(Denoising):
     message = "Learning the shift"
     product = "shift.safetensors"
+    takes_mask = True
 
     def __init__(self, pipe):
         self.pipe, self.shift = pipe, torch.nn.Parameter(torch.zeros(4))
@@ -49,11 +50,8 @@ class ShiftMethod(Denoising):
     def parameters(self):
         return {"shift": self.shift}
 
-    def see(self, records):
-        self.masks = torch.from_numpy(np.stack([resize_mask(r.lesion_mask(), 64) for r in records]))
-
     def predict(self, batch):
-        return super().predict(batch) + shift_within(self.masks[batch.chosen], self.shift)
+        return super().predict(batch) + shift_within(batch.masks, self.shift)
 
     def save(self, folder):
         save_file({"shift": self.shift.detach()}, folder / self.product)

@@ -124,7 +124,7 @@ def test_the_memory_of_a_step_is_that_of_its_batch_whatever_the_arithmetic(base)
         found = {}
         for size in (1, 2, 6):
             config = Lora(base_model=base, batch_size=size, resolution=64).resolve()
-            method.batches = Batches(pipe, torch.zeros(1, 2, 8, 16, 16), ["ultrasound image"], config)
+            method.batches = Batches(pipe, torch.zeros(1, 2, 8, 16, 16), [["ultrasound image"]], config)
             found[size] = outlook.estimate_memory(method, arithmetic)
         results = {size: parts["intermediate results"] for size, parts in found.items()}
         with torch.autocast("cpu", arithmetic, enabled=arithmetic != torch.float32):

@@ -43,7 +43,8 @@ def weights(result):
 
 
 def test_looking_changes_nothing_also_where_it_is_stopped_in_the_midst_of_it(run_job, records, base, tmp_path, made):
-    values = dict(base_model=base, rank=2, dropout=0.5, learning_rate=0.05, **SMALL)
+    more = dict(rank=2, layers="cross_attention", dropout=0.5, learning_rate=0.05)
+    values = dict(base_model=base, **more, **SMALL)
     plain = run_job("train_lora", records, run_key="plain", **values)
     assert not (tmp_path / "trial/runs/plain/samples").exists()
     stream = job("train_lora").run(dict(values, sample_every=1, run_key="seen"), records, "trial", tmp_path)
@@ -114,7 +115,7 @@ def test_a_controlnets_grid_follows_the_masks_of_training_images_and_shows_them(
     run_job("train_controlnet", masked, **values)
     method, _ = steered[0]
     places = [place for _, batch in steered[:2] for place in batch]
-    assert [bool(method.masks[place].any()) for place in places] == [True, True, False]
+    assert [bool(method.batches.masks[place].any()) for place in places] == [True, True, False]
     assert max(places) < method.batches.trained
     assert (6, 1) in drawn  # masks and images of three classes
     assert not method._attached.on
@@ -125,7 +126,7 @@ def test_images_that_come_out_blank_are_told_and_end_nothing(records, base, tmp_
         raise UserError("An image came out blank.")
 
     monkeypatch.setattr(samples, "decode", decode)
-    values = dict(base_model=base, rank=2, sample_every=2, **SMALL)
+    values = dict(base_model=base, rank=2, layers="cross_attention", sample_every=2, **SMALL)
     events = list(job("train_lora").run(values, records, "trial", tmp_path))
     told = [e.message for e in events if isinstance(e, Notice)]
     assert "There are no samples after 0 steps: An image came out blank." in told
