@@ -55,16 +55,18 @@ class Outlook(Check):
         config, parts = self.method.batches.config, self.memory
         share = f"{100 * self.share:.2g} %" if self.share >= 1e-4 else "less than 0.01 %"
         told = ", ".join(f"{_size(size)} for {name}" for name, size in parts.items())
+        more = ""
+        if self.method.pipe.unet.device.type == "cpu":
+            more = " On a CPU the process takes up to twice that, with the programs and what single operations need."
         return (
             f"{self.trained:,} numbers are trained, {share} as many as the base's UNet has, in "
-            f"{counted(config.steps - step, 'step')} of {counted(config.batch_size, 'image')}. Estimated memory of a "
-            f"process: {_size(sum(parts.values()))} ({told}), beside the programs and what single operations take for "
-            "a moment."
+            f"{counted(config.steps - step, 'step')} of {counted(config.batch_size, 'image')}. Estimated memory of "
+            f"its tensors: {_size(sum(parts.values()))} ({told}).{more}"
         )
 
 
 def estimate_memory(method: Denoising, arithmetic: torch.dtype, kept: Iterable[Tensor] = ()) -> dict[str, int]:
-    """The bytes that a step holds at once, by what they are for.
+    """The bytes of all tensors that a step holds at once, by what they are for; not of the programs themselves.
 
     Weights are those of the base and of what is put on it, with copies such as a moving average. What is trained
     has a gradient and AdamW's two means in float32. What the backward pass needs of the forward one is measured on

@@ -113,7 +113,7 @@ def test_what_a_training_takes_is_told_before_its_first_step_and_its_time_after_
     (first, plan), (second, time) = told
     assert first < losses[0] and losses[3] < second < losses[4]
     assert plan.startswith(f"{result['trained_parameters']:,} numbers are trained, ")
-    assert "in 6 steps of 2 images. Estimated memory of a process: " in plan
+    assert "in 6 steps of 2 images. Estimated memory of its tensors: " in plan
     assert time == "At the pace of the first steps the 2 that are left take 2 minutes."
 
 
