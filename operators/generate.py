@@ -99,5 +99,3 @@ class Generate(JobOperator):
 def _amount(params: dict[str, Any]) -> str:
     """Which field says how many images to make: the chosen one, or else the one that is given."""
     return params.get("amount") or next((n for n in AMOUNTS if params.get(n) is not None), "balance_to")
-
-
