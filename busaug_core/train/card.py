@@ -64,7 +64,7 @@ def write_card(
         "```",
         "",
         "## Data",
-        f"Dataset '{run.folder.parents[1].name}': {_data(records)} were learned from, by class "
+        f"Of {_datasets(run, config)} {_data(records)} were learned from, by class "
         f"{_told(count_labels(records))}. The run was given {_splits(run.records)}; {compared} held-out images were "
         "compared with, and nothing was learned from them.",
         "",
@@ -142,6 +142,11 @@ def _figures(result: dict[str, Any]) -> list[str]:
     else:
         lines.append("- Membership was not measured: nothing says here how much of single images the weights hold.")
     return lines
+
+
+def _datasets(run: Run, config: DiffusionTraining) -> str:
+    names = [run.folder.parents[1].name, *(config.datasets or ())]
+    return f"the {'datasets' if len(names) > 1 else 'dataset'} {', '.join(names)}"
 
 
 def _data(records: list[Record]) -> str:
