@@ -32,8 +32,9 @@ class Outlook(Check):
         self.method, self.arithmetic, self.kept = method, arithmetic, list(kept)
         self.steps = range(method.batches.config.steps)
         self.trained = sum(p.numel() for p in method.parameters().values())
-        # An adapter's weights lie within the UNet.
-        self.share = self.trained / sum(p.numel() for n, p in method.pipe.unet.named_parameters() if "lora_" not in n)
+        # Adapters lie within the UNet, and those of the text encoder are no share of it.
+        own = sum(p.numel() for name, p in method.parameters().items() if not name.startswith("text_encoder."))
+        self.share = own / sum(p.numel() for n, p in method.pipe.unet.named_parameters() if "lora_" not in n)
         self.memory: dict[str, int] = {}
         self._times: list[float] = []
 
@@ -71,15 +72,17 @@ def estimate_memory(method: Denoising, arithmetic: torch.dtype, kept: Iterable[T
     Weights are those of the base and of what is put on it, with copies such as a moving average. What is trained
     has a gradient and AdamW's two means in float32. What the backward pass needs of the forward one is measured on
     one image, without a backward pass, and extended to the batch; where weights are cast to half precision on the way
-    it is measured on two as well, since these casts come once. On a CPU the encoded images count too.
+    it is measured on two as well, since these casts come once. On a CPU the encoded images count too, and on a GPU
+    only what lies there.
     """
     pipe, trained = method.pipe, list(method.parameters().values())
     parts = (pipe.unet, pipe.vae, pipe.text_encoder)
     held = [*trained, *method.state().values(), *kept, *(t for m in parts for t in (*m.parameters(), *m.buffers()))]
     if pipe.unet.device.type == "cpu":
         held.append(method.batches.moments)
-    storages = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in held}
-    size = method.batches.config.batch_size
+    device, config = pipe.unet.device, method.batches.config
+    storages = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in held if t.device == device}
+    size = -(-config.batch_size // config.accumulation)
     one = an_image = _saved_for_backward(method, 1, arithmetic, storages.keys())
     if size > 1 and arithmetic != torch.float32:
         an_image = _saved_for_backward(method, 2, arithmetic, storages.keys()) - one

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from busaug_core.base.components import COMPONENTS
+from busaug_core.base.resting import awake
 from busaug_core.errors import UserError
 from busaug_core.train.denoising import Denoising
 
@@ -71,16 +72,16 @@ def read_back(method: Denoising, weights: Path, begun: Tensor, arithmetic: torch
         return None
     trained, places, pipe = fixed_prediction(method, arithmetic), _places(method), method.pipe
     method.take_off()
-    attached = component.attach(pipe, weights)
-    if component.takes_mask:
-        attached.condition([method.batches.masks[place].numpy() for place in places])
-    attached.switch(True)
     batch = method.batches.fixed(places, 0, 1)
     autocast = torch.autocast(pipe.unet.device.type, arithmetic, enabled=arithmetic != torch.float32)
-    with torch.no_grad(), autocast:
+    with awake(pipe), torch.no_grad(), autocast:
+        attached = component.attach(pipe, weights)
+        if component.takes_mask:
+            attached.condition([method.batches.masks[place].numpy() for place in places])
+        attached.switch(True)
         states, _ = pipe.encode_prompt(batch.prompts, pipe.unet.device, 1, False)
         loaded = method.unet_on(batch, states).float()
-    attached.switch(False)
+        attached.switch(False)
     size = begun.norm()
     found = ReadBack(float((loaded - begun).norm() / size), float((loaded - trained).norm() / size))
     learned = float((trained - begun).norm() / size)

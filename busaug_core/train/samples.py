@@ -10,6 +10,7 @@ import torch
 from matplotlib.figure import Figure
 
 from busaug_core.base.autoencoder import decode
+from busaug_core.base.resting import awake
 from busaug_core.errors import UserError
 from busaug_core.files import write_whole
 from busaug_core.generate.config import Generation
@@ -83,9 +84,9 @@ class Samples(Check):
         sampler = Sampler(self.method.pipe, self.settings, {}, autocast)  # anew, since prompts' states are learned too
         size = self.settings.batch_size
         for batch in (self.shown[i : i + size] for i in range(0, len(self.shown), size)):
-            with self.method.as_product([shown.place for shown in batch]):
+            with awake(self.method.pipe), self.method.as_product([shown.place for shown in batch]):
                 latents = yield from sampler.text_to_image([s.prompt for s in batch], [s.seed for s in batch])
-            made.extend(decode(self.method.pipe, latents))
+                made.extend(decode(self.method.pipe, latents))
 
     def _draw(self, step: int, made: list[np.ndarray]) -> None:
         """Write the grid: a row a class, and above it the masks that its images were to follow."""
