@@ -74,13 +74,14 @@ def read_back(method: Denoising, weights: Path, begun: Tensor, arithmetic: torch
     method.take_off()
     batch = method.batches.fixed(places, 0, 1)
     autocast = torch.autocast(pipe.unet.device.type, arithmetic, enabled=arithmetic != torch.float32)
-    with awake(pipe), torch.no_grad(), autocast:
+    with awake(pipe), torch.no_grad():
         attached = component.attach(pipe, weights)
         if component.takes_mask:
             attached.condition([method.batches.masks[place].numpy() for place in places])
         attached.switch(True)
-        states, _ = pipe.encode_prompt(batch.prompts, pipe.unet.device, 1, False)
-        loaded = method.unet_on(batch, states).float()
+        with autocast:  # a LoRA is merged without it
+            states, _ = pipe.encode_prompt(batch.prompts, pipe.unet.device, 1, False)
+            loaded = method.unet_on(batch, states).float()
         attached.switch(False)
     size = begun.norm()
     found = ReadBack(float((loaded - begun).norm() / size), float((loaded - trained).norm() / size))
