@@ -96,7 +96,7 @@ class Samples(Check):
                 mask = self.method.batches.masks[shown.place].numpy()
                 rows.setdefault(f"{shown.label},\nmask", []).append(mask * 255)
             rows.setdefault(shown.label, []).append(image)
-        figure = Figure(figsize=(1.6 * COLUMNS + 0.4, 1.6 * len(rows) + 0.4))
+        figure = Figure(figsize=(1.6 * COLUMNS + 0.4, 1.6 * len(rows) + 0.4), layout="constrained")
         for (title, images), line in zip(rows.items(), figure.subplots(len(rows), COLUMNS, squeeze=False), strict=True):
             for image, cell in zip(images, line, strict=True):
                 cell.imshow(image, cmap="gray", vmin=0, vmax=255)
@@ -106,6 +106,5 @@ class Samples(Check):
             line[0].set_ylabel(title, fontsize=10)
         settings = f"{self.settings.steps} sampling steps, guidance {self.settings.guidance_scale:g}"
         figure.suptitle(f"after {step} steps of training ({settings})", fontsize=10)
-        figure.tight_layout(pad=0.4)
         options = dict(format="png", dpi=100, metadata={"Comment": NOTICE})
         write_whole(self.path(step), lambda partial: figure.savefig(partial, **options))
