@@ -22,10 +22,13 @@ from busaug_core.jobs.runs import run_of
 from busaug_core.metrics.estimate import Estimate
 from busaug_core.prompts import prompt_of
 from busaug_core.records import Record
-from busaug_core.train.batch import Batches, encode_images
+from busaug_core.train.batch import Batches
 from busaug_core.train.config import Lora
 from busaug_core.train.denoising import Denoising
+from busaug_core.train.latents import encode_images
 from busaug_core.train.validation import membership
+
+HOME, LOAD = "benchmark-membership", "load"
 
 
 class Finished(Denoising):
@@ -54,7 +57,7 @@ def area(method: Finished, records: list[Record], learned: list[Record], config:
     """The membership area of a method where `learned` are called learned from and the other records held out."""
     every = learned + [r for r in records if r not in learned]
     prompts = [[prompt_of(r.label, config.prompts)] for r in every]
-    moments = drained(encode_images(method.pipe, [r.path for r in every], config.resolution))
+    moments = drained(encode_images(method.pipe, [r.path for r in every], config.resolution, run_of(HOME, LOAD)))
     method.batches = Batches(method.pipe, moments, prompts, config, len(learned))
     return drained(membership(method, every, len(learned), torch.float32))
 
@@ -68,16 +71,15 @@ def main() -> None:
     parser.add_argument("--resolution", type=int, default=64)
     parser.add_argument("--shuffles", type=int, default=20)
     options = parser.parse_args()
-    home = "benchmark-membership"
     total = options.images + options.held_out
-    run("load_busi", [], home, run_key="load", dataset_name=home, source="simulated", images=total, image_size=128)
-    scans = run_of(home, "load").products
+    run("load_busi", [], HOME, run_key=LOAD, dataset_name=HOME, source="simulated", images=total, image_size=128)
+    scans = run_of(HOME, LOAD).products
     order = np.random.default_rng(0).permutation(len(scans))
     chosen = {scans[i].path for i in order[: options.images]}
     records = [replace(r, tags=["train" if r.path in chosen else "val"]) for r in scans]
     values = dict(steps=options.steps, batch_size=4, resolution=options.resolution)
     key = f"lora_{options.images}_{options.steps}_{options.resolution}"
-    result = run("train_lora", records, home, run_key=key, **values)
+    result = run("train_lora", records, HOME, run_key=key, **values)
     config = Lora.parse(values).resolve()
     method = Finished(load_pipeline("mini", torch.device("cpu"), torch.float32))
     learned = [r for r in records if r.path in chosen]
@@ -86,7 +88,7 @@ def main() -> None:
     after = result["membership"]
     print(f"over-trained: {after['value']:.2f} ({after['low']:.2f} to {after['high']:.2f})")
     print(*result["remarks"], sep="\n")
-    LORA.attach(method.pipe, run_of(home, key).folder / LORA.product.name).switch(True)
+    LORA.attach(method.pipe, run_of(HOME, key).folder / LORA.product.name).switch(True)
     unseen = [r for r in records if r.path not in chosen]
     rng = np.random.default_rng(1)
     shuffled = [

@@ -102,7 +102,7 @@ def show(name: str, batch: int, found: dict[str, list[dict[str, float]]]) -> Non
 
 
 def prepare(images: int, size: int) -> None:
-    """Simulated scans with masks, all of them for training."""
+    """Simulated scans with masks, four fifths of them for training."""
     from _runs import run
 
     source = dict(source="simulated", images=images, image_size=min(size, 512), dataset_name=DATASET)

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from busaug_core import terminal
-from busaug_core.data.loaded import loaded_last
+from busaug_core.data.loaded import loaded_images
 from busaug_core.errors import UserError
 from busaug_core.jobs.config import JobConfig, field_type
 from busaug_core.jobs.events import drain
 from busaug_core.jobs.execute import Job, result_of
 from busaug_core.jobs.processes import StopRequested, is_distributed, is_main_process
 from busaug_core.jobs.roles import with_datasets
+from busaug_core.jobs.run import Run
 from busaug_core.jobs.runs import gather, home, new_key, runs_folder
 from busaug_core.registry import JOBS, job
 
@@ -77,10 +78,11 @@ def _run(chosen: Job, options: dict[str, Any], display: terminal.Display) -> dic
     if data and dataset is None:
         raise UserError("--data names runs of a dataset; name that by --dataset.")
     if data is None and chosen.takes_samples and not chosen.makes_dataset:
-        records = loaded_last(dataset)
+        records = loaded_images(dataset)
     else:
         records = gather(data or [], dataset)
-    records = with_datasets(records, values.get("datasets", ()), dataset, loaded_last)
+    if not _is_begun(dataset, values.get("run_key")):  # which has kept the images of all of them
+        records = with_datasets(records, values.get("datasets", ()), dataset, loaded_images)
     if chosen.makes_dataset:
         dataset = values.get("dataset_name", config.model_fields["dataset_name"].default) or dataset
         if dataset is None:
@@ -100,12 +102,14 @@ def _run(chosen: Job, options: dict[str, Any], display: terminal.Display) -> dic
 
 def _value(config: type[JobConfig], name: str, given: str | list[str]) -> Any:
     """A field's value from the command line: JSON for dictionaries, else the text, which the config converts."""
-    if field_type(config, name).kind is not dict:
+    kind = field_type(config, name)
+    if kind.kind is not dict:
         return given
     try:
         return json.loads(given)
     except json.JSONDecodeError as error:
-        raise UserError(f"{given!r} is not JSON ({error}); write a dictionary as '{{\"benign\": 5}}'.") from None
+        example = json.dumps({"benign": "…" if kind.element is str else 5}, ensure_ascii=False)
+        raise UserError(f"{given!r} is not JSON ({error}); write a dictionary as '{example}'.") from None
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -121,6 +125,10 @@ def _parser() -> argparse.ArgumentParser:
     for entry in JOBS.values():
         _add_job(jobs, entry)
     return parser
+
+
+def _is_begun(dataset: str | None, run_key: str | None) -> bool:
+    return bool(dataset and run_key) and Run(runs_folder(dataset) / run_key).has_begun
 
 
 def _add_job(jobs: Any, entry: Job) -> None:
@@ -139,7 +147,7 @@ def _add_job(jobs: Any, entry: Job) -> None:
             "--data",
             nargs="+",
             help="Where the images come from: runs of the dataset (load_busi, generate) or .jsonl files. "
-            + ("Default: the run that loaded the dataset last." if needed else ""),
+            + ("Default: all that was loaded into the dataset." if needed else ""),
         )
     for name in (n for n in config.model_fields if n not in config.of_dataset):
         several = {"nargs": "+"} if field_type(config, name).kind is list else {}

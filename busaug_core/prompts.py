@@ -45,6 +45,8 @@ def _merged(given: dict[str, str]) -> dict[str, str]:
     """BUSI's prompts, of which those that are given take the place class by class."""
     prompts: dict[str, str] = {}
     for name, prompt in given.items():
+        if not prompt.strip():
+            raise ValueError(f"the prompt of '{name}' is empty; write one, or leave it out to have the usual one")
         if len(parts := _parts(prompt)) > 1 and "" in parts:
             raise ValueError(f"a wording of the class '{name}' is empty; between two of them stands one '{OR}'")
         label = named(name, BUSI_PROMPTS) or named(name, prompts) or name.strip()

@@ -45,6 +45,7 @@ class WatchRun(foo.Panel):
     def render(self, ctx: ExecutionContext) -> types.Property:
         panel = types.Object()
         runs = {run.key: run for run in list_runs(home_of(ctx.dataset))} if ctx.dataset_name is not None else {}
+        panel.btn("refresh", label="Refresh", on_click=self.look)
         if not runs:
             panel.md("This dataset has no runs yet.")
             return types.Property(panel)
@@ -54,7 +55,6 @@ class WatchRun(foo.Panel):
         for name, other in runs.items():
             choices.add_choice(name, label=f"{name} ({standing(other)})")
         panel.enum("run_key", list(runs), default=run.key, label="Run", view=choices, on_change=self.choose)
-        panel.btn("refresh", label="Refresh", on_click=self.look)
         panel.md(told(run), name="told")
         ctx.panel.set_data(add_pictures(panel, run))
         if standing(run) == "running":
@@ -64,7 +64,7 @@ class WatchRun(foo.Panel):
 
 
 def told(run: Run) -> str:
-    """How the run stands, in Markdown: its last progress, what it has noticed, and why it failed."""
+    """How the run stands, in Markdown: its last progress, and why it failed."""
     lines = [f"**{run.key}** ({run.job}) is {standing(run)}."]
     if (last := run.last("Progress")) is not None and run.state != "done":
         values = "".join(f", {name} {_number(value)}" for name, value in last["values"].items())

@@ -5,14 +5,13 @@ from pathlib import Path
 
 from busaug_core.data.audit.audit import audit_records, describe_files
 from busaug_core.data.audit.descriptors import Descriptors
-from busaug_core.data.config import LOADS, Audit
-from busaug_core.data.loaded import loaded_here
+from busaug_core.data.config import Audit
+from busaug_core.data.loaded import loaded_images
 from busaug_core.errors import UserError
 from busaug_core.files import content_hash
 from busaug_core.jobs.events import Notice, Steps
 from busaug_core.jobs.roles import TRAIN
 from busaug_core.jobs.run import Run
-from busaug_core.jobs.runs import list_runs
 from busaug_core.records import Record
 from busaug_core.words import counted
 
@@ -23,10 +22,7 @@ def images_of(dataset: str, run: Run) -> list[Record]:
     Raises UserError where nothing was loaded under that name, or its images are not where they were.
     """
     home = run.folder.parents[2]
-    loads = [load for job in LOADS for load in list_runs(dataset, job, done=True, root=home)]
-    found = list({r.path: r for load in loads for r in load.products if not r.synthetic}.values())
-    if not found:
-        raise UserError(f"compare_with names '{dataset}', but {loaded_here(home)}.")
+    found = [r for r in loaded_images(dataset, home) if not r.synthetic]
     if gone := [r.path for r in found if not Path(r.path).is_file()]:
         raise UserError(
             f"'{dataset}' has lost {len(gone)} of {counted(len(found), 'image')} since it was loaded, such as "

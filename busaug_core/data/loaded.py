@@ -1,4 +1,4 @@
-"""The images of a dataset as the run that loaded it last left them, where no FiftyOne tells."""
+"""The images of a dataset as the runs that loaded it have left them, where no FiftyOne tells."""
 
 from pathlib import Path
 
@@ -8,14 +8,14 @@ from busaug_core.jobs.runs import datasets_with, list_runs
 from busaug_core.records import Record
 
 
-def loaded_last(dataset: str, root: Path | None = None) -> list[Record]:
-    """The images of the run that loaded a dataset last, or added to it; raises UserError where none did."""
-    load = next((run for run in list_runs(dataset, done=True, root=root) if run.job in LOADS), None)
-    if load is None:
-        raise UserError(f"No run has loaded a dataset '{dataset}', but {loaded_here(root)}.")
-    return load.products
+def loaded_images(dataset: str, root: Path | None = None) -> list[Record]:
+    """All images that were loaded into a dataset, each as the last run that loaded it has left it.
 
-
-def loaded_here(root: Path | None = None) -> str:
-    """Which datasets were loaded, in words."""
-    return f"loaded here were {', '.join(datasets_with(LOADS, root)) or 'none yet'}"
+    Raises UserError where nothing was loaded under that name.
+    """
+    loads = [run for run in list_runs(dataset, done=True, root=root) if run.job in LOADS]
+    found = {record.path: record for load in reversed(loads) for record in load.products}
+    if not found:
+        here = ", ".join(datasets_with(LOADS, root)) or "none yet"
+        raise UserError(f"No images were loaded as a dataset '{dataset}'; loaded here were {here}.")
+    return list(found.values())

@@ -14,6 +14,7 @@ from busaug_core.base.autoencoder import decode
 from busaug_core.base.components import Attached
 from busaug_core.generate.config import Generation
 from busaug_core.generate.steps import Denoised, denoise
+from busaug_core.jobs.device import autocast_to
 
 
 @dataclass
@@ -27,8 +28,8 @@ class Sampler:
     pipe: StableDiffusionPipeline
     config: Generation
     attached: dict[str, Attached]
-    autocast: torch.dtype | None = None
-    """What networks that are held in float32, as while they are trained, compute in; None where all is as held."""
+    arithmetic: torch.dtype = torch.float32
+    """What networks that are held in float32, as while they are trained, compute in."""
 
     def __post_init__(self) -> None:
         self.refiner = StableDiffusionImg2ImgPipeline(**self.pipe.components, requires_safety_checker=False)
@@ -79,7 +80,7 @@ class Sampler:
 
     def _call(self, pipe: StableDiffusionPipeline | StableDiffusionImg2ImgPipeline, **options: Any) -> Any:
         """Run a pipeline; autocast holds for a thread alone, so it is entered in that of the steps."""
-        with torch.autocast(pipe.device.type, self.autocast, enabled=self.autocast is not None):
+        with autocast_to(pipe.device, self.arithmetic):
             return pipe(**options)
 
     def _conditions(self, prompts: list[str]) -> dict[str, Tensor]:

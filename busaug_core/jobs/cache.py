@@ -1,10 +1,12 @@
 """Rows of numbers that are costly to compute: kept on disk by key, for later runs too, by any number of processes."""
 
+import os
 import time
 import uuid
 import zlib
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
@@ -70,10 +72,11 @@ class RowCache:
                 with safe_open(path, "numpy") as file:
                     hashes, stored = file.get_tensor(KEYS), file.get_tensor(self.name)
                     checksum = (file.metadata() or {}).get(CHECKSUM)
-                if self.limit is not None:
-                    path.touch()  # what is used is dropped last
             except UNREADABLE:
                 continue
+            if self.limit is not None:
+                with suppress(OSError):
+                    os.utime(path)  # what is used is dropped last
             if checksum in (None, _checksum(hashes, stored)):
                 yield from ((key, stored[row]) for key, row in pairs)
 

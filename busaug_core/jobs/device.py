@@ -27,6 +27,11 @@ def dtype_of(precision: Precision, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if device.type == "cpu" and has_bfloat16_units() else torch.float32
 
 
+def autocast_to(device: torch.device, arithmetic: torch.dtype) -> torch.autocast:
+    """A block with matrix products and convolutions in a dtype; float32 leaves them as the weights are."""
+    return torch.autocast(device.type, arithmetic, enabled=arithmetic != torch.float32)
+
+
 def has_bfloat16_units() -> bool:
     """Whether this CPU multiplies bfloat16 in hardware."""
     return torch.cpu._is_avx512_bf16_supported() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())

@@ -27,7 +27,7 @@ from busaug_core.jobs.lineage import (
     training_hashes,
 )
 from busaug_core.jobs.processes import StopRequested, Workers, is_distributed, wait_for
-from busaug_core.jobs.roles import refuse_learned, refuse_unlabelled
+from busaug_core.jobs.roles import TRAIN, refuse_learned, refuse_unlabelled
 from busaug_core.jobs.run import INPUTS, Run
 from busaug_core.jobs.runs import new_key, runs_folder
 from busaug_core.records import Record, write_records
@@ -190,7 +190,10 @@ class Job:
             records: the samples that it would be given
         """
         if self.needs_classes and run.state == "new":
-            refuse_unlabelled(records, getattr(config, "label_field", LABEL_FIELD))
+            # Of several datasets those images that do not train are but compared with.
+            several = getattr(config, "datasets", None)
+            labelled = [r for r in records if TRAIN in r.tags] if several else records
+            refuse_unlabelled(labelled, getattr(config, "label_field", LABEL_FIELD))
         run.used = resolve_products(config, run)
         fields = product_fields(type(config))
         refuse_learned(records, [a for name, a in run.used.items() if fields[name].held_out])

@@ -14,7 +14,7 @@ from busaug_core.records import SPLITS, Record, count_labels
 from busaug_core.words import counted
 
 REJECTED, EVALUATION = "rejected", "evaluation"
-"""Tags of synthetic images: what a filter threw out, and what was made to be measured; neither ever trains."""
+"""Tags of images: what was thrown out, and what was made to be measured; neither ever trains."""
 TRAIN = SPLITS[0]
 
 
@@ -47,9 +47,14 @@ def of_split(records: Iterable[Record], split: str) -> list[Record]:
     return chosen
 
 
+def _never_trains(record: Record) -> bool:
+    """Whether a filter has thrown an image out, or it was made to be measured."""
+    return bool({REJECTED, EVALUATION} & {*record.tags})
+
+
 def training_images(records: Iterable[Record]) -> list[Record]:
     """The real images that a diffusion model may learn from; raises UserError where none is tagged, or one is gone."""
-    chosen = of_split(records, TRAIN)
+    chosen = [r for r in of_split(records, TRAIN) if not _never_trains(r)]
     if not chosen:
         raise UserError(
             "None of the chosen samples is tagged 'train'; choose others, tag some, or load a dataset with a split."
@@ -79,8 +84,7 @@ def with_datasets(
         for record in read(name):
             # Tags of splits in capitals too, for `of_split` to refuse.
             splits = {tag.strip().lower() for tag in record.tags} & {*SPLITS}
-            never = TRAIN in splits and {REJECTED, EVALUATION} & {*record.tags}
-            if splits and not record.synthetic and not never:
+            if splits and not record.synthetic:
                 found.append(replace(record, label=named(record.label, labels) or record.label, dataset=name))
     return found
 
@@ -143,10 +147,10 @@ def training_set(records: list[Record], include: list[str]) -> list[Record]:
 
     Raises UserError where a named variant has no image to train with.
     """
-    chosen = of_split(records, TRAIN)
+    chosen = [r for r in of_split(records, TRAIN) if not _never_trains(r)]
     for variant in include:
         members = [r for r in records if r.synthetic and r.variant == variant]
-        added = [r for r in members if not {REJECTED, EVALUATION} & set(r.tags)]
+        added = [r for r in members if not _never_trains(r)]
         if not added:
             known = ", ".join(sorted({r.variant for r in records if r.synthetic})) or "no synthetic image"
             why = f"all {len(members)} are tagged 'rejected' or 'evaluation'" if members else f"there is {known}"

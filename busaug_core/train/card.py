@@ -7,14 +7,16 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from busaug_core.base.components import COMPONENTS, UNET, Component
+from busaug_core.base.components import COMPONENTS, UNET, Component, component_of
 from busaug_core.base.defaults import MINI, defaults_of
 from busaug_core.base.licence import RESEARCH_USE, licence_of
 from busaug_core.base.tuned import root_of
 from busaug_core.files import content_hash, folder_hash, write_whole
 from busaug_core.jobs.run import Run
+from busaug_core.prompts import MODALITY
 from busaug_core.records import SPLITS, Record, count_labels
 from busaug_core.train.config import DiffusionTraining
+from busaug_core.train.learned_images import LEFT_OUT, remarks_on_left_out
 from busaug_core.words import counted
 
 CARD = "README.md"
@@ -35,21 +37,30 @@ def write_card(
         prompt: one that it has learned
     """
     weights = Path(result["weights"])
-    component = next((c for c in COMPONENTS.values() if c.product.name == weights.name), None)
+    component = component_of(weights.name)
     base, tuned = root_of(run, config.base_model)
     licence, notice = licence_of(base)
     kind = component.title if component else weights.name
-    tags = ["diffusers", "stable-diffusion", "ultrasound", "synthetic", "research-only"]
+    tags = ["diffusers", "stable-diffusion", config.modality, "synthetic", "research-only"]
     front = {"library_name": "diffusers", "license": licence, "base_model": _name(base), "tags": tags}
+    subject = "breast ultrasound" if config.modality == MODALITY else config.modality
     hashes = content_hash(weights) if weights.is_file() else folder_hash(weights)
     known = {name: value for name, value in run.environment.items() if name.endswith("_weights")}
     settings = config.model_dump(mode="json", exclude={"run_key", "checkpoint_seconds"})
+    named = {name: _name(settings[name]) for name in ("base_model", *COMPONENTS) if settings.get(name)}
+    left_out = result.get(LEFT_OUT, [])
+    # Those name files.
+    remarks = [remark for remark in result["remarks"] if remark not in remarks_on_left_out(left_out)]
+    gone = counted(len(left_out), "image was", "images were")
+    without = f" {gone} left out, since another dataset holds out what they show." if left_out else ""
+    others = counted(compared, "held-out image was", "held-out images were")
+    with_others = f" {others} compared with, and nothing was learned from them." if compared else ""
     parts = [
         "---",
         # JSON is YAML.
         *(f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in front.items()),
         "---",
-        f"# {kind} of breast ultrasound: run {run.key}",
+        f"# {kind} of {subject}: run {run.key}",
         "",
         RESEARCH_USE,
         "",
@@ -65,17 +76,17 @@ def write_card(
         "",
         "## Data",
         f"Of {_datasets(run, config)} {_data(records)} were learned from, by class "
-        f"{_told(count_labels(records))}. The run was given {_splits(run.records)}; {compared} held-out images were "
-        "compared with, and nothing was learned from them.",
+        f"{_told(count_labels(records))}. The run was given {_splits(run.records)}."
+        f"{with_others}{without}",
         "",
         "## What it does",
         *_figures(result),
-        *(["", "## Remarks", *(f"- {remark}" for remark in result["remarks"])] if result["remarks"] else []),
+        *(["", "## Remarks", *(f"- {remark}" for remark in remarks)] if remarks else []),
         "",
         "## Recipe",
         f"`{run.job}` of BUSAug {run.environment['versions']['busaug']} with these settings:",
         "",
-        *_block(settings),
+        *_block({**settings, **named}),
         "",
         "## Weights",
         "SHA-256 of what was made, and of what it was made on:",
@@ -95,10 +106,13 @@ def _usage(
     prompt: str,
 ) -> list[str]:
     """Python that makes an image, in the folder of the card."""
+    place = SHIPPED if base == MINI else base
+    if Path(place).is_absolute():
+        place = os.path.relpath(place, run.folder)
     begin = "from_single_file" if Path(base).expanduser().is_file() else "from_pretrained"
     lines = [
         "from diffusers import StableDiffusionPipeline",
-        f'pipe = StableDiffusionPipeline.{begin}("{SHIPPED if base == MINI else base}", safety_checker=None)',
+        f"pipe = StableDiffusionPipeline.{begin}({json.dumps(place, ensure_ascii=False)}, safety_checker=None)",
     ]
     others = [(COMPONENTS[name], used.path) for name, used in run.used.items() if name in COMPONENTS]
     stack = [*([(UNET, tuned)] if tuned else []), *others, *([(component, weights)] if component else [])]
@@ -112,7 +126,7 @@ def _usage(
     defaults = defaults_of(config.base_model, run.folder.parent)
     options = f"num_inference_steps={defaults.sampling_steps}, guidance_scale={defaults.guidance_scale}"
     size = f"height={config.resolution}, width={config.resolution}"
-    return [*lines, f'image = pipe("{prompt}"{more}, {size}, {options}).images[0]']
+    return [*lines, f"image = pipe({json.dumps(prompt, ensure_ascii=False)}{more}, {size}, {options}).images[0]"]
 
 
 def _figures(result: dict[str, Any]) -> list[str]:
@@ -137,7 +151,8 @@ def _figures(result: dict[str, Any]) -> list[str]:
     if area := result.get("membership"):
         lines.append(
             "- Membership: how well the loss tells training from held-out images, as the area under the ROC curve (0.5 "
-            f"is not at all): {area['value']:.3f} (95 % interval {area['low']:.3f} to {area['high']:.3f})."
+            "is not at all; well below it, the held-out images are merely the easier ones): "
+            f"{area['value']:.3f} (95 % interval {area['low']:.3f} to {area['high']:.3f})."
         )
     else:
         lines.append("- Membership was not measured: nothing says here how much of single images the weights hold.")

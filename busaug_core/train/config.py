@@ -11,7 +11,7 @@ from busaug_core.base.defaults import BASE, HELP, MINI, BaseDefaults, defaults_o
 from busaug_core.errors import UserError
 from busaug_core.jobs.config import OnSamples, Precision
 from busaug_core.jobs.execute import Job, JobCheck
-from busaug_core.jobs.roles import masked_images, refuse_unused_datasets, training_images, validation_images
+from busaug_core.jobs.roles import masked_images, of_split, refuse_unused_datasets, training_images, validation_images
 from busaug_core.jobs.run import Run
 from busaug_core.prompts import (
     BUSI_PROMPTS,
@@ -21,9 +21,10 @@ from busaug_core.prompts import (
     Prompts,
     refuse_unknown_classes,
     refuse_unused_modality,
+    with_token,
     wordings_of,
 )
-from busaug_core.records import Record
+from busaug_core.records import SPLITS, Record
 
 CAPTION_DROPOUT = "Share of the images that are shown without their prompt, which guidance departs from."
 
@@ -31,7 +32,7 @@ CAPTION_DROPOUT = "Share of the images that are shown without their prompt, whic
 class DiffusionTraining(OnSamples):
     """What all diffusion trainings share."""
 
-    without_effect = frozenset({"checkpoint_seconds", "gradient_checkpointing"})
+    without_effect = frozenset({"checkpoint_seconds", "gradient_checkpointing", "accumulation"})
     kind: ClassVar[str]
     """How `BaseDefaults` calls the training's steps and learning rate."""
 
@@ -133,6 +134,11 @@ class DiffusionTraining(OnSamples):
             learning_rate=getattr(base, f"{self.kind}_learning_rate"),
             resolution=base.resolution,
         )
+
+    @property
+    def part_size(self) -> int:
+        """Images that pass through the networks at once."""
+        return -(-self.batch_size // self.accumulation)
 
     @field_validator("datasets")
     @classmethod
@@ -262,6 +268,8 @@ def check(config: DiffusionTraining, run: Run, records: list[Record]) -> None:
         raise UserError(f"accumulation is {config.accumulation}, more than the {config.batch_size} images of a step.")
     if config.validate_every:
         validation_images(records)
+    for split in SPLITS if config.datasets else ():
+        of_split(records, split)
     training = training_images(records)
     refuse_unused_datasets(config.datasets or (), training)
     if config.lesion_weight > 1:
@@ -270,6 +278,14 @@ def check(config: DiffusionTraining, run: Run, records: list[Record]) -> None:
     refuse_unknown_classes(config.prompts, labels)
     shown = [wording for label in labels for wording in wordings_of(label, config.prompts, config.modality)]
     refuse_unused_modality(config.modality, shown)
+
+
+def check_token(config: TextualInversion, run: Run, records: list[Record]) -> None:
+    """Raises UserError where `check` does, or a wording has no word for the token to stand for."""
+    check(config, run, records)
+    for label in sorted({r.label for r in training_images(records)}):
+        for wording in wordings_of(label, config.prompts, config.modality):
+            with_token(wording, config.token, config.modality)
 
 
 def check_masks(config: TrainControlnet, run: Run, records: list[Record]) -> None:
@@ -297,6 +313,7 @@ TRAIN_TEXTUAL_INVERSION = _training(
     TextualInversion,
     "textual_inversion:train_textual_inversion",
     (TOKEN.product.name,),
+    check_token,
 )
 FINETUNE_UNET = _training(BASE.job, FinetuneUnet, "unet:finetune_unet", _network(UNET.product.name))
 TRAIN_CONTROLNET = _training(

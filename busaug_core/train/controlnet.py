@@ -21,7 +21,7 @@ from busaug_core.records import Record
 from busaug_core.train.batch import Batch
 from busaug_core.train.config import TrainControlnet
 from busaug_core.train.denoising import Denoising
-from busaug_core.train.images import learned_images
+from busaug_core.train.learned_images import learned_images
 from busaug_core.train.training import compared_images, prepare_base, train_denoising
 from busaug_core.words import counted
 

@@ -77,6 +77,7 @@ def draw_curves(run: Run, message: str, rows: list[dict[str, float]]) -> Path:
         axes[1].set_title("loss on fixed noise")
     for ax in axes:
         ax.set_xlabel("step")
+        ax.xaxis.get_major_locator().set_params(integer=True)
         ax.legend(frameon=False)
         ax.spines[["top", "right"]].set_visible(False)
     path = run.folder / CURVES

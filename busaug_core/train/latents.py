@@ -19,7 +19,10 @@ from busaug_core.parallel import in_order
 
 ENCODE_BATCH = 8
 FOLDER = "latents"
-"""Beside the dataset's runs; what lies in it shows the images, and may be deleted at any time."""
+"""Beside the dataset's runs; what lies in it shows the images, and may be deleted at any time.
+
+A training that is taken up again afterwards may differ in the last bits, since images are encoded by batches.
+"""
 LIMIT = 4 * 2**30
 """Most bytes of it: 16,000 images at 512 px with Stable Diffusion's autoencoder, 64,000 at 128 px with mini's."""
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from busaug_core.errors import UserError
 from busaug_core.jobs.checkpoint import restore_checkpoint, save_checkpoint
+from busaug_core.jobs.device import autocast_to
 from busaug_core.jobs.events import Progress, Steps
 from busaug_core.jobs.processes import StopRequested, held_interrupts, on_cpus
 from busaug_core.jobs.run import CHECKPOINT, Run
@@ -147,7 +148,7 @@ def train(
         loss = torch.zeros((), device=device)
         for number, (part, share) in enumerate(parts, 1):
             with accelerator.no_sync(objective) if number < len(parts) else nullcontext():
-                with torch.autocast(device.type, arithmetic, enabled=arithmetic != torch.float32):
+                with autocast_to(device, arithmetic):
                     own = objective(part) * share
                 accelerator.backward(scaler.scale(own))
             loss += own.detach()
@@ -212,4 +213,6 @@ class _Objective(nn.Module):
 
 def _any(accelerator: Accelerator, here: bool) -> bool:
     """Whether it holds in any process; all of them must ask."""
+    if accelerator.num_processes == 1:
+        return here
     return bool(accelerator.reduce(torch.tensor(float(here), device=accelerator.device)) > 0)

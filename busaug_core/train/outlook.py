@@ -8,6 +8,7 @@ from statistics import median
 import torch
 from torch import Tensor
 
+from busaug_core.jobs.device import autocast_to
 from busaug_core.jobs.events import Notice, Steps
 from busaug_core.jobs.processes import is_main_process
 from busaug_core.train.denoising import Denoising
@@ -32,9 +33,8 @@ class Outlook(Check):
         self.method, self.arithmetic, self.kept = method, arithmetic, list(kept)
         self.steps = range(method.batches.config.steps)
         self.trained = sum(p.numel() for p in method.parameters().values())
-        # Adapters lie within the UNet, and those of the text encoder are no share of it.
-        own = sum(p.numel() for name, p in method.parameters().items() if not name.startswith("text_encoder."))
-        self.share = own / sum(p.numel() for n, p in method.pipe.unet.named_parameters() if "lora_" not in n)
+        # An adapter's weights lie within the UNet.
+        self.share = self.trained / sum(p.numel() for n, p in method.pipe.unet.named_parameters() if "lora_" not in n)
         self.memory: dict[str, int] = {}
         self._times: list[float] = []
 
@@ -82,7 +82,7 @@ def estimate_memory(method: Denoising, arithmetic: torch.dtype, kept: Iterable[T
         held.append(method.batches.moments)
     device, config = pipe.unet.device, method.batches.config
     storages = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in held if t.device == device}
-    size = -(-config.batch_size // config.accumulation)
+    size = config.part_size
     one = an_image = _saved_for_backward(method, 1, arithmetic, storages.keys())
     if size > 1 and arithmetic != torch.float32:
         an_image = _saved_for_backward(method, 2, arithmetic, storages.keys()) - one
@@ -104,7 +104,7 @@ def _saved_for_backward(method: Denoising, images: int, arithmetic: torch.dtype,
         return tensor
 
     batch = method.batches.fixed([0] * images, 0, 1)
-    autocast = torch.autocast(method.pipe.unet.device.type, arithmetic, enabled=arithmetic != torch.float32)
+    autocast = autocast_to(method.pipe.unet.device, arithmetic)
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor), autocast:
         loss = method.loss(batch)
     total = sum(saved.values())

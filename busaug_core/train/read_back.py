@@ -6,9 +6,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from busaug_core.base.components import COMPONENTS
-from busaug_core.base.resting import awake
+from busaug_core.base.components import component_of
+from busaug_core.base.offload import on_device
 from busaug_core.errors import UserError
+from busaug_core.jobs.device import autocast_to
 from busaug_core.train.denoising import Denoising
 
 ALIKE = {torch.float32: 1e-3, torch.float16: 1e-2, torch.bfloat16: 5e-2}
@@ -47,7 +48,7 @@ class ReadBack:
 def fixed_prediction(method: Denoising, arithmetic: torch.dtype) -> Tensor:
     """The method's prediction as it would be kept now, float32 B×C×h×w, on a few training images at fixed noise."""
     batch = method.batches.fixed(_places(method), 0, 1)
-    autocast = torch.autocast(method.pipe.unet.device.type, arithmetic, enabled=arithmetic != torch.float32)
+    autocast = autocast_to(method.pipe.unet.device, arithmetic)
     with method.as_kept(), torch.no_grad(), autocast:
         return method.predict(batch).float()
 
@@ -67,14 +68,14 @@ def read_back(method: Denoising, weights: Path, begun: Tensor, arithmetic: torch
     Raises:
         UserError: it cannot be put on the base, or does not give what was trained
     """
-    component = next((c for c in COMPONENTS.values() if c.product.name == method.product), None)
+    component = component_of(method.product)
     if component is None:
         return None
     trained, places, pipe = fixed_prediction(method, arithmetic), _places(method), method.pipe
     method.take_off()
     batch = method.batches.fixed(places, 0, 1)
-    autocast = torch.autocast(pipe.unet.device.type, arithmetic, enabled=arithmetic != torch.float32)
-    with awake(pipe), torch.no_grad():
+    autocast = autocast_to(pipe.unet.device, arithmetic)
+    with on_device(pipe), torch.no_grad():
         attached = component.attach(pipe, weights)
         if component.takes_mask:
             attached.condition([method.batches.masks[place].numpy() for place in places])

@@ -10,7 +10,7 @@ import torch
 from matplotlib.figure import Figure
 
 from busaug_core.base.autoencoder import decode
-from busaug_core.base.resting import awake
+from busaug_core.base.offload import on_device
 from busaug_core.errors import UserError
 from busaug_core.files import write_whole
 from busaug_core.generate.config import Generation
@@ -50,7 +50,7 @@ class Samples(Check):
         config = method.batches.config
         self.method, self.run, self.arithmetic = method, run, arithmetic
         self.steps = range(0, config.steps, config.sample_every)
-        settings = dict(base_model=config.base_model, resolution=config.resolution, batch_size=config.batch_size)
+        settings = dict(base_model=config.base_model, resolution=config.resolution, batch_size=config.part_size)
         self.settings = Generation(variants=["base"], counts={}, **settings).resolve(run.folder.parent)
         self.shown = []
         for label in sorted({r.label for r in records}):
@@ -80,11 +80,11 @@ class Samples(Check):
 
     def _make(self, made: list[np.ndarray]) -> Iterator[None]:
         """Append the images, uint8 S×S, to `made`; yields after each denoising step."""
-        autocast = self.arithmetic if self.arithmetic != torch.float32 else None
-        sampler = Sampler(self.method.pipe, self.settings, {}, autocast)  # anew, since prompts' states are learned too
+        # Anew, since prompts' states are learned too.
+        sampler = Sampler(self.method.pipe, self.settings, {}, self.arithmetic)
         size = self.settings.batch_size
         for batch in (self.shown[i : i + size] for i in range(0, len(self.shown), size)):
-            with awake(self.method.pipe), self.method.as_product([shown.place for shown in batch]):
+            with on_device(self.method.pipe), self.method.as_product([shown.place for shown in batch]):
                 latents = yield from sampler.text_to_image([s.prompt for s in batch], [s.seed for s in batch])
                 made.extend(decode(self.method.pipe, latents))
 

@@ -20,7 +20,7 @@ from busaug_core.prompts import with_token, written
 from busaug_core.records import Record, count_labels
 from busaug_core.train.config import TextualInversion
 from busaug_core.train.denoising import Denoising
-from busaug_core.train.images import learned_images
+from busaug_core.train.learned_images import learned_images
 from busaug_core.train.training import compared_images, prepare_base, train_denoising
 
 

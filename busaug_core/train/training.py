@@ -10,7 +10,7 @@ from diffusers import StableDiffusionPipeline
 
 from busaug_core.base.components import COMPONENTS
 from busaug_core.base.loading import refuse_long
-from busaug_core.base.resting import rest
+from busaug_core.base.offload import offload
 from busaug_core.base.tuned import fingerprint_of, load_base
 from busaug_core.jobs.device import describe, dtype_of, pick_device
 from busaug_core.jobs.events import Notice, Steps
@@ -24,8 +24,8 @@ from busaug_core.train.card import write_card
 from busaug_core.train.config import DiffusionTraining
 from busaug_core.train.curves import Curves
 from busaug_core.train.denoising import Denoising
-from busaug_core.train.images import LEFT_OUT, remarks_on_left_out
 from busaug_core.train.latents import ENCODE_BATCH, encode_images
+from busaug_core.train.learned_images import LEFT_OUT, remarks_on_left_out
 from busaug_core.train.loop import train
 from busaug_core.train.outlook import Outlook
 from busaug_core.train.read_back import fixed_prediction, read_back
@@ -95,7 +95,7 @@ def train_denoising(
     if not method.trains_text:
         for i in range(0, len(distinct), ENCODE_BATCH):
             method.encode_prompts(["", *distinct[i : i + ENCODE_BATCH]])
-    rest(pipe, ["vae"] if method.trains_text else ["vae", "text_encoder"])
+    offload(pipe, ["vae"] if method.trains_text else ["vae", "text_encoder"])
     if config.gradient_checkpointing:
         for network in method.networks:
             network.enable_gradient_checkpointing()

@@ -15,7 +15,7 @@ from busaug_core.jobs.events import Steps
 from busaug_core.jobs.run import Run
 from busaug_core.train.config import FinetuneUnet
 from busaug_core.train.denoising import Denoising
-from busaug_core.train.images import learned_images
+from busaug_core.train.learned_images import learned_images
 from busaug_core.train.training import compared_images, prepare_base, train_denoising
 
 

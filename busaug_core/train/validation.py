@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from busaug_core.errors import UserError
+from busaug_core.jobs.device import autocast_to
 from busaug_core.jobs.events import Progress, Row, Steps
 from busaug_core.jobs.processes import is_main_process
 from busaug_core.metrics.estimate import Estimate
@@ -27,12 +28,11 @@ def fixed_errors(method: Denoising, places: Sequence[int], draws: int, arithmeti
     A draw depends on the config's seed, the image's place and its number alone; nothing is mirrored or dropped.
     """
     found = np.empty((len(places), draws))
-    size, device = method.batches.config.batch_size, method.pipe.unet.device
+    size = method.batches.config.part_size
     for draw in range(draws):
         for i in range(0, len(places), size):
             batch = method.batches.fixed(places[i : i + size], draw, draws)
-            autocast = torch.autocast(device.type, arithmetic, enabled=arithmetic != torch.float32)
-            with method.as_kept(), torch.no_grad(), autocast:
+            with method.as_kept(), torch.no_grad(), autocast_to(method.pipe.unet.device, arithmetic):
                 found[i : i + size, draw] = method.errors(batch).cpu().numpy()
             done = draw * len(places) + min(i + size, len(places))
             yield Progress(done, draws * len(places), "Comparing training and held-out images")

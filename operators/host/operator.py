@@ -106,7 +106,8 @@ class JobOperator(JobForm):
         dataset = ctx.dataset
         with kept_traceback(run):
             results.prepare(dataset, self.job_name, values)
-            records = self._records(every_image(dataset), values, dataset)
+            # Of further datasets the run has kept the images.
+            records = self._records(every_image(dataset), {**values, "datasets": None}, dataset)
             yield from self._work(ctx, run, {**values, "run_key": run.key}, dataset, records)
 
     def _start(self, ctx: ExecutionContext) -> Iterator[Any]:
@@ -120,7 +121,7 @@ class JobOperator(JobForm):
                 records: list[Record] = []
                 if dataset is not None:
                     results.prepare(dataset, self.job_name, values)
-                    records = self._read(ctx, values)
+                    records = self._read(ctx, {**values, "datasets": None} if run.has_begun else values)
                 yield from self._work(ctx, run, {**values, "run_key": run.key}, dataset, records)
         finally:
             free_unused_key(run.folder)

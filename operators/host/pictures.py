@@ -9,14 +9,14 @@ from fiftyone.operators import types
 from busaug_core.jobs.run import Run
 
 SERIES = "samples"
-"""The folder of pictures that are named by their step, of which the latest is shown."""
+"""The folder of pictures that are named by their step, of which the one drawn last is shown."""
 
 
 def pictures_of(run: Run) -> dict[str, Path]:
     """The files by what they are called; those of one folder are a series, whose latest stands for it."""
     found = {path.stem: path for path in sorted(run.folder.glob("*.png"))}
-    series = sorted((path for path in run.folder.glob(f"{SERIES}/*.png")), key=lambda path: (len(path.stem), path.stem))
-    return found | ({SERIES: series[-1]} if series else {})
+    series = list(run.folder.glob(f"{SERIES}/*.png"))
+    return found | ({SERIES: max(series, key=lambda path: path.stat().st_mtime_ns)} if series else {})
 
 
 def add_pictures(view: types.Object, run: Run) -> dict[str, Any]:

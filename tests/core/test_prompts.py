@@ -78,6 +78,8 @@ def test_a_prompt_has_several_wordings_as_a_list_or_in_one_text():
     assert prompt_of("benign", prompts) == given[0]
     with pytest.raises(ValidationError, match="a wording of the class 'benign' is empty"):
         Config(prompts={"benign": "a cyst | "})
+    with pytest.raises(ValidationError, match="the prompt of 'benign' is empty; write one, or leave it out"):
+        Config(prompts={"benign": " "})
 
 
 def test_another_modality_takes_the_place_of_ultrasound_and_a_token_that_of_the_modality():

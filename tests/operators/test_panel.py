@@ -44,7 +44,7 @@ def file_of(address):
 
 def test_a_dataset_without_runs_says_so(scans, look):
     shown, data, _ = look(scans)
-    assert list(shown) == ["markdown"] and not data
+    assert list(shown) == ["refresh", "markdown"] and not data
 
 
 def test_a_run_is_watched_while_it_goes_on_and_afterwards(context, scans, look, small, monkeypatch):

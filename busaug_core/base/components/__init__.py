@@ -6,10 +6,15 @@ from busaug_core.base.components.lora import LORA
 from busaug_core.base.components.token import TOKEN
 from busaug_core.base.components.unet import UNET
 
-__all__ = ["COMPONENTS", "CONTROLNET", "LORA", "TOKEN", "UNET", "Attached", "Component", "register"]
+__all__ = ["COMPONENTS", "CONTROLNET", "LORA", "TOKEN", "UNET", "Attached", "Component", "component_of", "register"]
 
 COMPONENTS: dict[str, Component] = {}
 """The components by the config field that names them, in the order in which they are attached."""
+
+
+def component_of(name: str) -> Component | None:
+    """The component whose products are files or folders of that name."""
+    return next((c for c in COMPONENTS.values() if c.product.name == name), None)
 
 
 def register(component: Component) -> None:

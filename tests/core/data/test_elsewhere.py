@@ -36,7 +36,7 @@ def test_a_dataset_that_was_not_loaded_here_and_one_that_moved_are_refused(tmp_p
         write_scan(tmp_path / f"first/benign/{n}.png", None, n)
         write_scan(tmp_path / f"second/benign/{n}.png", None, n + 20)
     load_as(tmp_path / "first", home, "first")
-    with pytest.raises(UserError, match="compare_with names 'third', but loaded here were first"):
+    with pytest.raises(UserError, match="No images were loaded as a dataset 'third'; loaded here were first"):
         load_as(tmp_path / "second", home, "second", compare_with=["third"])
     (tmp_path / "first").rename(tmp_path / "moved")
     with pytest.raises(UserError, match="'first' has lost 2 of 2 images since"):

@@ -132,7 +132,7 @@ def test_without_pydicom_a_folder_of_dicom_files_is_refused_before_reading(folde
         (dict(split="90-5-5"), "too few for the split 90-5-5"),
         (dict(folds=5), "Class 'benign' has 4 image.*too few for 5 folds"),
         (dict(rename=["cyst=benign"]), "rename names cyst"),
-        (dict(compare_with=["nothing"]), "compare_with names 'nothing'.*none yet"),
+        (dict(compare_with=["nothing"]), "No images were loaded as a dataset 'nothing'.*none yet"),
         (dict(compare_with=["???"]), "leaves no folder name|compare_with"),
     ],
 )

@@ -210,7 +210,7 @@ def test_memory_that_does_not_suffice_is_told_with_what_helps(tmp_path, error):
         yield Progress(1, 2, "Filling")
         raise error
 
-    with pytest.raises(UserError, match="a smaller batch_size, a smaller resolution"):
+    with pytest.raises(UserError, match="accumulation.*; a smaller batch_size; a smaller resolution"):
         list(Job("full", Count, full).run(dict(run_key="one"), [], "trial", tmp_path))
     assert Run(tmp_path / "trial/runs/one").state == "failed"
     assert "memory" in Run(tmp_path / "trial/runs/one").error

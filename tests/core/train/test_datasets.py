@@ -20,7 +20,7 @@ from busaug_core.jobs.run import Run
 from busaug_core.records import Record
 from busaug_core.registry import job
 from busaug_core.simulate import simulate
-from busaug_core.train import images, training
+from busaug_core.train import learned_images, training
 
 SMALL = dict(steps=2, batch_size=1, resolution=64, precision="fp32", membership=False, datasets=["second"])
 
@@ -59,7 +59,8 @@ def names(found):
 def test_of_further_datasets_real_images_of_splits_are_taken_under_the_classes_of_the_first(records, both, second):
     others = [r for r in both if r.dataset == "second"]
     assert both[: len(records)] == records
-    assert len(others) == len(second) - 3
+    assert len(others) == len(second) - 2
+    assert "rejected.png" in names(others) and "rejected.png" not in names(training_images(both))
     assert {r.label for r in others} <= {"benign", "malignant", "normal"}
     with pytest.raises(UserError, match="datasets names 'trial', which the job works on already"):
         with_datasets(records, ["trial"], "trial", lambda name: second)
@@ -101,7 +102,7 @@ def test_what_is_held_out_anywhere_is_neither_learned_from_nor_taken_for_it_also
     events.close()
     run = Run(tmp_path / "trial/runs/lora")
     assert run.state == "stopped"
-    monkeypatch.setattr(images, "find_held_out", None)  # it is known already
+    monkeypatch.setattr(learned_images, "find_held_out", None)  # it is known already
     *_, last = job("train_lora").run(values, both, "trial", tmp_path)
     assert isinstance(last, Finished)
     rows = last.result["left_out"]
@@ -144,4 +145,4 @@ def test_the_command_line_takes_what_was_loaded_last(busi, base, tmp_path, monke
     assert {r.dataset for r in members} == {None, "b"}
     assert sum(result["images"].values()) == sum("train" in r.tags for r in members)
     assert main([*train, "--datasets", "c"]) == 2
-    assert "No run has loaded a dataset 'c', but loaded here were a, b." in capsys.readouterr().err
+    assert "No images were loaded as a dataset 'c'; loaded here were a, b." in capsys.readouterr().err

@@ -7,7 +7,7 @@ import torch
 from diffusers import AutoencoderKL
 from generators import run_to_end
 
-from busaug_core.base import resting
+from busaug_core.base import offload
 from busaug_core.base.loading import load_pipeline
 from busaug_core.files import content_hash
 from busaug_core.jobs.run import Run
@@ -69,9 +69,9 @@ def test_parts_rest_off_a_gpu_alone_and_are_back_while_they_are_awake(monkeypatc
         return [pipe.unet.device.type, pipe.vae.device.type, pipe.text_encoder.device.type]
 
     for kind, apart in (("cuda", ["cuda", "cpu", "cuda"]), ("mps", ["mps"] * 3), ("cpu", ["cpu"] * 3)):
-        pipe = SimpleNamespace(**{name: Part(kind) for name in resting.PARTS})
-        resting.rest(pipe, ["vae"])
+        pipe = SimpleNamespace(**{name: Part(kind) for name in offload.PARTS})
+        offload.offload(pipe, ["vae"])
         assert kinds(pipe) == apart
-        with resting.awake(pipe):
+        with offload.on_device(pipe):
             assert kinds(pipe) == [kind] * 3
         assert kinds(pipe) == apart

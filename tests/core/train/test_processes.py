@@ -50,4 +50,4 @@ def test_two_processes_train_what_one_does_on_all_their_images(run_job, masked, 
         alone = run_job(name, masked, base_model=base, batch_size=4, **SMALL, **more)
         assert shared.result["loss"] == pytest.approx(alone["loss"], rel=1e-4)
         one, other = (load_file(next(Path(r["folder"]).rglob("*pytorch*.safetensors"))) for r in (shared.result, alone))
-        assert all((one[key] - other[key]).abs().max() < 5e-3 for key in one)
+        assert all((one[key] - other[key]).abs().mean() < 1e-4 for key in one)

@@ -110,8 +110,8 @@ def predicted(pipe):
 def test_a_lora_of_the_text_encoder_too_predicts_alike_in_training_here_and_in_plain_diffusers(
     run_job, records, base, monkeypatch
 ):
-    pipes = []
-    monkeypatch.setattr(training, "load_base", lambda _run, *given: pipes.append(load_pipeline(*given)) or pipes[0])
+    learned = []  # what is trained is taken off when it is read back
+    monkeypatch.setattr(training, "read_back", lambda method, *_: learned.extend(predicted(method.pipe)))
     values = {**SMALL, "steps": 2, "learning_rate": 0.02, "layers": "attention"}
     result = run_job("train_lora", records, base_model=base, text_encoder=True, alpha=8, rank=2, **values)
     text = {name: t for name, t in load_file(result["weights"]).items() if name.startswith("text_encoder.")}
@@ -125,9 +125,7 @@ def test_a_lora_of_the_text_encoder_too_predicts_alike_in_training_here_and_in_p
     attached = LORA.attach(here, Path(result["weights"]))
     assert all(torch.allclose(a, b, atol=1e-4) for a, b in zip(predicted(here), before, strict=True))
     attached.switch(True)
-    for trained, there, own, untuned in zip(
-        predicted(pipes[0]), predicted(plain), predicted(here), before, strict=True
-    ):
+    for trained, there, own, untuned in zip(learned, predicted(plain), predicted(here), before, strict=True):
         assert torch.allclose(there, trained, atol=1e-4) and torch.allclose(own, trained, atol=1e-4)
         assert (trained - untuned).abs().max() > 0.01
 
@@ -137,7 +135,7 @@ def test_a_step_in_parts_is_the_step_as_a_whole(run_job, records, base, monkeypa
     monkeypatch.setattr(denoising.Denoising, "loss", lambda self, b: sizes.append(len(b.chosen)) or plain(self, b))
     values = dict(SMALL, base_model=base, steps=2, batch_size=4, rank=2, layers="attention", caption_dropout=0.5)
     whole, parts = (run_job("train_lora", records, accumulation=n, **values) for n in (1, 3))
-    assert sizes == [4, 4, 1, 1, 2, 1, 1, 2]
+    assert sizes == [1, 4, 4, 1, 1, 1, 2, 1, 1, 2], "of an image alone the memory is estimated first"
     assert parts["loss"] == pytest.approx(whole["loss"], rel=1e-5)
     one, other = load_file(whole["weights"]), load_file(parts["weights"])
     assert all(torch.allclose(one[name], other[name], atol=3e-4) for name in one)
@@ -160,4 +158,5 @@ def test_gradient_checkpointing_keeps_fewer_inner_values(run_job, masked, base, 
     monkeypatch.setattr(denoising.Denoising, "loss", loss)
     for on in (False, True):
         run_job(name, masked, base_model=base, gradient_checkpointing=on, **{**SMALL, "steps": 1})
-    assert kept[1] < kept[0] / 2
+    plain_step, checkpointed = kept[1::2]  # the others are estimates of the memory
+    assert checkpointed < plain_step / 2

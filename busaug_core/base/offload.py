@@ -9,8 +9,8 @@ from diffusers import StableDiffusionPipeline
 from busaug_core.base.loading import PARTS
 
 
-def rest(pipe: StableDiffusionPipeline, parts: Iterable[str]) -> None:
-    """Move parts from CUDA to the CPU's memory, until `awake`; elsewhere there is nothing to gain.
+def offload(pipe: StableDiffusionPipeline, parts: Iterable[str]) -> None:
+    """Move parts from CUDA to the CPU's memory, until `on_device`; elsewhere there is nothing to gain.
 
     Of Stable Diffusion 1.5 the autoencoder is 167 MB in half precision and the text encoder 246.
     """
@@ -21,12 +21,12 @@ def rest(pipe: StableDiffusionPipeline, parts: Iterable[str]) -> None:
 
 
 @contextmanager
-def awake(pipe: StableDiffusionPipeline) -> Iterator[None]:
+def on_device(pipe: StableDiffusionPipeline) -> Iterator[None]:
     """A block in which every part is where the UNet is, as for making images."""
-    resting = [part for part in PARTS if getattr(pipe, part).device != pipe.unet.device]
-    for part in resting:
+    elsewhere = [part for part in PARTS if getattr(pipe, part).device != pipe.unet.device]
+    for part in elsewhere:
         getattr(pipe, part).to(pipe.unet.device)
     try:
         yield
     finally:
-        rest(pipe, resting)
+        offload(pipe, elsewhere)
