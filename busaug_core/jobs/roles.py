@@ -84,7 +84,8 @@ def with_datasets(
         for record in read(name):
             # Tags of splits in capitals too, for `of_split` to refuse.
             splits = {tag.strip().lower() for tag in record.tags} & {*SPLITS}
-            if splits and not record.synthetic:
+            never = TRAIN in splits and _never_trains(record)
+            if splits and not record.synthetic and not never:
                 found.append(replace(record, label=named(record.label, labels) or record.label, dataset=name))
     return found
 
