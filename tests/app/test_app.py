@@ -250,6 +250,5 @@ def test_a_dataset_of_ones_own_is_coloured_filtered_and_searched_after_its_first
     own.reload()
     assert set(own.values("variant")) == set(own.values("origin")) == {"real"}
     show_similar(page)
-    page.get_by_text("25 results").first.wait_for(timeout=SLOW)
-    count(page, "25")
+    page.get_by_text("25 results").first.wait_for(timeout=SLOW)  # which a click on it shows
     page.screenshot(path=shots / "similar.png")
