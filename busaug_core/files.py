@@ -33,6 +33,11 @@ def refuse_missing(paths: Iterable[str]) -> None:
         )
 
 
+def weights_hash(place: Path) -> str | dict[str, str]:
+    """The `content_hash` of a file, the `folder_hash` of a folder."""
+    return content_hash(place) if place.is_file() else folder_hash(place)
+
+
 def folder_hash(folder: Path, pattern: str = "**/*.safetensors") -> dict[str, str]:
     """`content_hash` of each weight file of a folder, by its path within it."""
     return {str(f.relative_to(folder)): content_hash(f) for f in sorted(folder.glob(pattern))}

@@ -148,7 +148,7 @@ def ancestors(run: Run) -> Iterator[Run]:
 def seen_by(run: Run, records: Iterable[Record]) -> list[Record]:
     """Those of the records that a run, or one that it grew from, learned from: a file of that path, or of its bytes."""
     members = list(ancestors(run))
-    files = frozenset().union(*map(_own_training_files, members))
+    files = {path for member in members for path in _training_files(member.records)}
     if not files:
         return []
     hashes = {hash_ for member in members for hash_ in _kept_hashes(member)}
@@ -157,12 +157,11 @@ def seen_by(run: Run, records: Iterable[Record]) -> list[Record]:
 
 def training_hashes(records: Iterable[Record]) -> list[str]:
     """The hashes of those images that a run on these records learns from, as it keeps them."""
-    files = (r.path for r in records if SPLITS[0] in r.tags and not r.synthetic)
-    return sorted(content_hash(path) for path in files if Path(path).is_file())
+    return sorted(content_hash(path) for path in _training_files(records) if Path(path).is_file())
 
 
-def _own_training_files(run: Run) -> frozenset[str]:
-    return frozenset(r.path for r in run.records if SPLITS[0] in r.tags and not r.synthetic)
+def _training_files(records: Iterable[Record]) -> list[str]:
+    return [r.path for r in records if SPLITS[0] in r.tags and not r.synthetic]
 
 
 def _kept_hashes(run: Run) -> Iterable[str]:

@@ -52,9 +52,13 @@ def _never_trains(record: Record) -> bool:
     return bool({REJECTED, EVALUATION} & {*record.tags})
 
 
+def _training_split(records: Iterable[Record]) -> list[Record]:
+    return [r for r in of_split(records, TRAIN) if not _never_trains(r)]
+
+
 def training_images(records: Iterable[Record]) -> list[Record]:
     """The real images that a diffusion model may learn from; raises UserError where none is tagged, or one is gone."""
-    chosen = [r for r in of_split(records, TRAIN) if not _never_trains(r)]
+    chosen = _training_split(records)
     if not chosen:
         raise UserError(
             "None of the chosen samples is tagged 'train'; choose others, tag some, or load a dataset with a split."
@@ -148,7 +152,7 @@ def training_set(records: list[Record], include: list[str]) -> list[Record]:
 
     Raises UserError where a named variant has no image to train with.
     """
-    chosen = [r for r in of_split(records, TRAIN) if not _never_trains(r)]
+    chosen = _training_split(records)
     for variant in include:
         members = [r for r in records if r.synthetic and r.variant == variant]
         added = [r for r in members if not _never_trains(r)]

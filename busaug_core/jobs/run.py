@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from busaug_core.errors import UserError
-from busaug_core.files import content_hash, folder_hash, read_json, write_json
+from busaug_core.files import read_json, weights_hash, write_json
 from busaug_core.jobs.events import Event, Made
 from busaug_core.jobs.processes import is_main_process, locked
 from busaug_core.paths import absolute
@@ -230,7 +230,7 @@ class Ancestor:
 
     def hash(self) -> str | dict[str, str]:
         """`content_hash` of the file, or of each weight file of the folder."""
-        return content_hash(self.path) if self.path.is_file() else folder_hash(self.path)
+        return weights_hash(self.path)
 
 
 def _line(event: Event) -> dict[str, Any]:

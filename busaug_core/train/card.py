@@ -11,7 +11,7 @@ from busaug_core.base.components import COMPONENTS, UNET, Component, component_o
 from busaug_core.base.defaults import MINI, defaults_of
 from busaug_core.base.licence import RESEARCH_USE, licence_of
 from busaug_core.base.tuned import root_of
-from busaug_core.files import content_hash, folder_hash, write_whole
+from busaug_core.files import weights_hash, write_whole
 from busaug_core.jobs.run import Run
 from busaug_core.prompts import MODALITY
 from busaug_core.records import SPLITS, Record, count_labels
@@ -44,13 +44,13 @@ def write_card(
     tags = ["diffusers", "stable-diffusion", config.modality, "synthetic", "research-only"]
     front = {"library_name": "diffusers", "license": licence, "base_model": _name(base), "tags": tags}
     subject = "breast ultrasound" if config.modality == MODALITY else config.modality
-    hashes = content_hash(weights) if weights.is_file() else folder_hash(weights)
+    hashes = weights_hash(weights)
     known = {name: value for name, value in run.environment.items() if name.endswith("_weights")}
     settings = config.model_dump(mode="json", exclude={"run_key", "checkpoint_seconds"})
     named = {name: _name(settings[name]) for name in ("base_model", *COMPONENTS) if settings.get(name)}
     left_out = result.get(LEFT_OUT, [])
-    # Those name files.
-    remarks = [remark for remark in result["remarks"] if remark not in remarks_on_left_out(left_out)]
+    naming_files = remarks_on_left_out(left_out)
+    remarks = [remark for remark in result["remarks"] if remark not in naming_files]
     gone = counted(len(left_out), "image was", "images were")
     without = f" {gone} left out, since another dataset holds out what they show." if left_out else ""
     others = counted(compared, "held-out image was", "held-out images were")

@@ -1,12 +1,22 @@
 """Components that change a base's weights: both are kept, so that off is exactly the base."""
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from busaug_core.base.components.component import Attached
+from busaug_core.errors import UserError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+
+def not_finite(path: Path) -> UserError:
+    """What is raised of a file that makes weights which are not finite."""
+    return UserError(
+        f"{path} makes weights of this base that are not finite; set precision to 'fp32' or 'bf16', or train it anew "
+        "at a lower learning rate."
+    )
 
 
 class Change:

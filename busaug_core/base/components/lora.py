@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from busaug_core.base.components.change import AttachedChanges, Change
+from busaug_core.base.components.change import AttachedChanges, Change, not_finite
 from busaug_core.base.components.component import Attached, Component
 from busaug_core.base.weights import kind_of_weights, load_weights
 from busaug_core.errors import UserError
@@ -113,10 +113,7 @@ def _merged(pipe: "StableDiffusionPipeline", path: Path) -> AttachedChanges:
             try:
                 module.merge(safe_merge=True, adapter_names=[NAME])  # into tensors of their own
             except ValueError:
-                raise UserError(
-                    f"{path} makes weights of this base that are not finite; set precision to 'fp32' or 'bf16', or "
-                    "train it anew at a lower learning rate."
-                ) from None
+                raise not_finite(path) from None
             changes += [Change(p, before, p.data) for p, before in own if p.data is not before]
         remove_adapters(part)
     return AttachedChanges(changes, changes_text=True)

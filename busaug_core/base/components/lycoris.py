@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from busaug_core.base.components.change import Change
+from busaug_core.base.components.change import Change, not_finite
 from busaug_core.errors import UserError
 
 if TYPE_CHECKING:
@@ -87,10 +87,7 @@ def weight_changes(pipe: "StableDiffusionPipeline", path: Path, layers: Layers) 
             ) from None
         on = changed.to(weight)
         if not on.isfinite().all():
-            raise UserError(
-                f"{path} makes weights of this base that are not finite; set precision to 'fp32' or 'bf16', or train "
-                "it anew at a lower learning rate."
-            )
+            raise not_finite(path)
         changes.append(Change(weight, weight.data, on))
     return changes
 

@@ -14,6 +14,7 @@ from busaug_core.base.defaults import MINI
 from busaug_core.base.licence import licence_of
 from busaug_core.base.loading import load_pipeline
 from busaug_core.errors import UserError
+from busaug_core.jobs.device import autocast_to
 from busaug_core.jobs.events import Notice
 from busaug_core.jobs.run import Run
 from busaug_core.registry import job
@@ -127,7 +128,7 @@ def test_the_memory_of_a_step_is_that_of_its_batch_whatever_the_arithmetic(base)
             method.batches = Batches(pipe, torch.zeros(1, 2, 8, 16, 16), [["ultrasound image"]], config)
             found[size] = outlook.estimate_memory(method, arithmetic)
         results = {size: parts["intermediate results"] for size, parts in found.items()}
-        with torch.autocast("cpu", arithmetic, enabled=arithmetic != torch.float32):
+        with autocast_to(torch.device("cpu"), arithmetic):
             saved = outlook._saved_for_backward(method, 6, arithmetic, {*storages(method)})
         assert results[6] == pytest.approx(saved, rel=0.02)
     weights = sum(p.nbytes for part in (pipe.unet, pipe.vae, pipe.text_encoder) for p in part.parameters())
