@@ -46,10 +46,10 @@ class RunExperiment(JobConfig):
     """The whole way: load, train, generate, classify, measure, score, for an arm without and one with each variant."""
 
     presets: ClassVar = {
-        # Simulated scans, which mini knows already, in nine minutes on two cores.
+        # Simulated scans, which mini knows already, in eight minutes on two cores.
         "demo": dict(
             settings={
-                "load_busi": dict(images=156, image_size=128),
+                "load_busi": dict(images=110, image_size=128),
                 "train_lora": dict(preset="demo"),
                 "train_textual_inversion": dict(preset="demo"),
                 "finetune_unet": dict(steps=150, batch_size=8, membership=False),

@@ -27,7 +27,7 @@ class Generation(OnSamples):
 
     presets: ClassVar = {
         "hybrid": dict(steps=50, strength=0.3, balance_to=350),
-        "demo": dict(batch_size=16, steps=10),
+        "demo": dict(batch_size=16, steps=8),
     }
     preset: Literal["hybrid", "demo"] | None = Field(
         None, description="Settings of a paper; what you set yourself goes before them."

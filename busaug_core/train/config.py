@@ -161,7 +161,7 @@ class Lora(DiffusionTraining):
     presets: ClassVar = {
         "hybrid": dict(rank=4, layers="attention", learning_rate=1e-4, steps=3000, batch_size=4, resolution=512),
         "meddap": dict(rank=4, layers="cross_attention", learning_rate=1e-4, batch_size=1, resolution=224),
-        "demo": dict(steps=150, batch_size=8, membership=False),
+        "demo": dict(steps=100, batch_size=8, membership=False),
     }
     preset: Literal["hybrid", "meddap", "demo"] | None = Field(
         None, description="Settings of a paper; what you set yourself goes before them."
@@ -187,7 +187,7 @@ class TextualInversion(DiffusionTraining):
     kind = "token"
     presets: ClassVar = {
         "hybrid": dict(learning_rate=5e-4, steps=2000, batch_size=4, resolution=512, vectors=1),
-        "demo": dict(steps=100, batch_size=8, membership=False),
+        "demo": dict(steps=60, batch_size=8, membership=False),
     }
     preset: Literal["hybrid", "demo"] | None = Field(
         None, description="Settings of a paper; what you set yourself goes before them."
