@@ -32,7 +32,7 @@ class TrainClassifier(JobOperator):
     main_fields = ("include", "preset", "arch", "extractor", "epochs", "resamples", "evaluate_on")
 
     def hidden_fields(self, params: dict[str, Any]) -> Collection[str]:
-        return (*OF_NETWORKS, "flip") if params.get("arch") == PROBE else OF_PROBES
+        return OF_NETWORKS if params.get("arch") == PROBE else OF_PROBES
 
     def suggest(self, dataset: fo.Dataset, label_field: str) -> Suggestions:
         choices = {"include": variants_of(dataset), "arch": ARCHITECTURES, "extractor": list(NAMES)}

@@ -8,6 +8,8 @@ from fiftyone.operators import types
 from fiftyone.operators.executor import ExecutionContext
 
 from busaug_core.data.config import SIMULATED
+from busaug_core.experiment.arms import TREATMENTS
+from busaug_core.generate.recipes import RECIPES
 
 from .host.form import Suggestions
 from .host.operator import JobOperator
@@ -15,15 +17,16 @@ from .host.suggestions import BASES
 
 
 class RunExperiment(JobOperator):
-    """Loads, trains, generates, classifies and measures, for an arm of real images alone and one with each variant."""
+    """Loads, trains, generates, classifies and measures, for an arm of real images alone and others."""
 
     job_name = "run_experiment"
     label = "run experiment"
     icon = "science"
-    main_fields = ("preset", "source", "dataset_name", "base_model", "variants")
+    main_fields = ("preset", "source", "dataset_name", "base_model", "arms")
 
     def resolve_input(self, ctx: ExecutionContext) -> types.Property:
-        return self.make_form(ctx, Suggestions(choices={"source": [SIMULATED], "base_model": BASES}))
+        choices = {"source": [SIMULATED], "base_model": BASES, "arms": [*RECIPES, *TREATMENTS]}
+        return self.make_form(ctx, Suggestions(choices=choices))
 
     def show(self, ctx: ExecutionContext, dataset: fo.Dataset, result: dict[str, Any]) -> Iterator[Any]:
         yield ctx.ops.open_dataset(dataset.name)

@@ -18,7 +18,7 @@ from busaug_core.records import SPLITS, Record
 WEIGHTS, PREDICTIONS, RESAMPLED = "classifier.safetensors", "predictions.jsonl", "resampled.safetensors"
 CLASSIFIER = Product(WEIGHTS, job="train_classifier", held_out=False)
 """What a field that names a trained classifier holds; who uses it says what it may not have seen."""
-OF_NETWORKS = ("preset", "epochs", "batch_size", "learning_rate", "pretrained")
+OF_NETWORKS = ("preset", "epochs", "batch_size", "learning_rate", "pretrained", "augmentation", "balance")
 OF_PROBES = ("extractor", "resamples")
 """Fields of one kind of classifier alone."""
 
@@ -31,7 +31,17 @@ def has_features(run: Run) -> bool:
 class TrainClassifier(OnSamples):
     """A classifier on real images and, if asked, synthetic ones: a torchvision network, or a probe on features."""
 
-    presets: ClassVar = {"hybrid": dict(arch="resnet18", learning_rate=1e-4, batch_size=16, epochs=30, resolution=224)}
+    presets: ClassVar = {
+        "hybrid": dict(
+            arch="resnet18",
+            learning_rate=1e-4,
+            batch_size=16,
+            epochs=30,
+            resolution=224,
+            augmentation="flip",
+            balance="none",
+        )
+    }
     preset: Literal["hybrid"] | None = Field(
         None, description="Settings of a paper; what you set yourself goes before them."
     )
@@ -61,7 +71,21 @@ class TrainClassifier(OnSamples):
         description="Start from ImageNet weights rather than from random ones: those that set-up installed of "
         "efficientnet_lite0, of others those of the torch cache.",
     )
-    flip: bool = Field(True, description="Mirror half of the training images; a probe does not.")
+    augmentation: Literal["flip", "trivial", "none"] | None = Field(
+        None,
+        description="flip mirrors half of the training images; trivial also changes each by one operation of "
+        "TrivialAugment, drawn anew every epoch (empty: flip).",
+    )
+    balance: Literal["none", "class_weights", "oversample"] | None = Field(
+        None,
+        description="class_weights lets every class weigh the same in the loss, oversample shows each equally often "
+        "(empty: none). In a probe every class weighs the same.",
+    )
+    weighting: Literal["none", "confidence"] = Field(
+        "none",
+        description="confidence lets a synthetic image count as much as the probability that a probe of the real "
+        "training images gives its class.",
+    )
     resamples: int = Field(
         0,
         ge=0,
@@ -86,7 +110,7 @@ class TrainClassifier(OnSamples):
 
     def resolve(self, runs: Path | None = None) -> "TrainClassifier":
         if self.arch == PROBE:
-            return self.model_copy(update={"extractor": self.extractor or LITE0, "flip": False})
+            return self.model_copy(update={"extractor": self.extractor or LITE0})
         return self.fill(self.presets["hybrid"])
 
     @property
@@ -118,6 +142,8 @@ def check_training(config: TrainClassifier, run: Run, records: list[Record]) -> 
     else:
         imported("busaug_core.classify.model:refuse_network")(config.arch, config.resolution)
     training, held_out = training_set(records, config.include), of_split(records, config.evaluate_on)
+    if config.weighting == "confidence":
+        _refuse_no_judge(training)
     if not training or not held_out:
         raise UserError(
             f"A classifier needs samples tagged 'train' and '{config.evaluate_on}'; choose others, tag some, or load a "
@@ -132,6 +158,17 @@ def check_training(config: TrainClassifier, run: Run, records: list[Record]) -> 
     unknown = sorted({r.label for r in held_out} - classes)
     if unknown:
         raise UserError(f"The split '{config.evaluate_on}' has the class(es) {', '.join(unknown)}, training has not.")
+
+
+def _refuse_no_judge(training: list[Record]) -> None:
+    """Raises UserError where there is nothing to weigh, or no real image of some class to weigh it by."""
+    real = {r.label for r in training if not r.synthetic}
+    if len(training) == sum(not r.synthetic for r in training):
+        raise UserError("weighting=confidence is for synthetic images; name their variants in include.")
+    if lacking := sorted({r.label for r in training} - real):
+        raise UserError(
+            f"weighting=confidence needs real training images of each class; of {', '.join(lacking)} there are none."
+        )
 
 
 def check_application(config: ApplyClassifier, run: Run, records: list[Record]) -> None:

@@ -53,13 +53,17 @@ class Regression:
     All are trained in the standard deviations of the whole set, and so that every class counts the same.
     """
 
-    def __init__(self, features: np.ndarray, labels: Sequence[str]):
-        """Takes features N×D and each image's class; raises UserError where a feature is not finite."""
+    def __init__(self, features: np.ndarray, labels: Sequence[str], weights: np.ndarray | None = None):
+        """Takes features N×D, each image's class and, N, what it counts within its class (by default one).
+
+        Raises UserError where a feature is not finite.
+        """
         if not np.isfinite(features).all():
             raise UserError("The features of some images are not finite; name another extractor.")
         features = features.astype(np.float64)
         self.classes = sorted(set(labels))
         self.truth = np.array([self.classes.index(label) for label in labels])
+        self.weights = np.ones(len(features)) if weights is None else weights
         self.mean, self.std = features.mean(0), features.std(0)
         self.std = np.maximum(self.std, FLOOR * np.median(self.std))
         self.std[self.std == 0] = 1
@@ -71,7 +75,7 @@ class Regression:
 
     def fit(self, strength: float, counts: np.ndarray | None = None) -> LinearClassifier:
         """Train with C = `strength` on each image as often as `counts`, N, says (by default once)."""
-        coefficients, intercept = self._fit(strength, np.ones(len(self.truth)) if counts is None else counts)
+        coefficients, intercept = self._fit(strength, self.weights if counts is None else counts * self.weights)
         if self._basis is not None:
             coefficients = coefficients @ self._basis.T
         return LinearClassifier(self.classes, self.mean, self.std, coefficients, intercept)
@@ -98,7 +102,7 @@ class Regression:
         tested = np.zeros(len(self.truth), bool)
         for _, fold in splitter.split(places, self.truth[places], numbers[places]):
             out = places[fold]
-            counts = np.ones(len(self.truth))
+            counts = self.weights.copy()
             counts[out] = 0
             if len(np.unique(self.truth[counts > 0])) < len(self.classes):
                 continue

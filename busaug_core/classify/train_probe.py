@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from busaug_core.classify.confidence import confidences, mean_confidence
 from busaug_core.classify.config import TrainClassifier
 from busaug_core.classify.predictions import write_resampled
 from busaug_core.classify.probe import Probe, features_of
@@ -35,9 +36,12 @@ class ProbeTraining:
         """
         config, run, task = self.config, self.run, self.task
         features = yield from features_of(task.training + task.held_out, self.extractor, config.resolution, run)
-        regression = Regression(features.of(task.training), [r.label for r in task.training])
+        labels, real = [r.label for r in task.training], np.array([not r.synthetic for r in task.training])
+        weights = None
+        if config.weighting == "confidence":
+            weights = confidences(task.training, features.of(task.training), config.seed)
+        regression = Regression(features.of(task.training), labels, weights)
         yield Progress(0, 1 + config.resamples, "Training the probe")
-        real = np.array([not r.synthetic for r in task.training])
         held_out = real if real.any() else None
         strength = regression.choose([r.cluster for r in task.training], config.seed, held_out)
         remarks = []
@@ -57,6 +61,7 @@ class ProbeTraining:
             preprocessing=self.extractor.preprocessing,
             resolution=config.resolution,
             C=strength,
+            confidence=mean_confidence(task.training, weights),
             resamples=config.resamples,
         )
         unseen = features.of(task.held_out)

@@ -22,10 +22,15 @@ class Chain:
         self.keys: list[str] = []
         self.records: list[Record] = []
 
-    def call(self, title: str, job: Job, run_key: str, **values: Any) -> Steps[dict[str, Any]]:
-        """Run a job on the images so far, or take its result where it is done; returns the result."""
+    def call(
+        self, title: str, job: Job, run_key: str, fixed: dict[str, Any] | None = None, **values: Any
+    ) -> Steps[dict[str, Any]]:
+        """Run a job on the images so far, or take its result where it is done; returns the result.
+
+        The experiment's settings go before `values`, and `fixed` before both.
+        """
         yield Begun(len(self.keys) + 1, self.total, title, run_key)
-        values = {**values, **self.config.settings.get(job.name, {}), "run_key": run_key}
+        values = {**values, **self.config.settings.get(job.name, {}), **(fixed or {}), "run_key": run_key}
         given = self.records if job.takes_samples else []
         name, home = self.run.folder.parents[1].name, self.run.folder.parents[2]
         result = yield from result_of(job.run(values, given, name, home))

@@ -1,46 +1,150 @@
-"""What an experiment shows, in words: which arms are better or worse than that of the real images alone."""
+"""What an experiment shows: which arms are better or worse than that of the real images alone, and how sure that is."""
+
+from dataclasses import asdict, dataclass
 
 import numpy as np
+from scipy.stats import norm
 
 from busaug_core.classify.predictions import read_predictions, read_resampled
 from busaug_core.classify.resampling import held_out_draws
 from busaug_core.jobs.roles import of_split
 from busaug_core.jobs.run import Run
-from busaug_core.metrics.classification import accuracy_gain
-from busaug_core.metrics.estimate import LEVEL, Estimate
+from busaug_core.metrics.classification import metrics_over_draws
+from busaug_core.metrics.estimate import LEVEL
+from busaug_core.metrics.paired import chance_not_better, differences, holm, mcnemar
+from busaug_core.records import Record
+
+CLAIMED = "accuracy"
+"""The metric that arms are called better or worse by; the others are told beside it."""
+POWER = 0.8
+"""How often a gain is to be shown that an experiment is said to be able to show."""
 
 
-def gains(arms: dict[str, Run]) -> dict[str, Estimate]:
-    """By how much each arm but the first differs from it in accuracy, over the same images and draws of them.
+@dataclass(frozen=True)
+class Claim:
+    """An arm against its baseline in one metric.
 
-    The runs are of probes with as many `resamples` each, tested on one split. The intervals are of the level that
-    `level_of` names.
+    Attributes:
+        value, low, high: the difference with its 95 % interval
+        p, p_holm: the p-value of there being none, and this over all arms of the metric (Holm)
+        mcnemar: the exact p-value of both being right equally often, by the classifiers on all training images
+        not_better: the probability that the arm is right no more often, after a flat prior
+        n, groups, trainings: images, scans or patients, and classifiers of each arm
     """
-    original, *others = arms
-    first = arms[original]
-    held_out = of_split(first.records, first.result["evaluated_on"])
-    draws = held_out_draws(held_out, first.config["seed"])
-    right = {arm: _right(run) for arm, run in arms.items()}
-    return {arm: accuracy_gain(right[original], right[arm], draws, level_of(len(others))) for arm in others}
+
+    arm: str
+    baseline: str
+    metric: str
+    value: float
+    low: float
+    high: float
+    p: float
+    p_holm: float
+    mcnemar: float
+    not_better: float
+    n: int
+    groups: int
+    trainings: int
+
+    @property
+    def shown(self) -> bool:
+        """Whether there is a difference by what is called certain here."""
+        return self.p_holm < 1 - LEVEL
 
 
-def level_of(comparisons: int) -> float:
-    """The level of each interval, so that with `LEVEL` all of them hold at once (Bonferroni)."""
-    return 1 - (1 - LEVEL) / comparisons
+def compare(arms: dict[str, list[Run]]) -> list[Claim]:
+    """All arms but the first against it, in each metric, given the runs of each arm's classifiers, tested on one split.
+
+    Nothing where an arm has but one classifier, whose chance nobody knows: probes need `resamples`, networks seeds.
+    """
+    baseline, *others = arms
+    if any(len(runs) == 1 and not is_resampled(runs) for runs in arms.values()):
+        return []
+    held_out, truth = held_out_of(arms[baseline])
+    groups = [record.cluster for record in held_out]
+    logits = {arm: logits_of(runs) for arm, runs in arms.items()}
+    right = {arm: values.argmax(2) == truth for arm, values in logits.items()}
+    single = {arm: _right(runs[0]) for arm, runs in arms.items()}
+    of_draws = is_resampled(arms[baseline])
+    found = differences(truth, logits[baseline], {arm: logits[arm] for arm in others}, groups, of_draws)
+    claims = []
+    for metric in next(iter(found.values()), {}):
+        adjusted = holm([found[arm][metric].p for arm in others])
+        claims += [
+            Claim(
+                arm=arm,
+                baseline=baseline,
+                metric=metric,
+                **asdict(found[arm][metric]),
+                p_holm=p_holm,
+                mcnemar=mcnemar(single[baseline], single[arm]),
+                not_better=chance_not_better(right[baseline], right[arm]),
+                n=len(truth),
+                groups=len(set(groups)),
+                trainings=len(logits[arm]),
+            )
+            for arm, p_holm in zip(others, adjusted, strict=True)
+        ]
+    return claims
 
 
-def claim(found: dict[str, Estimate]) -> str:
-    """What the gains of arms show; a gain is shown where its interval is above 0, a loss where it is below."""
-    better = [_sentence(arm, "better", e.value, e.low, e.high) for arm, e in found.items() if e.low > 0]
-    worse = [_sentence(arm, "worse", -e.value, -e.high, -e.low) for arm, e in found.items() if e.high < 0]
-    return " ".join([*(better or ["No arm is shown to be better than the original."]), *worse])
+def metrics_of(runs: list[Run]) -> dict[str, dict[str, float | None]]:
+    """An arm's metrics by name, each with `value`, `low` and `high`; no interval where it has but one classifier."""
+    if is_resampled(runs):
+        return runs[0].result["resampled"]
+    if len(runs) == 1:
+        return {name: {"value": value, "low": None, "high": None} for name, value in runs[0].result["metrics"].items()}
+    held_out, truth = held_out_of(runs)
+    draws = held_out_draws(held_out, runs[0].config["seed"])
+    return {name: asdict(e) for name, e in metrics_over_draws(truth, logits_of(runs), draws).items()}
 
 
-def _sentence(arm: str, how: str, value: float, low: float, high: float) -> str:
-    return f"+ {arm} is {how} than the original in accuracy by {value:.3f} ({low:.3f} to {high:.3f})."
+def is_resampled(runs: list[Run]) -> bool:
+    """Whether an arm's classifiers are probes on draws of the training images, which one run has trained."""
+    return bool(runs[0].result.get("resampled"))
+
+
+def held_out_of(runs: list[Run]) -> tuple[list[Record], np.ndarray]:
+    """The images on which an arm's classifiers were tested, and their class indices, int N."""
+    result = runs[0].result
+    held_out = of_split(runs[0].records, result["evaluated_on"])
+    return held_out, np.array([result["classes"].index(record.label) for record in held_out])
+
+
+def logits_of(runs: list[Run]) -> np.ndarray:
+    """The held-out images' logits by each of an arm's classifiers, float S × N × classes."""
+    if is_resampled(runs):
+        return read_resampled(runs[0].folder)
+    return np.array([[row.logits for row in read_predictions(run.folder)] for run in runs])
+
+
+def answer(claims: list[Claim]) -> str:
+    """What the claims say, in words."""
+    claims = [claim for claim in claims if claim.metric == CLAIMED]
+    shown = [claim for claim in claims if claim.shown]
+    gains = [_sentence(claim, "better", 1) for claim in shown if claim.value > 0]
+    losses = [_sentence(claim, "worse", -1) for claim in shown if claim.value < 0]
+    return " ".join([*(gains or ["No gain shown: no arm is better than the original with certainty."]), *losses])
+
+
+def least_shown(claims: list[Claim]) -> float:
+    """The gain that an arm would have to bring to be shown four times in five, by the errors of the claims' intervals.
+
+    Approximate: normal, and at the strictest of Holm's levels.
+    """
+    of_metric = [claim for claim in claims if claim.metric == CLAIMED]
+    error = float(np.median([claim.high - claim.low for claim in of_metric])) / 2 / norm.ppf((1 + LEVEL) / 2)
+    return float(norm.ppf(1 - (1 - LEVEL) / 2 / len(of_metric)) + norm.ppf(POWER)) * error
+
+
+def _sentence(claim: Claim, how: str, sign: int) -> str:
+    low, high = sorted((sign * claim.low, sign * claim.high))
+    return (
+        f"+ {claim.arm} is {how} than the {claim.baseline} in {claim.metric} by {sign * claim.value:.3f} "
+        f"({low:.3f} to {high:.3f}, p = {claim.p_holm:.2g})."
+    )
 
 
 def _right(run: Run) -> np.ndarray:
-    """Whether each of the run's probes on draws is right on each held-out image, bool R × N."""
-    classes, rows = run.result["classes"], read_predictions(run.folder)
-    return read_resampled(run.folder).argmax(2) == [classes.index(row.truth) for row in rows]
+    """Whether the run's classifier itself is right on each held-out image, bool N."""
+    return np.array([row.label == row.truth for row in read_predictions(run.folder)])

@@ -3,15 +3,16 @@
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from busaug_core.base.defaults import BASE, HELP, MINI, defaults_of
 from busaug_core.classify.config import APPLY_CLASSIFIER, TRAIN_CLASSIFIER
 from busaug_core.data.config import LOAD_BUSI, SIMULATED
+from busaug_core.experiment.arms import Arm, parse_arm
 from busaug_core.features.extractors import PROBE
 from busaug_core.generate.config import GENERATE
 from busaug_core.generate.recipes import RECIPES
-from busaug_core.jobs.config import Choices, JobConfig
+from busaug_core.jobs.config import JobConfig
 from busaug_core.jobs.execute import Job
 from busaug_core.measure.config import COMPUTE_EMBEDDINGS, COMPUTE_FID, SCORE_SYNTHETIC
 from busaug_core.train.config import FINETUNE_UNET, TRAIN_CONTROLNET, TRAIN_LORA, TRAIN_TEXTUAL_INVERSION
@@ -43,7 +44,7 @@ RESAMPLES = 20
 
 
 class RunExperiment(JobConfig):
-    """The whole way: load, train, generate, classify, measure, score, for an arm without and one with each variant."""
+    """The whole way: load, train, generate, classify, measure, score, for an arm of real images alone and others."""
 
     presets: ClassVar = {
         # Simulated scans, which mini knows already, in eight minutes on two cores.
@@ -60,11 +61,11 @@ class RunExperiment(JobConfig):
         # Real scans, in under half an hour on two cores with mini, which has to learn their look.
         "laptop": dict(
             settings={
-                "train_lora": dict(steps=500, batch_size=8),
-                "train_textual_inversion": dict(steps=150, batch_size=8),
-                "finetune_unet": dict(steps=500, batch_size=8),
-                "train_controlnet": dict(steps=500, batch_size=8),
-                "generate": dict(batch_size=16),
+                "train_lora": dict(steps=240, batch_size=8, membership=False),
+                "train_textual_inversion": dict(steps=100, batch_size=8, membership=False),
+                "finetune_unet": dict(steps=300, batch_size=8, membership=False),
+                "train_controlnet": dict(steps=300, batch_size=8, membership=False),
+                "generate": dict(batch_size=16, steps=6),
             }
         ),
         # The same stages at sizes that show that they work, and nothing else.
@@ -83,8 +84,14 @@ class RunExperiment(JobConfig):
     source: str = Field(SIMULATED, min_length=1, description="What is loaded first, as in load_busi.")
     dataset_name: str = Field("busaug-demo", min_length=1, description="Name of the dataset that is made.")
     base_model: Annotated[str, BASE] = Field(MINI, min_length=1, description=HELP)
-    variants: Annotated[list[str], Choices(lambda: RECIPES)] = Field(
-        ["sd", "sd_img2img", "sd_ti", "sd_ti_img2img"], min_length=1, description="The variants, an arm for each."
+    arms: list[str] = Field(
+        ["sd", "sd_img2img", "sd_ti", "sd_ti_img2img"],
+        min_length=1,
+        description="What is compared with the classifier of real images alone: variants, treatments, or some joined "
+        "by + such as sd+confidence.",
+    )
+    seeds: int = Field(
+        1, ge=1, le=100, description="Networks of each arm, which differ in their seeds alone; a probe has resamples."
     )
     settings: dict[str, dict[str, Any]] = Field(
         {}, description="Fields of the jobs, by job, where they are not to be the preset's or the jobs' defaults."
@@ -122,15 +129,34 @@ class RunExperiment(JobConfig):
                     raise ValueError(f"{f'{field} of ' if field else ''}{name}: {text}")
         return settings
 
-    @field_validator("variants")
+    @field_validator("arms")
     @classmethod
-    def _trainable(cls, variants: list[str]) -> list[str]:
+    def _trainable(cls, arms: list[str]) -> list[str]:
+        parsed = [parse_arm(text) for text in arms]
+        names = [arm.name for arm in parsed]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"{', '.join(twice)} is there twice")
+        variants = variants_of(parsed)
         for slug in variants:
             if unknown := sorted(RECIPES[slug].components - set(TRAININGS)):
                 raise ValueError(f"variant '{slug}' needs {', '.join(unknown)}, which no experiment trains yet")
         if {"lora", "unet"} <= _beside("controlnet", variants):
             raise ValueError("one ControlNet is trained, on a LoRA or on a tuned UNet; name no variants of both")
-        return variants
+        if not variants:
+            raise ValueError("some arm must take synthetic images; for real ones alone there is train_classifier")
+        return names
+
+    @model_validator(mode="after")
+    def _classifiers(self) -> "RunExperiment":
+        values = self.settings.get(TRAIN_CLASSIFIER.name, {})
+        if _asks_for_probes(values):
+            if self.seeds > 1:
+                raise ValueError("seeds are of networks; set arch of train_classifier in settings, or leave seeds out")
+            values = {**values, "arch": PROBE}
+        for arm in self.compared:
+            for name, text in TRAIN_CLASSIFIER.config_class().find_problems({**values, **arm.fields}).items():
+                raise ValueError(f"arm '{arm.name}': {f'{name}: ' if name else ''}{text}")
+        return self
 
     def probes(self, runs: Path) -> dict[str, Any]:
         """How the arms' classifiers are trained, where `settings` ask for no other kind: as probes.
@@ -143,6 +169,16 @@ class RunExperiment(JobConfig):
         side = self.settings.get(GENERATE.name, {}).get("resolution") or defaults_of(self.base_model, runs).resolution
         return dict(arch=PROBE, resamples=RESAMPLES, resolution=side)
 
+    @property
+    def compared(self) -> list[Arm]:
+        """The arms besides that of real images alone."""
+        return [parse_arm(text) for text in self.arms]
+
+    @property
+    def variants(self) -> list[str]:
+        """The variants that the arms take, each once."""
+        return variants_of(self.compared)
+
     def beside(self, component: str) -> set[str]:
         """The components that the variants put beside one, which it is trained on where it can be."""
         return _beside(component, self.variants)
@@ -152,6 +188,11 @@ class RunExperiment(JobConfig):
         """The components that the variants need, in the order in which they are trained."""
         needed = {name for slug in self.variants for name in RECIPES[slug].components}
         return [name for name in TRAININGS if name in needed]
+
+
+def variants_of(arms: list[Arm]) -> list[str]:
+    """The variants that arms take, each once, in their order."""
+    return list(dict.fromkeys(slug for arm in arms for slug in arm.include))
 
 
 def _beside(component: str, variants: list[str]) -> set[str]:

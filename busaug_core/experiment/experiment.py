@@ -1,12 +1,13 @@
-"""The job `run_experiment`: an arm of real images alone and one with each variant, from loading to the table."""
+"""The job `run_experiment`: an arm of real images alone and others, from loading to the table."""
 
-from dataclasses import dataclass, field
+from dataclasses import asdict
 from typing import Any
 
 from busaug_core.classify.config import APPLY_CLASSIFIER, TRAIN_CLASSIFIER
 from busaug_core.data.config import LOAD_BUSI, SIMULATED
+from busaug_core.experiment.arms import ORIGINAL, Arm
 from busaug_core.experiment.chain import Chain
-from busaug_core.experiment.claims import claim, gains
+from busaug_core.experiment.claims import compare
 from busaug_core.experiment.config import CHAINED, TRAININGS, RunExperiment
 from busaug_core.experiment.table import write_table
 from busaug_core.features.extractors import LITE0, default_extractor
@@ -19,20 +20,6 @@ from busaug_core.measure.grids import variant_grid
 from busaug_core.records import count_labels
 from busaug_core.words import counted
 
-
-@dataclass(frozen=True)
-class Arm:
-    """What a classifier is trained with besides the real images."""
-
-    name: str
-    include: list[str] = field(default_factory=list)
-
-    @property
-    def run_key(self) -> str:
-        return f"clf_{self.name}"
-
-
-ORIGINAL = Arm("original")
 HELD_OUT = "val"
 """The split that every arm is tested on, which no generator has seen."""
 TITLES = {
@@ -50,11 +37,12 @@ OTHER_RUNS = 7
 def run_experiment(config: RunExperiment, run: Run) -> Steps[dict[str, Any]]:
     """Run the chain; each link is a run of its own, so that one that was stopped goes on where it was.
 
-    Returns the keys of the `runs`, the lines of the `table`, of which the first says what it shows, and the folder of
-    `results`; writes `results.md`, `results.csv` and a grid of the variants, `variants.png`.
+    Returns the keys of the `runs`, the lines of the `table`, of which the first says what it shows, `rows` with each
+    metric of each arm, the `claims` that compare the arms, and the folder of `results`; writes `results.md`,
+    `results.csv` and a grid of the variants, `variants.png`.
     """
-    arms = [ORIGINAL, *(Arm(variant, [variant]) for variant in config.variants)]
-    chain = Chain(run, config, OTHER_RUNS + len(config.trained) + len(arms))
+    arms = [ORIGINAL, *config.compared]
+    chain = Chain(run, config, OTHER_RUNS + len(config.trained) + len(arms) * config.seeds)
     text = f"Load {'simulated' if config.source == SIMULATED else 'BUSI'} scans"
     values = dict(source=config.source, dataset_name=config.dataset_name)
     loaded = yield from chain.make(text, LOAD_BUSI, "load", **values)
@@ -66,7 +54,7 @@ def run_experiment(config: RunExperiment, run: Run) -> Steps[dict[str, Any]]:
         values = {field: parts[field] for field in parts if field in own}
         yield from chain.call(TITLES[name], TRAININGS[name], name, **values)
         parts[name] = name
-    results = {ORIGINAL.name: (yield from _classifier(chain, ORIGINAL))}
+    classifiers = {ORIGINAL.name: (yield from _classifiers(chain, ORIGINAL))}
     parts["variants"] = config.variants
     text = f"Fill each class up to {largest} by images of {counted(len(config.variants), 'variant')}"
     yield from chain.make(text, GENERATE, "balancing", balance_to=largest, **parts)
@@ -74,7 +62,7 @@ def run_experiment(config: RunExperiment, run: Run) -> Steps[dict[str, Any]]:
     parts["variants"] = list(dict.fromkeys([*config.variants, UNTUNED]))
     evaluation = yield from chain.make(text, GENERATE, "evaluation", mode="evaluation", **parts)
     for arm in arms[1:]:
-        results[arm.name] = yield from _classifier(chain, arm)
+        classifiers[arm.name] = yield from _classifiers(chain, arm)
     text = "Classify every image with the classifier of the loaded scans alone"
     yield from chain.call(text, APPLY_CLASSIFIER, "predictions", classifier=ORIGINAL.run_key)
     extractor = yield from _choose_extractor()
@@ -86,23 +74,41 @@ def run_experiment(config: RunExperiment, run: Run) -> Steps[dict[str, Any]]:
     scores = yield from chain.call("Score every synthetic image", SCORE_SYNTHETIC, f"scores_{extractor}", **values)
     folder = run.folder
     variant_grid(of_split(loaded, HELD_OUT) + evaluation, folder / "variants.png")
-    table = write_table(folder, _shown(chain, arms), results, distances, scores)
-    return {"dataset": config.dataset_name, "runs": chain.keys, "table": table, "results": str(folder)}
+    claims = compare(classifiers)
+    table = write_table(folder, claims, classifiers, distances, scores)
+    return {
+        "dataset": config.dataset_name,
+        "runs": chain.keys,
+        "table": table,
+        "rows": [
+            {"arm": arm, "seed": one.config["seed"], "split": HELD_OUT, "metric": metric, "value": value}
+            for arm, runs in classifiers.items()
+            for one in runs
+            for metric, value in one.result["metrics"].items()
+            if metric != "n"
+        ],
+        "claims": [asdict(claim) for claim in claims],
+        "results": str(folder),
+    }
 
 
-def _classifier(chain: Chain, arm: Arm) -> Steps[dict[str, Any]]:
-    """Train the classifier of an arm."""
-    text = f"Train a classifier on the loaded scans {f'and {arm.name}' if arm.include else 'alone'}"
-    values = dict(include=arm.include, evaluate_on=HELD_OUT, **chain.config.probes(chain.run.folder.parent))
-    return (yield from chain.call(text, TRAIN_CLASSIFIER, arm.run_key, **values))
-
-
-def _shown(chain: Chain, arms: list[Arm]) -> str:
-    """What the arms show, in words."""
-    runs = {arm.name: chain.sibling(arm.run_key) for arm in arms}
-    if not all(run.result.get("resampled") for run in runs.values()):
-        return "Whether an arm is better than the original is not known: each classifier was trained once."
-    return claim(gains(runs))
+def _classifiers(chain: Chain, arm: Arm) -> Steps[list[Run]]:
+    """Train the classifiers of an arm, one for each seed; returns their runs."""
+    config = chain.config
+    with_what = " and ".join(["the loaded scans", *arm.include]) + ("" if arm.include else " alone")
+    values = dict(evaluate_on=HELD_OUT, **config.probes(chain.run.folder.parent))
+    fixed = dict(include=list(arm.include), **arm.fields)
+    runs = []
+    for number in range(config.seeds):
+        text, key = f"Train a classifier on {with_what}", arm.run_key
+        if arm.fields:
+            text += f" ({arm.name})"
+        if number:
+            text, key = f"{text}, seed {number + 1} of {config.seeds}", f"{key}_seed{number + 1}"
+            fixed["seed"] = runs[0].config["seed"] + number
+        yield from chain.call(text, TRAIN_CLASSIFIER, key, fixed, **values)
+        runs.append(chain.sibling(key))
+    return runs
 
 
 def _choose_extractor() -> Steps[str]:

@@ -4,7 +4,7 @@ import numpy as np
 from scipy.special import softmax
 from sklearn.metrics import accuracy_score, precision_recall_fscore_support, roc_auc_score
 
-from busaug_core.metrics.estimate import LEVEL, Estimate, spread
+from busaug_core.metrics.estimate import Estimate, spread
 
 
 def classification_metrics(truth: np.ndarray, logits: np.ndarray) -> dict[str, float | int | None]:
@@ -48,23 +48,12 @@ def metrics_over_draws(truth: np.ndarray, logits: np.ndarray, draws: np.ndarray)
 
     Returns the estimates by name, without `n`, and without `auc` where there is but one class.
     """
-    found = [_weighted_metrics(truth, of_training, draws) for of_training in logits]
+    found = [weighted_metrics(truth, of_training, draws) for of_training in logits]
     return {name: spread(np.concatenate([values[name] for values in found])) for name in found[0]}
 
 
-def accuracy_gain(before: np.ndarray, after: np.ndarray, draws: np.ndarray, level: float = LEVEL) -> Estimate:
-    """By how much accuracy differs, after − before, paired by training and by image.
-
-    Args:
-        before, after: whether each of R trainings is right on each image, bool R × N
-        draws: how often each image is drawn, int B × N
-        level: the interval's, over the R × B pairs of training and draw
-    """
-    return spread((after.astype(float) - before) @ draws.T / draws.sum(1), level)
-
-
-def _weighted_metrics(truth: np.ndarray, logits: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
-    """The metrics of `classification_metrics`, each float B, where images count as `weights`, B × N, say."""
+def weighted_metrics(truth: np.ndarray, logits: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
+    """The metrics of `classification_metrics` but `n`, each float B, where images count as `weights`, B × N, say."""
     classes, predicted = np.unique(truth), logits.argmax(1)
     actual, claimed = truth[:, None] == classes, predicted[:, None] == classes
     hits, support, calls = (weights @ cells.astype(float) for cells in (actual & claimed, actual, claimed))

@@ -75,6 +75,11 @@ class Denoising(Method):
         return torch.stack([states[p] for p in prompts])
 
     @cached_property
+    def _dtype(self) -> torch.dtype:
+        """The UNet's, which diffusers looks up in all of its modules, in a hundredth of a second."""
+        return self.pipe.unet.dtype
+
+    @cached_property
     def _states(self) -> dict[str, Tensor]:
         return {}
 
@@ -85,9 +90,8 @@ class Denoising(Method):
 
     def unet_on(self, batch: Batch, states: Tensor, **more: Any) -> Tensor:
         """The UNet's prediction on a batch, B×C×h×w; `more` are its keywords."""
-        dtype = self.pipe.unet.dtype
-        states = states.to(dtype)
-        return self.pipe.unet(batch.noisy.to(dtype), batch.timesteps, encoder_hidden_states=states, **more).sample
+        states = states.to(self._dtype)
+        return self.pipe.unet(batch.noisy.to(self._dtype), batch.timesteps, encoder_hidden_states=states, **more).sample
 
     def predict(self, batch: Batch) -> Tensor:
         """The prediction, B×C×h×w."""

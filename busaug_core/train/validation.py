@@ -32,7 +32,7 @@ def fixed_errors(method: Denoising, places: Sequence[int], draws: int, arithmeti
     for draw in range(draws):
         for i in range(0, len(places), size):
             batch = method.batches.fixed(places[i : i + size], draw, draws)
-            with method.as_kept(), torch.no_grad(), autocast_to(method.pipe.unet.device, arithmetic):
+            with method.as_kept(), torch.no_grad(), autocast_to(method.batches.device, arithmetic):
                 found[i : i + size, draw] = method.errors(batch).cpu().numpy()
             done = draw * len(places) + min(i + size, len(places))
             yield Progress(done, draws * len(places), "Comparing training and held-out images")

@@ -46,12 +46,12 @@ def small(base):
 
 @pytest.fixture(scope="session")
 def lora(call, loaded, small):
-    return call("train_lora", loaded, steps=2, run_key="lora", **small)
+    return call("train_lora", loaded, steps=2, run_key="lora", membership=False, **small)
 
 
 @pytest.fixture(scope="session")
 def token(call, loaded, small, lora):
-    return call("train_textual_inversion", loaded, steps=2, lora="lora", run_key="token", **small)
+    return call("train_textual_inversion", loaded, steps=2, lora="lora", run_key="token", membership=False, **small)
 
 
 @pytest.fixture(scope="session")

@@ -78,7 +78,7 @@ def test_weights_of_another_part_are_refused_and_not_filled_up_at_random(folder,
 
 
 def test_weights_of_other_sizes_than_the_configuration_are_refused(folder):
-    put(folder / "unet/config.json", {"block_out_channels": [64, 96, 192]})
+    put(folder / "unet/config.json", {"block_out_channels": [32, 32, 96]})
     with pytest.raises(UserError, match="unet holds no weights of the UNet2DConditionModel that its config.json"):
         load(folder)
 

@@ -237,17 +237,17 @@ def test_a_foreign_lora_makes_images_and_carries_a_token(run_job, records, base,
     weights |= {f"{kohya(n)}.hada_w{i}_b": a for n, (a, _) in found.items() for i in (1, 2)}
     path = save(tmp_path, weights)
     small = dict(base_model=base, lora=str(path), resolution=64, precision="fp32")
-    run_job("train_textual_inversion", records, steps=1, batch_size=2, run_key="token", **small)
+    run_job("train_textual_inversion", records, steps=1, batch_size=2, run_key="token", membership=False, **small)
     values = dict(token="token", variants=["base", "sd", "sd_ti"], counts={"benign": 1}, steps=2, **small)
     assert run_job("generate", records, **values)["images"] == 3
 
 
-def lora(layer="mid_block.attentions.0.transformer_blocks.0.attn1.to_q", width=160, prefix="unet."):
+def lora(layer="mid_block.attentions.0.transformer_blocks.0.attn1.to_q", width=64, prefix="unet."):
     return {f"{prefix}{layer}.lora_A.weight": random(4, width), f"{prefix}{layer}.lora_B.weight": random(width, 4)}
 
 
 LAYER = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_q"
-PLAIN = {f"{LAYER}.lora_down.weight": random(4, 160), f"{LAYER}.lora_up.weight": random(160, 4)}
+PLAIN = {f"{LAYER}.lora_down.weight": random(4, 64), f"{LAYER}.lora_up.weight": random(64, 4)}
 
 
 @pytest.mark.parametrize(
@@ -265,20 +265,20 @@ PLAIN = {f"{LAYER}.lora_down.weight": random(4, 160), f"{LAYER}.lora_up.weight":
         (lora(prefix="text_encoder_2."), "0 fit this base model, it seems to be of Stable Diffusion XL"),
         (
             {**PLAIN, f"{LAYER}.dora_scale": random(8, 1)},
-            "does not fit .*dora_scale of .8, 1. for a weight of .160, 160",
+            "does not fit .*dora_scale of .8, 1. for a weight of .64, 64",
         ),
         ({**PLAIN, f"{LAYER}.lora_mid.weight": random(4, 4)}, "does not fit mid_block"),
         ({**PLAIN, f"{LAYER}.lora_mod.weight": random(4, 4)}, "by lora_mod.weight, which is not known here"),
-        ({f"{LAYER}.diff": random(160, 160)}, "by diff, which is whole weights"),
-        ({f"{LAYER}.weight": random(160), f"{LAYER}.on_input": random(1)}, "by on_input, weight, which is an .IA.³"),
+        ({f"{LAYER}.diff": random(64, 64)}, "by diff, which is whole weights"),
+        ({f"{LAYER}.weight": random(64), f"{LAYER}.on_input": random(1)}, "by on_input, weight, which is an .IA.³"),
         ({f"{LAYER}.oft_blocks": random(4, 40, 40), f"{LAYER}.alpha": random(1)}, "by oft_blocks, which is OFT"),
-        ({f"{LAYER}.{n}.weight": random(4, 160) for n in ("a1", "a2", "b1", "b2")}, "by a1.weight, .* is a GLoRA"),
-        ({f"{LAYER}.w_norm": random(160)}, "by w_norm, which is norms that were trained whole"),
-        ({"base_model.model.mid_block.attn.to_q.ia3_l": random(160, 1)}, "adapter of peft without its"),
-        ({"unet.mid_block.attn.to_q.ia3_l": random(160, 1)}, "is no LoRA; it seems to be an .IA.³ adapter"),
+        ({f"{LAYER}.{n}.weight": random(4, 64) for n in ("a1", "a2", "b1", "b2")}, "by a1.weight, .* is a GLoRA"),
+        ({f"{LAYER}.w_norm": random(64)}, "by w_norm, which is norms that were trained whole"),
+        ({"base_model.model.mid_block.attn.to_q.ia3_l": random(64, 1)}, "adapter of peft without its"),
+        ({"unet.mid_block.attn.to_q.ia3_l": random(64, 1)}, "is no LoRA; it seems to be an .IA.³ adapter"),
         ({"unet.mid_block.attn.to_q.oft_R.weight": random(4, 4)}, "is no LoRA; it seems to be an OFT adapter"),
-        ({f"{LAYER}.lora_down.weight": random(4, 160)}, "does not fit .*lora_up"),
-        ({f"{LAYER}.hada_w1_a": random(160, 4)}, "does not fit .*hada_w1_b"),
+        ({f"{LAYER}.lora_down.weight": random(4, 64)}, "does not fit .*lora_up"),
+        ({f"{LAYER}.hada_w1_a": random(64, 4)}, "does not fit .*hada_w1_b"),
         ({f"{LAYER}.lokr_w1": random(4, 4), f"{LAYER}.lokr_w2": random(4, 4)}, "does not fit .* another base"),
         ({n.replace("mid_block", "input_blocks_4"): t for n, t in PLAIN.items()}, "input_blocks.* is no layer of this"),
     ],

@@ -10,7 +10,7 @@ from busaug_core.base.loading import load_pipeline
 from busaug_core.errors import UserError
 
 CPU = torch.device("cpu")
-SMALL = dict(steps=2, batch_size=2, resolution=64, precision="fp32")
+SMALL = dict(steps=2, batch_size=2, resolution=64, precision="fp32", membership=False)
 
 
 def vectors(n, seed=0, width=128):

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from busaug_core.classify.model import predict
 from busaug_core.classify.predictions import read_predictions
 from busaug_core.errors import UserError
 from busaug_core.features.efficientnet_lite import lite0
+from busaug_core.images import load_batch
 from busaug_core.jobs.events import Progress
 from busaug_core.jobs.roles import training_set
 from busaug_core.jobs.run import Run
@@ -85,7 +87,7 @@ def test_figures_that_mean_little_are_said_to_beside_them(run_job, records, trai
 
 def test_a_training_that_diverges_is_told_and_reports_no_accuracy(run_job, records, monkeypatch):
     nan = torch.tensor(float("nan"), requires_grad=True)
-    monkeypatch.setattr(train_network, "cross_entropy", lambda *_: nan * 1)
+    monkeypatch.setattr(train_network, "cross_entropy", lambda *_, **__: nan * 1)
     with pytest.raises(UserError, match="The loss is nan in epoch 1; lower learning_rate"):
         run_job("train_classifier", records, **{**QUICK, "arch": "squeezenet1_1"})
 
@@ -128,7 +130,8 @@ def test_training_lowers_the_loss_and_reports_on_held_out_images(run_job, record
 
 
 def test_a_stopped_training_ends_in_the_same_weights_as_an_unbroken_one(run_job, records, tmp_path):
-    values = {**QUICK, "arch": "shufflenet_v2_x0_5"}  # whose running means a checkpoint must hold too
+    drawn = dict(augmentation="trivial", balance="oversample")
+    values = {**QUICK, **drawn, "arch": "shufflenet_v2_x0_5"}  # whose running means a checkpoint must hold too
     whole = run_job("train_classifier", records, run_key="whole", **values)
     events = job("train_classifier").run({**values, "run_key": "broken"}, records, "trial", tmp_path)
     next(e for e in events if isinstance(e, Progress) and e.done == 2)
@@ -137,6 +140,78 @@ def test_a_stopped_training_ends_in_the_same_weights_as_an_unbroken_one(run_job,
     resumed = run_job("train_classifier", records, run_key="broken", **values)
     one, other = load_file(whole["weights"]), load_file(resumed["weights"])
     assert all(torch.equal(one[k], other[k]) for k in one)
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    """What the network was shown: of each step the images and the classes."""
+    seen, plain = [], train_network.cross_entropy
+    plain_augmented = train_network.NetworkTraining._augmented
+
+    def augmented(self, images, rng):
+        seen.append([plain_augmented(self, images.copy(), rng)])
+        return seen[-1][0]
+
+    def loss(logits, truth, reduction):
+        seen[-1].append(truth.tolist())
+        return plain(logits, truth, reduction=reduction)
+
+    monkeypatch.setattr(train_network.NetworkTraining, "_augmented", augmented)
+    monkeypatch.setattr(train_network, "cross_entropy", loss)
+    return seen
+
+
+def few_normals(records):
+    return [r for r in records if "train" not in r.tags or r.label != "normal" or r.path.endswith("(3).png")]
+
+
+def test_oversampling_shows_each_class_equally_often(run_job, records, shown):
+    result = run_job("train_classifier", few_normals(records), **{**QUICK, "epochs": 30}, balance="oversample")
+    assert result["train_counts"] == {"benign": 4, "malignant": 3, "normal": 1}
+    counts = np.bincount([c for _, truth in shown for c in truth])
+    assert counts.min() > 0.75 * counts.max()
+    assert counts.sum() == pytest.approx(30 * 8, abs=30)
+
+
+@pytest.mark.parametrize("balance", ["none", "class_weights"])
+def test_class_weights_make_up_for_the_classes_shares(run_job, records, tmp_path, monkeypatch, balance):
+    """With errors that are the class's number plus one, the loss of a batch of all images is their weighted mean."""
+    zero = torch.zeros(1, requires_grad=True)
+    monkeypatch.setattr(train_network, "cross_entropy", lambda _, truth, **__: truth + 1 + zero)
+    values = dict(QUICK, epochs=1, batch_size=8, balance=balance)
+    events = list(job("train_classifier").run(values, few_normals(records), "trial", tmp_path))
+    losses = [e.values["loss"] for e in events if isinstance(e, Progress) and e.values]
+    assert losses == pytest.approx([2] if balance == "class_weights" else [(4 * 1 + 3 * 2 + 1 * 3) / 8])
+
+
+@pytest.mark.parametrize("arch", ["squeezenet1_1", "probe"])
+def test_a_synthetic_image_counts_as_far_as_a_probe_of_the_real_ones_believes_it(run_job, records, arch):
+    """Copies of training scans, one under its own class and one under another."""
+    training = [r for r in records if "train" in r.tags]
+    right, wrong = (next(r for r in training if r.label == label) for label in ("benign", "malignant"))
+    made = dict(origin="synthetic", tags=["synthetic"])
+    synthetic = [replace(right, variant="right", **made), replace(wrong, variant="wrong", label="normal", **made)]
+    values = {k: v for k, v in QUICK.items() if arch != "probe" or k == "resolution"}
+    values |= dict(arch=arch, include=["right", "wrong"], weighting="confidence")
+    result = run_job("train_classifier", [*records, *synthetic], **values)
+    assert 0 <= result["confidence"]["wrong"] < 0.5 < result["confidence"]["right"] <= 1
+    with pytest.raises(UserError, match="weighting=confidence is for synthetic images"):
+        run_job("train_classifier", records, **{**values, "include": []})
+
+
+def test_images_are_changed_as_augmentation_says(run_job, records, shown):
+    plain = load_batch([r.path for r in records if "train" in r.tags], 32)
+    known = {image.tobytes() for image in plain}
+    mirrored = {image[:, ::-1].tobytes() for image in plain}
+    share = {}
+    for name in ("none", "flip", "trivial"):
+        shown.clear()
+        run_job("train_classifier", records, **QUICK, augmentation=name)
+        images = [image.tobytes() for batch, _ in shown for image in batch]
+        share[name] = [np.mean([i in group for i in images]) for group in (known, mirrored - known)]
+    assert share["none"] == [1, 0]
+    assert sum(share["flip"]) == 1 and 0.2 < share["flip"][1] < 0.8
+    assert sum(share["trivial"]) < 0.6
 
 
 def test_a_classifier_keeps_the_logits_of_what_it_was_evaluated_on(run_job, records):

@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 
 from busaug_core.classify.predictions import write_predictions, write_resampled
-from busaug_core.experiment.claims import claim, gains, level_of
+from busaug_core.experiment.claims import CLAIMED, Claim, answer, compare, least_shown
 from busaug_core.files import write_json
 from busaug_core.jobs.run import INPUTS, Run
-from busaug_core.metrics.estimate import Estimate
 from busaug_core.records import Record, write_records
 
 CLASSES = ["benign", "malignant", "normal"]
@@ -16,7 +15,7 @@ N, TRAININGS = 150, 20
 
 @pytest.fixture
 def arm(tmp_path):
-    """A function that makes the run of an arm whose probes are right on an image with a chance of its own."""
+    """A function that makes an arm, a run whose probes are right on an image with a chance of its own."""
 
     def make(name, chances, seed=0):
         rng = np.random.default_rng(seed)
@@ -30,8 +29,8 @@ def arm(tmp_path):
         write_json(run.folder / "config.json", {"job": "train_classifier", "seed": 51})
         write_predictions(run, held_out, logits[0], CLASSES, range(N))
         write_resampled(run, logits)
-        run.finish({"classes": CLASSES, "evaluated_on": "val"})
-        return run
+        run.finish({"classes": CLASSES, "evaluated_on": "val", "resampled": {"accuracy": {}}})
+        return [run]
 
     return make
 
@@ -42,6 +41,11 @@ def chances():
     return np.random.default_rng(5).choice([0.02, 0.5, 0.98], N, p=[0.2, 0.2, 0.6])
 
 
+def found_of(arms):
+    """The claims on which the answer rests, by arm."""
+    return {claim.arm: claim for claim in compare(arms) if claim.metric == CLAIMED}
+
+
 def test_an_arm_is_called_better_or_worse_only_where_it_is(arm, chances):
     hard = chances == 0.5
     arms = {
@@ -50,44 +54,53 @@ def test_an_arm_is_called_better_or_worse_only_where_it_is(arm, chances):
         "base": arm("base", np.where(hard, 0.02, chances), 2),
         "same": arm("same", chances, 3),
     }
-    found = gains(arms)
+    found = found_of(arms)
     assert found["sd"].low > 0 > found["base"].high
     assert found["same"].low < 0 < found["same"].high
-    text = claim(found)
+    text = answer(compare(arms))
     assert text.startswith("+ sd is better than the original in accuracy by 0.")
     assert "+ base is worse than the original in accuracy by 0." in text
     assert "same" not in text
     assert found["sd"].value == pytest.approx(0.48 * hard.mean(), abs=0.03)
+    assert (found["sd"].n, found["sd"].groups, found["sd"].trainings) == (N, N // 2, TRAININGS)
+    assert found["sd"].not_better < 0.01 < 0.99 < found["base"].not_better
 
 
 def test_a_gain_on_a_few_scans_is_not_shown(arm, chances):
     better = chances.copy()
     better[np.flatnonzero(chances == 0.5)[:3]] = 0.98
-    found = gains({"original": arm("original", chances, 0), "sd": arm("sd", better, 0)})
-    assert found["sd"].value > 0
-    assert claim(found) == "No arm is shown to be better than the original."
+    claims = compare({"original": arm("original", chances, 0), "sd": arm("sd", better, 0)})
+    assert claims[0].value > 0
+    assert answer(claims) == "No gain shown: no arm is better than the original with certainty."
 
 
 def test_of_arms_that_are_the_original_again_hardly_ever_one_is_called_better(arm, chances):
     original = arm("original", chances, 0)
     again = {f"arm{i}": arm(f"arm{i}", chances, i) for i in range(1, 25)}
-    found = gains({"original": original, **again})
-    assert sum(e.low > 0 or e.high < 0 for e in found.values()) == 0
+    assert not any(claim.shown for claim in compare({"original": original, **again}))
 
 
 def test_more_comparisons_need_more(arm, chances):
-    assert level_of(1) == pytest.approx(0.95)
-    assert level_of(4) == pytest.approx(0.9875)
     hard = chances == 0.5
     original, better = arm("original", chances, 0), arm("sd", np.where(hard, 0.7, chances), 1)
-    alone = gains({"original": original, "sd": better})["sd"]
-    among = gains({"original": original, "sd": better, "a": original, "b": original, "c": original})["sd"]
-    assert among.low < alone.low and among.value == alone.value
+    alone = found_of({"original": original, "sd": better})["sd"]
+    among = found_of({"original": original, "sd": better, "a": original, "b": original, "c": original})["sd"]
+    assert among.p == alone.p == alone.p_holm and among.p_holm == pytest.approx(min(1, 4 * alone.p))
+
+
+def test_the_least_gain_that_would_be_shown_grows_with_the_errors_and_the_arms(arm, chances):
+    hard = chances == 0.5
+    original, better = arm("original", chances, 0), arm("sd", np.where(hard, 0.7, chances), 1)
+    alone = compare({"original": original, "sd": better})
+    half = (alone[0].high - alone[0].low) / 2
+    assert least_shown(alone) == pytest.approx(half / 1.96 * (1.96 + 0.8416), rel=1e-3)
+    assert least_shown(compare({"original": original, "sd": better, "again": better})) > least_shown(alone)
 
 
 def test_the_sentence_tells_the_amount_as_what_it_is_named():
-    worse = claim({"base": Estimate(-0.05, -0.08, -0.02)})
-    assert worse == (
-        "No arm is shown to be better than the original. + base is worse than the original in accuracy by 0.050 "
-        "(0.020 to 0.080)."
+    chances = dict(p=0.001, p_holm=0.004, mcnemar=0.01, not_better=0.99, n=150, groups=75, trainings=20)
+    worse = Claim("base", "original", CLAIMED, -0.05, -0.08, -0.02, **chances)
+    assert answer([worse]) == (
+        "No gain shown: no arm is better than the original with certainty. + base is worse than the original in "
+        "accuracy by 0.050 (0.020 to 0.080, p = 0.004)."
     )

@@ -29,7 +29,7 @@ SIZES = {
 
 @pytest.fixture(scope="module")
 def values(base):
-    return dict(base_model=base, settings=SIZES, variants=["base", "sd_img2img"], dataset_name="tiny", run_key="demo")
+    return dict(base_model=base, settings=SIZES, arms=["base", "sd_img2img"], dataset_name="tiny", run_key="demo")
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def test_every_link_is_told_and_is_a_run_of_its_own(events, home):
 
 def test_the_table_has_an_arm_for_the_real_images_and_one_for_each_variant(events, home):
     table = events[-1].result["table"]
-    assert re.match(r"(No arm is shown to be|\+ \w+ is) better than the original", table[0])
+    assert re.match(r"(No gain shown: no arm is|\+ \w+ is) better than the original", table[0])
     arms = [line.split("|")[1].strip() for line in table[: table.index("", 2)] if line.startswith("| ")]
     assert arms == ["arm", "---", "original", "+ base", "+ sd_img2img"]
     assert (home / "tiny/runs/demo/results.md").read_text().splitlines() == table
@@ -84,6 +84,16 @@ def test_the_table_fits_a_terminal_and_its_file_has_every_interval(events, home)
             assert low <= value <= high
 
 
+def test_every_arm_is_compared_with_the_original_in_each_metric(events):
+    result = events[-1].result
+    assert {(c["arm"], c["metric"]) for c in result["claims"]} >= {("base", "accuracy"), ("sd_img2img", "accuracy")}
+    for claim in result["claims"]:
+        assert claim["baseline"] == "original"
+        assert claim["low"] <= claim["value"] <= claim["high"] and 0 <= claim["p"] <= claim["p_holm"] <= 1
+    assert {row["arm"] for row in result["rows"]} == {"original", "base", "sd_img2img"}
+    assert "Compared with the original:" in result["table"]
+
+
 def test_arms_may_be_networks_and_then_nothing_is_claimed(values, home):
     network = {**SIZES, "train_classifier": dict(arch="squeezenet1_1", epochs=1, batch_size=8, resolution=32)}
     (home / "networks").mkdir()
@@ -93,7 +103,19 @@ def test_arms_may_be_networks_and_then_nothing_is_claimed(values, home):
     *_, finished = RUN_EXPERIMENT.run({**values, "settings": network}, [], "tiny", home / "networks")
     table = finished.result["table"]
     assert table[0] == "Whether an arm is better than the original is not known: each classifier was trained once."
-    assert "squeezenet1_1, 1 epochs of images at 32 px" in " ".join(table)
+    assert "squeezenet1_1, 1 epochs of images at 32 px, from random weights, one seed" in " ".join(table)
+    assert finished.result["claims"] == []
+    more = dict(values, settings=network, arms=["base", "sd_img2img", "trivial"], seeds=2, run_key="seeds")
+    *_, finished = RUN_EXPERIMENT.run(more, [], "tiny", home / "networks")
+    assert {"clf_original_seed2", "clf_base_seed2", "clf_trivial", "clf_trivial_seed2"} <= set(finished.result["runs"])
+    runs = {key: Run(home / "networks/tiny/runs" / key) for key in finished.result["runs"]}
+    assert [runs[f"clf_trivial{end}"].config["seed"] for end in ("", "_seed2")] == [51, 52]
+    assert runs["clf_trivial"].config["augmentation"] == "trivial" and runs["clf_trivial"].config["include"] == []
+    arms = ("base", "sd_img2img", "trivial")
+    assert {(c["arm"], c["trainings"]) for c in finished.result["claims"]} == {(arm, 2) for arm in arms}
+    told = [row["arm"] for row in finished.result["rows"] if row["metric"] == "f1"]
+    assert told == [arm for arm in ("original", *arms) for _ in range(2)]
+    assert "means over 2 seeds" in " ".join(finished.result["table"])
 
 
 def test_what_is_wrong_with_the_settings_of_a_late_job_is_told_at_once():
@@ -162,9 +184,38 @@ def test_settings_are_checked_and_take_the_presets_place_field_by_field():
         RunExperiment.parse(dict(settings={"train_lora": dict(datasets=["busi"])}))
 
 
-def test_only_what_the_variants_need_is_trained():
-    assert RunExperiment.parse(dict(variants=["base"])).trained == []
-    assert RunExperiment.parse(dict(variants=["sd_ti", "base"])).trained == ["lora", "token"]
+def test_an_arm_joins_variants_and_treatments():
+    network = {"train_classifier": dict(arch="squeezenet1_1")}
+    config = RunExperiment.parse(
+        dict(arms=["trivial", "sd + trivial", "sd+base+confidence"], settings=network, seeds=3)
+    )
+    assert config.arms == ["trivial", "sd+trivial", "sd+base+confidence"]
+    assert [arm.run_key for arm in config.compared] == ["clf_trivial", "clf_sd_trivial", "clf_sd_base_confidence"]
+    assert config.compared[1].fields == {"augmentation": "trivial"} and config.compared[2].include == ("sd", "base")
+    assert config.variants == ["sd", "base"] and config.trained == ["lora"]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (dict(arms=["sd+trivail"]), "there is no 'trivail'; an arm joins by . some of base, sd,"),
+        (dict(arms=["sd", "sd"]), "sd is there twice"),
+        (dict(arms=["sd+sd"]), "names a variant twice"),
+        (dict(arms=["sd+oversample+class_weights"]), "sets balance twice"),
+        (dict(arms=["sd", "confidence"]), "weighs synthetic images and takes none"),
+        (dict(arms=["trivial"], settings={"train_classifier": dict(arch="resnet18")}), "must take synthetic images"),
+        (dict(arms=["sd", "trivial"]), "arm 'trivial': a probe has no augmentation"),
+        (dict(arms=["sd"], seeds=2), "seeds are of networks"),
+    ],
+)
+def test_arms_that_cannot_be_are_told_at_once(values, message):
+    with pytest.raises(UserError, match=message):
+        RunExperiment.parse(values)
+
+
+def test_only_what_the_arms_need_is_trained():
+    assert RunExperiment.parse(dict(arms=["base"])).trained == []
+    assert RunExperiment.parse(dict(arms=["sd_ti", "base"])).trained == ["lora", "token"]
 
 
 @pytest.mark.slow

@@ -46,7 +46,8 @@ def test_the_presets_amount_gives_way_to_another_and_to_an_evaluation_set():
 
 def test_a_field_of_classes_that_was_forgotten_is_told_before_the_work(run_job, records, base, tmp_path):
     small = dict(base_model=base, resolution=64, precision="fp32")
-    run_job("train_lora", records, run_key="lora", rank=2, label_field="dx", steps=1, batch_size=2, **small)
+    quick = dict(small, rank=2, steps=1, batch_size=2, membership=False)
+    run_job("train_lora", records, run_key="lora", label_field="dx", **quick)
     unlabelled = [replace(r, label="") for r in records]
     values = dict(lora="lora", variants=["sd"], counts={"benign": 1}, steps=2, **small)
     with pytest.raises(UserError, match="in the field ground_truth, .* with the classes of dx; set label_field"):

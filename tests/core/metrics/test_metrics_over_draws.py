@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from busaug_core.metrics.bootstrap import group_draws
-from busaug_core.metrics.classification import accuracy_gain, classification_metrics, metrics_over_draws
+from busaug_core.metrics.classification import classification_metrics, metrics_over_draws
 
 RNG = np.random.default_rng(0)
 TRUTH = RNG.integers(0, 3, 60)
@@ -36,24 +36,6 @@ def test_an_interval_spans_trainings_and_images():
     trainings = metrics_over_draws(TRUTH, LOGITS, np.ones((1, 60), int))["accuracy"]
     images = metrics_over_draws(TRUTH, LOGITS[:1], draws)["accuracy"]
     assert both.high - both.low > max(trainings.high - trainings.low, images.high - images.low)
-
-
-def test_a_gain_is_paired_so_that_what_both_get_wrong_does_not_widen_it():
-    after = RNG.random((4, 60)) < 0.7
-    after[:, 0] = True
-    before = after.copy()
-    before[:, 0] = False
-    draws = np.ones((5, 60), int)
-    gain = accuracy_gain(before, after, draws)
-    assert (gain.low, gain.value, gain.high) == pytest.approx((1 / 60, 1 / 60, 1 / 60))
-    assert accuracy_gain(after, before, draws).value == pytest.approx(-1 / 60)
-
-
-def test_a_higher_level_widens_a_gains_interval():
-    draws = group_draws(TRUTH.astype(str), GROUPS, 200, np.random.default_rng(1))
-    right = LOGITS.argmax(2) == TRUTH
-    wide, narrow = (accuracy_gain(right, right[::-1], draws, level) for level in (0.99, 0.8))
-    assert wide.high - wide.low > narrow.high - narrow.low
 
 
 def test_each_stratum_gives_as_many_groups_as_it_has():

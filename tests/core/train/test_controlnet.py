@@ -177,7 +177,7 @@ def test_diffusers_own_makes_the_same_image_here_and_there(strong, run_job, mask
         ).images[0]
         here = load_gray(record.path, 64).astype(int)
         assert np.abs(np.asarray(there.convert("L")).astype(int) - here).max() <= 2
-        assert np.abs(load_gray(made["ft", i].path, 64).astype(int) - here).mean() > 2
+        assert np.abs(load_gray(made["ft", i].path, 64).astype(int) - here).mean() > 1
 
 
 def test_one_that_reduces_masks_otherwise_is_refused(base, tmp_path):

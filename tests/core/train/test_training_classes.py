@@ -7,7 +7,7 @@ from busaug_core.jobs.events import Notice
 from busaug_core.jobs.run import Run
 from busaug_core.registry import job
 
-SMALL = dict(steps=4, batch_size=2, resolution=64, precision="fp32")
+SMALL = dict(steps=4, batch_size=2, resolution=64, precision="fp32", membership=False)
 
 
 def test_prompts_are_given_by_class_whatever_the_case_and_one_of_no_class_is_refused(run_job, records, base, tmp_path):

@@ -179,7 +179,7 @@ def test_what_a_field_is_when_left_open_is_told(context, loaded, small):
     assert "(empty: 3000, the base's own)" in other["steps"]
     assert "(empty: 512" in other["resolution"]
     preset = described(preset="demo", rank=0)
-    assert "(empty: 150, by the preset)" in preset["steps"]
+    assert "(empty: 100, by the preset)" in preset["steps"]
     operator, ctx = context("train_classifier", loaded)
     assert "(empty: resnet18)" in properties(operator, ctx)["arch"].view.description
 
@@ -189,9 +189,11 @@ def test_the_form_of_a_classifier_shows_what_its_kind_has_and_reads_nothing_else
         operator, ctx = context("train_classifier", loaded, form=True, all_settings=True, **params)
         return operator, ctx, properties(operator, ctx)
 
-    operator, ctx, shown = form(arch="probe", preset="hybrid", epochs=3, pretrained=True, flip=True, resamples=5)
+    operator, ctx, shown = form(
+        arch="probe", preset="hybrid", epochs=3, pretrained=True, balance="oversample", resamples=5
+    )
     assert {"extractor", "resamples", "resolution"} <= set(shown)
-    assert not {"preset", "epochs", "batch_size", "learning_rate", "pretrained", "flip"} & set(shown)
+    assert not {"preset", "epochs", "batch_size", "learning_rate", "pretrained", "augmentation", "balance"} & set(shown)
     assert operator.read_values(ctx) == {"arch": "probe", "resamples": 5}
     assert problems(operator, ctx) == []
     assert "(empty: efficientnet_lite0)" in shown["extractor"].view.description
@@ -200,7 +202,7 @@ def test_the_form_of_a_classifier_shows_what_its_kind_has_and_reads_nothing_else
     operator, ctx, _ = form(arch="probe", extractor="dinov3")
     assert remarks(operator, ctx)[0].startswith("There is no extractor 'dinov3'")
     operator, ctx, shown = form(preset="hybrid", extractor="dinov2", resamples=5)
-    assert {"preset", "epochs", "batch_size", "learning_rate", "pretrained", "flip"} <= set(shown)
+    assert {"preset", "epochs", "batch_size", "learning_rate", "pretrained", "augmentation", "balance"} <= set(shown)
     assert not {"extractor", "resamples"} & set(shown)
     assert operator.read_values(ctx) == {"preset": "hybrid"}
     assert "(empty: 224, by the preset)" in shown["resolution"].view.description
@@ -261,7 +263,7 @@ def test_the_time_that_a_generation_takes_is_told_by_the_runs_before(context, ca
     params = dict(form=True, variants=["base"], amount="counts", counts={"benign": 600}, **small)
     operator, ctx = context("generate", loaded, **params)
     (view,) = [p.view for n, p in properties(operator, ctx).items() if n.startswith("remark")]
-    assert re.fullmatch(r"About \d+ (seconds|minutes), by the runs before.", view.description)
+    assert re.fullmatch(r"About [\d.]+ (seconds|minutes|hours), by the runs before.", view.description)
     operator, ctx = context("generate", loaded, **{**params, "resolution": 96})
     (view,) = [p.view for n, p in properties(operator, ctx).items() if n.startswith("remark")]
     assert view.description == "No run on this base tells yet how long that takes."

@@ -1,0 +1,132 @@
+"""Whether one classifier is better than another: differences over the same images, and what chance explains of them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import beta, binomtest, t
+
+from busaug_core.errors import UserError
+from busaug_core.metrics.bootstrap import groups_of
+from busaug_core.metrics.classification import weighted_metrics
+from busaug_core.metrics.estimate import LEVEL, Estimate
+
+OF_IMAGES = "accuracy"
+"""The metric that is of images and not of classes."""
+
+
+@dataclass(frozen=True)
+class Difference(Estimate):
+    """A difference, after − before, its interval, and the two-sided p-value of there being none."""
+
+    p: float
+
+
+def differences(
+    truth: np.ndarray,
+    before: np.ndarray,
+    others: Mapping[str, np.ndarray],
+    groups: Sequence[str],
+    of_draws: bool = False,
+) -> dict[str, dict[str, Difference]]:
+    """By how much each metric of `classification_metrics` differs, of each of several classifiers from one, by name.
+
+    Args:
+        truth: class indices, int N
+        before, others: logits of S trainings each, float S × N × classes
+        groups: what images belong together by, such as a patient's or a scan's name, N
+        of_draws: whether the trainings are on draws of the training images with replacement, whose spread is that of a
+            training on these images, and not repetitions, of whose mean it is
+
+    Where some class lies within one group there is accuracy alone: no other metric has a value without that group.
+    Raises UserError where there is but one group.
+    """
+    numbers = groups_of(groups)
+    count = int(numbers.max()) + 1
+    if count < 2:
+        raise UserError("A difference needs images of at least two scans or patients.")
+    kept = np.ones((1 + count, len(truth)))
+    kept[1 + numbers, np.arange(len(truth))] = 0
+
+    def values_of(side: np.ndarray) -> dict[str, np.ndarray]:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            found = [weighted_metrics(truth, logits, kept) for logits in side]
+        return {name: np.stack([values[name] for values in found]) for name in found[0]}
+
+    old, new = values_of(before), {name: values_of(side) for name, side in others.items()}
+    metrics = old if (kept @ (truth[:, None] == np.unique(truth))).all() else [OF_IMAGES]
+    told: dict[str, dict[str, Difference]] = {name: {} for name in others}
+    for metric in metrics if others else ():
+        apart = np.stack([new[name][metric] - old[metric] for name in others])
+        found = compare_means(apart[..., 0], apart[..., 1:], of_draws)
+        for name, difference in zip(others, found, strict=True):
+            told[name][metric] = difference
+    return told
+
+
+def compare_means(values: np.ndarray, left_out: np.ndarray, of_draws: bool = False) -> list[Difference]:
+    """The means of K differences over S trainings, each for other trainings and other images alike.
+
+    The variance of each is the sum of that over trainings and that over groups of images, by leaving each out (the
+    jackknife), less what both hold, their interaction. That over repetitions of a training, which are few, is taken to
+    be the same for all K. Degrees of freedom are Satterthwaite's. With one training a difference is over images alone,
+    and says something of these two classifiers only.
+
+    Args:
+        values: float K × S
+        left_out: float K × S × G, the same without each group of images
+        of_draws: as in `differences`
+    """
+    several, trainings, count = left_out.shape
+    over_trainings, freedom_of_these = np.zeros(several), 1
+    if trainings > 1 and of_draws:
+        over_trainings, freedom_of_these = np.var(values, axis=1, ddof=1), trainings - 1
+    elif trainings > 1:
+        pooled = np.var(values, axis=1, ddof=1).mean() / trainings
+        over_trainings, freedom_of_these = np.full(several, pooled), several * (trainings - 1)
+    found = []
+    for own, without, by_training in zip(values, left_out, over_trainings.tolist(), strict=True):
+        by_images = _jackknife(without.mean(0))
+        shared = 0.0
+        if trainings > 1:
+            shared = max(float(np.mean([_jackknife(row) for row in without])) - by_images, 0.0) / (trainings - 1)
+        variance = max(by_images + by_training - shared, by_images, by_training)
+        freedom = variance and variance**2 / (by_images**2 / (count - 1) + by_training**2 / freedom_of_these)
+        found.append(_difference(float(own.mean()), float(np.sqrt(variance)), freedom))
+    return found
+
+
+def _difference(value: float, error: float, freedom: float) -> Difference:
+    if not error:
+        return Difference(value, value, value, float(value == 0))
+    half = float(t.ppf((1 + LEVEL) / 2, freedom) * error)
+    return Difference(value, value - half, value + half, float(2 * t.sf(abs(value) / error, freedom)))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """The p-values of a family of tests, adjusted so that with a chance of α any below α is wrong (Holm 1979)."""
+    p = np.asarray(p_values, float)
+    order = np.argsort(p)
+    adjusted = np.minimum(np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)), 1)
+    return [float(x) for x in adjusted[np.argsort(order)]]
+
+
+def mcnemar(before: np.ndarray, after: np.ndarray) -> float:
+    """The exact two-sided p-value of two classifiers being right equally often (McNemar 1947), on bool N each."""
+    lost, gained = int((before & ~after).sum()), int((after & ~before).sum())
+    return float(binomtest(gained, lost + gained).pvalue) if lost + gained else 1.0
+
+
+def chance_not_better(before: np.ndarray, after: np.ndarray) -> float:
+    """The probability that the second is right no more often than the first, given on which images they are right.
+
+    After a flat prior over the four cases, both, one, the other, neither (arXiv 2505.04720). Takes bool S × N of S
+    trainings, whose counts are averaged, and of all images as if none belonged together.
+    """
+    lost, gained = (before & ~after).sum(1).mean(), (after & ~before).sum(1).mean()
+    return float(beta.cdf(0.5, 1 + gained, 1 + lost))
+
+
+def _jackknife(left_out: np.ndarray) -> float:
+    """The variance of a statistic from its values without each of G groups."""
+    return float((len(left_out) - 1) * np.var(left_out))

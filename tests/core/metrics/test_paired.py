@@ -1,0 +1,187 @@
+"""Paired comparisons of classifiers: against closed forms, other implementations and simulations of known truth."""
+
+import numpy as np
+import pytest
+from scipy.stats import binomtest, norm, rankdata, t, ttest_1samp
+
+from busaug_core.errors import UserError
+from busaug_core.metrics.classification import classification_metrics
+from busaug_core.metrics.paired import (
+    chance_not_better,
+    compare_means,
+    differences,
+    holm,
+    mcnemar,
+)
+
+N = 150
+TRUTH = np.arange(N) % 3
+
+
+def logits(rng, skill, trainings=1, noise=1.0):
+    """Logits of trainings that agree on what is hard: float S × N × 3."""
+    image = rng.normal(size=(N, 3))
+    return skill * np.eye(3)[TRUTH] + image + noise * rng.normal(size=(trainings, N, 3))
+
+
+def differ(truth, before, after, groups, **more):
+    return differences(truth, before, {"other": after}, groups, **more)["other"]
+
+
+def accuracy_of(right, groups):
+    """The values with all images and without each group, of which `compare_means` takes the differences."""
+    member = (groups[:, None] == np.unique(groups)).astype(float)
+    return right.mean(1), (right.sum(1)[:, None] - right @ member) / (len(groups) - member.sum(0))
+
+
+def compared(before, others, groups, **more):
+    one, without_one = accuracy_of(before, groups)
+    several, without_several = zip(*[accuracy_of(other, groups) for other in others], strict=True)
+    return compare_means(np.stack(several) - one, np.stack(without_several) - without_one, **more)
+
+
+def test_with_one_training_and_single_images_accuracys_p_value_is_that_of_students_paired_test():
+    rng = np.random.default_rng(0)
+    before, after = logits(rng, 1.0), logits(rng, 1.6)
+    found = differ(TRUTH, before, after, [str(i) for i in range(N)])["accuracy"]
+    apart = (after[0].argmax(1) == TRUTH).astype(float) - (before[0].argmax(1) == TRUTH)
+    reference = ttest_1samp(apart, 0)
+    assert found.p == pytest.approx(reference.pvalue)
+    interval = reference.confidence_interval()
+    assert (found.low, found.value, found.high) == pytest.approx((interval.low, apart.mean(), interval.high))
+
+
+def test_with_one_training_and_single_images_the_aucs_p_value_is_delongs():
+    """DeLong, DeLong and Clarke-Pearson 1988, by midranks as in Sun and Xu 2014, on two classes."""
+    rng = np.random.default_rng(1)
+    truth = np.arange(200) % 2
+    sides = [np.stack([np.zeros(200), skill * truth + rng.normal(size=200)], 1) for skill in (0.8, 1.4)]
+    found = differ(truth, sides[0][None], sides[1][None], [str(i) for i in range(200)])["auc"]
+    components = []
+    for scores in (side[:, 1] for side in sides):
+        positive, negative = scores[truth == 1], scores[truth == 0]
+        everything = rankdata(np.concatenate([positive, negative]))
+        of_positive = (everything[:100] - rankdata(positive)) / 100
+        components.append((of_positive, 1 - (everything[100:] - rankdata(negative)) / 100))
+    variance = sum(np.cov(np.stack([c[side] for c in components])) / 100 for side in (0, 1))
+    apart = components[1][0].mean() - components[0][0].mean()
+    z = apart / np.sqrt(variance[0, 0] + variance[1, 1] - 2 * variance[0, 1])
+    assert found.value == pytest.approx(apart)
+    assert t.isf(found.p / 2, 199) == pytest.approx(abs(z), rel=0.02)
+
+
+def test_differences_are_those_of_the_metrics():
+    rng = np.random.default_rng(2)
+    before, after = logits(rng, 1.0, 3), logits(rng, 2.0, 3)
+    found = differ(TRUTH, before, after, [f"scan {i // 2}" for i in range(N)])
+    means = [
+        {k: np.mean([classification_metrics(TRUTH, x)[k] for x in side]) for k in found} for side in (before, after)
+    ]
+    assert set(found) == {"accuracy", "f1", "ppv", "recall", "auc"}
+    for name, estimate in found.items():
+        assert estimate.value == pytest.approx(means[1][name] - means[0][name])
+        assert estimate.low < estimate.value < estimate.high
+    back = differ(TRUTH, after, before, [f"scan {i // 2}" for i in range(N)])["f1"]
+    assert (back.value, back.p) == pytest.approx((-found["f1"].value, found["f1"].p))
+
+
+def test_a_classifier_against_itself_differs_in_nothing():
+    same = logits(np.random.default_rng(3), 1.0, 2)
+    for estimate in differ(TRUTH, same, same, [str(i) for i in range(N)]).values():
+        assert (estimate.low, estimate.value, estimate.high, estimate.p) == (0, 0, 0, 1)
+
+
+def test_images_that_belong_together_count_as_one():
+    rng = np.random.default_rng(4)
+    before, after = (np.repeat(rng.random((1, 50)) < chance, 3, axis=1) for chance in (0.6, 0.8))
+    (single,) = compared(before[:, ::3], [after[:, ::3]], np.arange(50))
+    assert compared(before, [after], np.repeat(np.arange(50), 3))[0].p == pytest.approx(single.p)
+    assert compared(before, [after], np.arange(150))[0].p < single.p
+
+
+def test_a_metric_without_a_value_and_a_single_group_are_told_apart():
+    rng = np.random.default_rng(5)
+    before, after = logits(rng, 1.0), logits(rng, 1.0)
+    groups = np.where(TRUTH == 2, "one patient", [str(i) for i in range(N)])
+    assert set(differ(TRUTH, before, after, groups)) == {"accuracy"}
+    with pytest.raises(UserError, match="at least two"):
+        differ(TRUTH, before, after, ["one"] * N)
+
+
+@pytest.fixture(scope="module")
+def experiments():
+    """2,000 experiments of four arms that do not differ from a fifth: N, scans and trainings as in BUSI's.
+
+    p-values, float 2,000 × 4. Images of a scan are alike, trainings differ as a whole and by image.
+    """
+    rng = np.random.default_rng(6)
+    groups = np.sort(np.concatenate([np.arange(130), rng.integers(130, size=27)]))
+    return np.array([[trial.p for trial in arms(rng, groups, [0] * 4)] for _ in range(2000)])
+
+
+def arms(rng, groups, gains, trainings=3):
+    """How arms compare with a baseline on fresh images, by fresh trainings."""
+    hard = rng.normal(0, 1.5, 130)[groups] + rng.normal(0, 0.5, len(groups))
+
+    def right(gain):
+        own = rng.normal(0, 0.15, (trainings, 1)) + rng.normal(0, 0.7, (trainings, len(groups)))
+        return 1.0 + gain + hard + own > 0
+
+    baseline = right(0)
+    return compared(baseline, [right(gain) for gain in gains], groups)
+
+
+def test_an_arm_that_is_no_better_is_called_so_in_one_family_of_twenty(experiments):
+    claimed = np.mean([min(holm(family)) < 0.05 for family in experiments])
+    error = np.sqrt(0.05 * 0.95 / len(experiments))
+    assert 0.03 < claimed < 0.05 + 2 * error
+
+
+def test_p_values_without_a_difference_are_evenly_spread(experiments):
+    for level in (0.05, 0.2, 0.5):
+        assert np.mean(experiments < level) == pytest.approx(level, abs=0.05)
+
+
+def test_a_difference_is_found_as_often_as_its_size_over_its_error_says():
+    rng = np.random.default_rng(7)
+    groups = np.arange(130)
+    found = [arms(rng, groups, [0.29], trainings=10)[0] for _ in range(400)]
+    values = np.array([e.value for e in found])
+    expected = norm.sf(norm.ppf(0.975) - values.mean() / values.std())
+    assert 0.3 < expected < 0.98
+    assert np.mean([e.p < 0.05 for e in found]) == pytest.approx(expected, abs=0.1)
+    assert np.mean([e.low <= values.mean() <= e.high for e in found]) > 0.92
+
+
+def test_trainings_on_draws_have_the_spread_of_one_training_and_not_of_their_mean():
+    rng = np.random.default_rng(8)
+    before = rng.random((20, N)) < 0.7
+    after = rng.random((20, N)) < 0.7
+    mean, one = (compared(before, [after], np.arange(N), of_draws=flag)[0] for flag in (False, True))
+    assert one.high - one.low > 2 * (mean.high - mean.low)
+
+
+def test_holm_is_that_of_the_textbook():
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.6, 0.9]) == [1, 1]
+    assert holm([]) == []
+
+
+def test_mcnemar_is_a_sign_test_of_the_images_on_which_they_differ():
+    before = np.array([True] * 5 + [False] * 12 + [True] * 40)
+    after = np.array([False] * 5 + [True] * 12 + [True] * 40)
+    assert mcnemar(before, after) == pytest.approx(binomtest(5, 17).pvalue)
+    assert mcnemar(before, before) == 1
+
+
+def test_the_probability_that_a_claim_is_false_is_that_of_a_dirichlets_draws():
+    before = np.array([[True] * 6 + [False] * 14 + [True] * 137])
+    after = np.array([[False] * 6 + [True] * 14 + [True] * 137])
+    draws = np.random.default_rng(9).dirichlet([1 + 137, 1 + 6, 1 + 14, 1], 200_000)
+    assert chance_not_better(before, after) == pytest.approx(np.mean(draws[:, 2] <= draws[:, 1]), abs=0.003)
+    # .904 to .924 of 157 images: .14 to .23, for joint accuracies of .86 to .89.
+    for both, expected in ((140, 0.14), (135, 0.23)):
+        old, new = np.zeros((1, 157), bool), np.zeros((1, 157), bool)
+        old[0, :142] = True
+        new[0, :both] = new[0, 142 : 142 + 145 - both] = True
+        assert chance_not_better(old, new) == pytest.approx(expected, abs=0.02)
