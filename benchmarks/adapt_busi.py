@@ -32,6 +32,7 @@ def main() -> None:
     parser.add_argument("--base", default="mini")
     parser.add_argument("--lora-steps", type=int, default=600)
     parser.add_argument("--unet-steps", type=int, default=700)
+    parser.add_argument("--sampling-steps", type=int, help="of the images; the base's own without")
     options = parser.parse_args()
     if options.busi is None:
         print("Needs real BUSI: give its folder, or set BUSI.")
@@ -47,7 +48,7 @@ def main() -> None:
             "ft": run("finetune_unet", real, DATASET, run_key=unet, steps=options.unet_steps, **shared),
         }
         variants = ["base", *trained]
-        made = dict(lora=lora, unet=unet, variants=variants, mode="evaluation")
+        made = dict(lora=lora, unet=unet, variants=variants, mode="evaluation", steps=options.sampling_steps)
         run("generate", real, DATASET, run_key=images, **made, **shared)
         synthetic = run_of(DATASET, images).products
         metrics = ["fid", "ladder", "judge"]

@@ -84,7 +84,7 @@ class TrainClassifier(OnSamples):
     weighting: Literal["none", "confidence"] = Field(
         "none",
         description="confidence lets a synthetic image count as much as the probability that a probe of the real "
-        "training images gives its class.",
+        "training images gives its class, on the features of extractor (of a network on those of efficientnet_lite0).",
     )
     resamples: int = Field(
         0,
@@ -142,8 +142,6 @@ def check_training(config: TrainClassifier, run: Run, records: list[Record]) -> 
     else:
         imported("busaug_core.classify.model:refuse_network")(config.arch, config.resolution)
     training, held_out = training_set(records, config.include), of_split(records, config.evaluate_on)
-    if config.weighting == "confidence":
-        _refuse_no_judge(training)
     if not training or not held_out:
         raise UserError(
             f"A classifier needs samples tagged 'train' and '{config.evaluate_on}'; choose others, tag some, or load a "
@@ -158,12 +156,14 @@ def check_training(config: TrainClassifier, run: Run, records: list[Record]) -> 
     unknown = sorted({r.label for r in held_out} - classes)
     if unknown:
         raise UserError(f"The split '{config.evaluate_on}' has the class(es) {', '.join(unknown)}, training has not.")
+    if config.weighting == "confidence":
+        _refuse_no_judge(training)
 
 
 def _refuse_no_judge(training: list[Record]) -> None:
     """Raises UserError where there is nothing to weigh, or no real image of some class to weigh it by."""
     real = {r.label for r in training if not r.synthetic}
-    if len(training) == sum(not r.synthetic for r in training):
+    if not any(r.synthetic for r in training):
         raise UserError("weighting=confidence is for synthetic images; name their variants in include.")
     if lacking := sorted({r.label for r in training} - real):
         raise UserError(

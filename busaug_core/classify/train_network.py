@@ -28,7 +28,6 @@ class NetworkTraining:
         torch.manual_seed(config.seed)
         model = Classifier(config.arch, task.classes, config.resolution, config.pretrained).to(device)
         self.model = model.to(memory_format=torch.channels_last)
-        self.class_weights = _class_weights(task.truth)
         self.optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate)
 
     def steps(self) -> Steps[tuple[np.ndarray, dict[str, Any]]]:
@@ -66,14 +65,14 @@ class NetworkTraining:
         Images count as `counts`, N, say, and as their classes' weights.
         """
         config, truth = self.config, self.task.truth
-        of_class = self.class_weights[truth] if config.balance == "class_weights" else np.ones(len(truth))
+        of_class = _class_weights(truth, counts) if config.balance == "class_weights" else np.ones(len(truth))
         weights = torch.from_numpy(of_class * counts).to(self.device, torch.float32)
         self.model.train()
         rng = np.random.default_rng([config.seed, epoch])
         torch.manual_seed(int(rng.integers(2**31)))
         order = rng.permutation(len(images))
         if config.balance == "oversample":
-            shares = self.class_weights[truth]
+            shares = _class_weights(truth, np.ones(len(truth)))
             order = rng.choice(len(images), len(images), p=shares / shares.sum())
         losses = []
         for i in range(0, len(order), config.batch_size):
@@ -104,7 +103,7 @@ class NetworkTraining:
         return images
 
 
-def _class_weights(truth: np.ndarray) -> np.ndarray:
-    """What an image of each class weighs, so that all classes weigh the same and all images as much as there are."""
-    counts = np.bincount(truth)
-    return len(truth) / (len(counts) * counts)
+def _class_weights(truth: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """What N images that count so much weigh besides, by their classes, so that all classes weigh the same."""
+    of_class = np.bincount(truth, counts)
+    return counts.sum() / (len(of_class) * of_class)[truth]

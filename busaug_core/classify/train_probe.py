@@ -32,7 +32,7 @@ class ProbeTraining:
         C is chosen in folds of the real training images, if there are any, since by such the probe is judged; synthetic
         ones train in every fold. Among what is told is `resampled` where that was asked for: of each metric the mean
         and the 95 % interval over probes trained on draws of the training images, each tested on draws of the held-out
-        ones; the C is that of the probe itself.
+        ones; the C is that of the probe itself, and so is the confidence in synthetic images.
         """
         config, run, task = self.config, self.run, self.task
         features = yield from features_of(task.training + task.held_out, self.extractor, config.resolution, run)

@@ -3,7 +3,6 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from busaug_core.errors import UserError
 from busaug_core.generate.recipes import RECIPES
 
 TREATMENTS: dict[str, dict[str, Any]] = {
@@ -40,22 +39,20 @@ ORIGINAL = Arm("original")
 
 
 def parse_arm(text: str) -> Arm:
-    """The arm of a text: variants and treatments joined by `+`; raises UserError where it is none."""
+    """The arm of a text, variants and treatments joined by `+` in any order; raises ValueError where it is none."""
+    known = [*RECIPES, *TREATMENTS]
     parts = [part.strip() for part in text.split(JOIN)]
+    if unknown := [part for part in parts if part not in known]:
+        raise ValueError(f"arm '{text}': there is no '{unknown[0]}'; an arm joins by + some of {', '.join(known)}")
+    if len(set(parts)) < len(parts):
+        raise ValueError(f"arm '{text}' names one of its parts twice")
+    parts.sort(key=known.index)
     include = tuple(part for part in parts if part in RECIPES)
     fields: dict[str, Any] = {}
-    for part in parts:
-        if part in RECIPES:
-            continue
-        if part not in TREATMENTS:
-            raise UserError(
-                f"arm '{text}': there is no '{part}'; an arm joins by + some of {', '.join([*RECIPES, *TREATMENTS])}."
-            )
+    for part in parts[len(include) :]:
         if taken := fields.keys() & TREATMENTS[part].keys():
-            raise UserError(f"arm '{text}' sets {', '.join(sorted(taken))} twice; make two arms of it.")
+            raise ValueError(f"arm '{text}' sets {', '.join(sorted(taken))} twice; make two arms of it")
         fields |= TREATMENTS[part]
-    if len(set(include)) < len(include):
-        raise UserError(f"arm '{text}' names a variant twice.")
     if "weighting" in fields and not include:
-        raise UserError(f"arm '{text}' weighs synthetic images and takes none; name a variant too.")
+        raise ValueError(f"arm '{text}' weighs synthetic images and takes none; name a variant too")
     return Arm(JOIN.join(parts), include, fields)

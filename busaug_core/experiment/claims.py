@@ -27,8 +27,8 @@ class Claim:
     Attributes:
         value, low, high: the difference with its 95 % interval
         p, p_holm: the p-value of there being none, and this over all arms of the metric (Holm)
-        mcnemar: the exact p-value of both being right equally often, by the classifiers on all training images
-        not_better: the probability that the arm is right no more often, after a flat prior
+        mcnemar: of accuracy, the exact p-value of both being right equally often, by the first classifier of each
+        not_better: of accuracy, the probability that the arm is right no more often, after a flat prior
         n, groups, trainings: images, scans or patients, and classifiers of each arm
     """
 
@@ -40,8 +40,8 @@ class Claim:
     high: float
     p: float
     p_holm: float
-    mcnemar: float
-    not_better: float
+    mcnemar: float | None
+    not_better: float | None
     n: int
     groups: int
     trainings: int
@@ -55,14 +55,15 @@ class Claim:
 def compare(arms: dict[str, list[Run]]) -> list[Claim]:
     """All arms but the first against it, in each metric, given the runs of each arm's classifiers, tested on one split.
 
-    Nothing where an arm has but one classifier, whose chance nobody knows: probes need `resamples`, networks seeds.
+    Nothing where an arm has but one classifier, whose chance nobody knows (probes need `resamples`, networks seeds), or
+    where all held-out images are of one scan or patient.
     """
     baseline, *others = arms
-    if any(len(runs) == 1 and not is_resampled(runs) for runs in arms.values()):
-        return []
     held_out, truth = held_out_of(arms[baseline])
     groups = [record.cluster for record in held_out]
     logits = {arm: logits_of(runs) for arm, runs in arms.items()}
+    if len(set(groups)) < 2 or any(len(values) < 2 for values in logits.values()):
+        return []
     right = {arm: values.argmax(2) == truth for arm, values in logits.items()}
     single = {arm: _right(runs[0]) for arm, runs in arms.items()}
     of_draws = is_resampled(arms[baseline])
@@ -77,8 +78,8 @@ def compare(arms: dict[str, list[Run]]) -> list[Claim]:
                 metric=metric,
                 **asdict(found[arm][metric]),
                 p_holm=p_holm,
-                mcnemar=mcnemar(single[baseline], single[arm]),
-                not_better=chance_not_better(right[baseline], right[arm]),
+                mcnemar=mcnemar(single[baseline], single[arm]) if metric == CLAIMED else None,
+                not_better=chance_not_better(right[baseline], right[arm]) if metric == CLAIMED else None,
                 n=len(truth),
                 groups=len(set(groups)),
                 trainings=len(logits[arm]),
@@ -127,24 +128,24 @@ def answer(claims: list[Claim]) -> str:
     return " ".join([*(gains or ["No gain shown: no arm is better than the original with certainty."]), *losses])
 
 
-def least_shown(claims: list[Claim]) -> float:
+def least_shown(claims: list[Claim]) -> float | None:
     """The gain that an arm would have to bring to be shown four times in five, by the errors of the claims' intervals.
 
-    Approximate: normal, and at the strictest of Holm's levels.
+    Approximate: normal, and at the strictest of Holm's levels. None where the intervals have no width.
     """
     of_metric = [claim for claim in claims if claim.metric == CLAIMED]
     error = float(np.median([claim.high - claim.low for claim in of_metric])) / 2 / norm.ppf((1 + LEVEL) / 2)
-    return float(norm.ppf(1 - (1 - LEVEL) / 2 / len(of_metric)) + norm.ppf(POWER)) * error
+    return float(norm.ppf(1 - (1 - LEVEL) / 2 / len(of_metric)) + norm.ppf(POWER)) * error or None
 
 
 def _sentence(claim: Claim, how: str, sign: int) -> str:
     low, high = sorted((sign * claim.low, sign * claim.high))
     return (
         f"+ {claim.arm} is {how} than the {claim.baseline} in {claim.metric} by {sign * claim.value:.3f} "
-        f"({low:.3f} to {high:.3f}, p = {claim.p_holm:.2g})."
+        f"({low:.3f} to {high:.3f}; p = {claim.p_holm:.2g} after Holm's correction)."
     )
 
 
 def _right(run: Run) -> np.ndarray:
-    """Whether the run's classifier itself is right on each held-out image, bool N."""
+    """Whether the run's classifier on all training images is right on each held-out image, bool N."""
     return np.array([row.label == row.truth for row in read_predictions(run.folder)])

@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, field_validator, model_validator
 
 from busaug_core.base.defaults import BASE, HELP, MINI, defaults_of
-from busaug_core.classify.config import APPLY_CLASSIFIER, TRAIN_CLASSIFIER
+from busaug_core.classify.config import APPLY_CLASSIFIER, OF_NETWORKS, TRAIN_CLASSIFIER
 from busaug_core.data.config import LOAD_BUSI, SIMULATED
 from busaug_core.experiment.arms import Arm, parse_arm
 from busaug_core.features.extractors import PROBE
@@ -28,7 +28,7 @@ CHAINED: dict[Job, tuple[str, ...]] = {
     LOAD_BUSI: ("source", "dataset_name"),
     TRAIN_LORA: ("base_model",),
     TRAIN_TEXTUAL_INVERSION: ("base_model", "lora"),
-    TRAIN_CLASSIFIER: ("include", "evaluate_on"),
+    TRAIN_CLASSIFIER: ("include", "weighting", "evaluate_on"),
     FINETUNE_UNET: ("base_model",),
     TRAIN_CONTROLNET: ("base_model", "lora", "unet"),
     GENERATE: ("base_model", *TRAININGS, "variants", "mode", "balance_to", "ratio", "counts", "reference"),
@@ -58,7 +58,7 @@ class RunExperiment(JobConfig):
                 "generate": dict(preset="demo"),
             }
         ),
-        # Real scans, in under half an hour on two cores with mini, which has to learn their look.
+        # Real scans, in about half an hour on two cores with mini, which has to learn their look.
         "laptop": dict(
             settings={
                 "train_lora": dict(steps=240, batch_size=8, membership=False),
@@ -131,7 +131,7 @@ class RunExperiment(JobConfig):
 
     @field_validator("arms")
     @classmethod
-    def _trainable(cls, arms: list[str]) -> list[str]:
+    def _known_arms(cls, arms: list[str]) -> list[str]:
         parsed = [parse_arm(text) for text in arms]
         names = [arm.name for arm in parsed]
         if twice := sorted({name for name in names if names.count(name) > 1}):
@@ -147,13 +147,18 @@ class RunExperiment(JobConfig):
         return names
 
     @model_validator(mode="after")
-    def _classifiers(self) -> "RunExperiment":
+    def _classifiers_fit_arms(self) -> "RunExperiment":
         values = self.settings.get(TRAIN_CLASSIFIER.name, {})
-        if _asks_for_probes(values):
+        probes = _asks_for_probes(values)
+        if probes:
             if self.seeds > 1:
                 raise ValueError("seeds are of networks; set arch of train_classifier in settings, or leave seeds out")
             values = {**values, "arch": PROBE}
         for arm in self.compared:
+            if both := sorted(values.keys() & arm.fields.keys()):
+                raise ValueError(f"arm '{arm.name}' sets {', '.join(both)}; leave that out of settings, or the arm")
+            if probes and arm.fields.keys() & set(OF_NETWORKS):
+                raise ValueError(f"arm '{arm.name}' is for networks; set arch of train_classifier in settings")
             for name, text in TRAIN_CLASSIFIER.config_class().find_problems({**values, **arm.fields}).items():
                 raise ValueError(f"arm '{arm.name}': {f'{name}: ' if name else ''}{text}")
         return self

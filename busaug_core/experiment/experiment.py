@@ -38,8 +38,8 @@ def run_experiment(config: RunExperiment, run: Run) -> Steps[dict[str, Any]]:
     """Run the chain; each link is a run of its own, so that one that was stopped goes on where it was.
 
     Returns the keys of the `runs`, the lines of the `table`, of which the first says what it shows, `rows` with each
-    metric of each arm, the `claims` that compare the arms, and the folder of `results`; writes `results.md`,
-    `results.csv` and a grid of the variants, `variants.png`.
+    metric of each classifier on all training images, the `claims` that compare the arms, and the folder of `results`;
+    writes `results.md`, `results.csv` and a grid of the variants, `variants.png`.
     """
     arms = [ORIGINAL, *config.compared]
     chain = Chain(run, config, OTHER_RUNS + len(config.trained) + len(arms) * config.seeds)
@@ -103,8 +103,10 @@ def _classifiers(chain: Chain, arm: Arm) -> Steps[list[Run]]:
         text, key = f"Train a classifier on {with_what}", arm.run_key
         if arm.fields:
             text += f" ({arm.name})"
+        if config.seeds > 1:
+            text += f", seed {number + 1} of {config.seeds}"
         if number:
-            text, key = f"{text}, seed {number + 1} of {config.seeds}", f"{key}_seed{number + 1}"
+            key += f"_seed{number + 1}"
             fixed["seed"] = runs[0].config["seed"] + number
         yield from chain.call(text, TRAIN_CLASSIFIER, key, fixed, **values)
         runs.append(chain.sibling(key))

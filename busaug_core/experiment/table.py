@@ -17,7 +17,10 @@ WITH_INTERVAL = "accuracy"
 """The metric whose interval the table shows too; the file has all of them."""
 COMPARED = ("accuracy", "auc")
 """The metrics whose differences the table shows; the result has those of all."""
-UNKNOWN = "Whether an arm is better than the original is not known: each classifier was trained once."
+UNKNOWN = (
+    "Whether an arm is better than the original is not known: each classifier was trained once, or all held-out images "
+    "are of one scan. Set seeds for networks, or resamples of train_classifier for probes."
+)
 MISSING = dict.fromkeys(("value", "low", "high"))
 
 
@@ -107,7 +110,8 @@ def _trained(runs: list[Run]) -> str:
     if "extractor" not in original:
         start = "ImageNet weights" if original["pretrained"] else "from random weights"
         seeds = "one seed" if len(runs) == 1 else f"means over {len(runs)} seeds"
-        return f"{original['arch']}, {original['epochs']} epochs{side}, {start}, {seeds}"
+        more = f"augmentation {original['augmentation']}, balance {original['balance']}; arms as they say"
+        return f"{original['arch']}, {original['epochs']} epochs{side}, {start}, {seeds}, {more}"
     probe = f"logistic regression on the features of {original['extractor']}{side}"
     if "resampled" not in original:
         return f"{probe}, trained once"
@@ -137,10 +141,11 @@ def _differences(claims: list[Claim]) -> dict[str, list[str]]:
         gained = [_cell(asdict(of_arm[m]), 3, True) if m in of_arm else "–" for m in COMPARED]
         rows.append([f"+ {arm}", *gained, *(f"{chance:.2g}" for chance in chances)])
     note = (
-        f"In brackets 95 % intervals, over {first.trainings} trainings and {first.n} images of {first.groups} scans or "
-        f"patients alike. p: of no difference in {CLAIMED}, over all arms (Holm); below .05 an arm is called better or "
-        "worse. McNemar: the exact p-value of the two classifiers on all training images. P(no better): the "
-        "probability that the arm is right no more often, after a flat prior, as if no images belonged together. "
-        f"An arm that is better by {least_shown(claims):.2f} would be shown to be so about four times in five."
+        f"In brackets each arm's own 95 % interval, over {first.trainings} trainings and {first.n} images of "
+        f"{first.groups} scans or patients alike. p: of no difference in {CLAIMED}, over all arms (Holm); below .05 an "
+        "arm is called better or worse. McNemar: the exact p-value of the first classifiers. P(no better): the "
+        "probability that the arm is right no more often, after a flat prior. Both take each image by itself."
     )
+    if least := least_shown(claims):
+        note += f" An arm that is better by {least:.2f} would be shown to be so about four times in five."
     return {f"Compared with the {first.baseline}": [*markdown_table(header, rows), "", note]}

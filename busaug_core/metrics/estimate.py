@@ -49,9 +49,9 @@ def jackknife_error(*left_out: np.ndarray) -> float:
     return float(np.sqrt(sum((len(v) - 1) * np.var(v) for v in left_out)))
 
 
-def spread(values: np.ndarray, level: float = LEVEL) -> Estimate:
-    """The mean of a metric's values over draws, and the interval that holds the share `level` of them."""
-    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+def spread(values: np.ndarray) -> Estimate:
+    """The mean of a metric's values over draws, and the interval that holds the share `LEVEL` of them."""
+    low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     mean = float(np.mean(values))
     return Estimate(mean, min(float(low), mean), max(float(high), mean))
 

@@ -9,7 +9,7 @@ from scipy.stats import beta, binomtest, t
 from busaug_core.errors import UserError
 from busaug_core.metrics.bootstrap import groups_of
 from busaug_core.metrics.classification import weighted_metrics
-from busaug_core.metrics.estimate import LEVEL, Estimate
+from busaug_core.metrics.estimate import Estimate, jackknife_error, t_interval
 
 OF_IMAGES = "accuracy"
 """The metric that is of images and not of classes."""
@@ -68,9 +68,10 @@ def compare_means(values: np.ndarray, left_out: np.ndarray, of_draws: bool = Fal
     """The means of K differences over S trainings, each for other trainings and other images alike.
 
     The variance of each is the sum of that over trainings and that over groups of images, by leaving each out (the
-    jackknife), less what both hold, their interaction. That over repetitions of a training, which are few, is taken to
-    be the same for all K. Degrees of freedom are Satterthwaite's. With one training a difference is over images alone,
-    and says something of these two classifiers only.
+    jackknife), less what both hold, their interaction. Repetitions of a training are few, and by chance may differ
+    little; so that over them is the mean of all K where a difference's own is smaller, which errs to the safe side.
+    Degrees of freedom are Satterthwaite's. With one training a difference is over images alone, and says something of
+    these two classifiers only.
 
     Args:
         values: float K × S
@@ -78,29 +79,31 @@ def compare_means(values: np.ndarray, left_out: np.ndarray, of_draws: bool = Fal
         of_draws: as in `differences`
     """
     several, trainings, count = left_out.shape
-    over_trainings, freedom_of_these = np.zeros(several), 1
-    if trainings > 1 and of_draws:
-        over_trainings, freedom_of_these = np.var(values, axis=1, ddof=1), trainings - 1
-    elif trainings > 1:
-        pooled = np.var(values, axis=1, ddof=1).mean() / trainings
-        over_trainings, freedom_of_these = np.full(several, pooled), several * (trainings - 1)
+    over_trainings, freedom = np.zeros(several), np.ones(several)
+    if trainings > 1:
+        over_trainings = np.var(values, axis=1, ddof=1) / (1 if of_draws else trainings)
+        freedom *= trainings - 1
+    if trainings > 1 and not of_draws:
+        pooled = over_trainings.mean()
+        # Less than K times as many: all K have the one side in common.
+        freedom = np.where(over_trainings > pooled, freedom, freedom * 4 * several / (several + 3))
+        over_trainings = np.maximum(over_trainings, pooled)
     found = []
-    for own, without, by_training in zip(values, left_out, over_trainings.tolist(), strict=True):
-        by_images = _jackknife(without.mean(0))
+    for own, without, by_training, free in zip(values, left_out, over_trainings, freedom, strict=True):
+        by_images = jackknife_error(without.mean(0)) ** 2
         shared = 0.0
         if trainings > 1:
-            shared = max(float(np.mean([_jackknife(row) for row in without])) - by_images, 0.0) / (trainings - 1)
+            each = np.mean([jackknife_error(row) ** 2 for row in without])
+            shared = max(each - by_images, 0) / (trainings - 1)
         variance = max(by_images + by_training - shared, by_images, by_training)
-        freedom = variance and variance**2 / (by_images**2 / (count - 1) + by_training**2 / freedom_of_these)
-        found.append(_difference(float(own.mean()), float(np.sqrt(variance)), freedom))
+        value, p = float(own.mean()), 1.0
+        estimate = Estimate(value, value, value)
+        if variance:
+            degrees = variance**2 / (by_images**2 / (count - 1) + by_training**2 / free)
+            estimate = t_interval(value, np.sqrt(variance), degrees)
+            p = float(2 * t.sf(abs(value) / np.sqrt(variance), degrees))
+        found.append(Difference(estimate.value, estimate.low, estimate.high, p))
     return found
-
-
-def _difference(value: float, error: float, freedom: float) -> Difference:
-    if not error:
-        return Difference(value, value, value, float(value == 0))
-    half = float(t.ppf((1 + LEVEL) / 2, freedom) * error)
-    return Difference(value, value - half, value + half, float(2 * t.sf(abs(value) / error, freedom)))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -125,8 +128,3 @@ def chance_not_better(before: np.ndarray, after: np.ndarray) -> float:
     """
     lost, gained = (before & ~after).sum(1).mean(), (after & ~before).sum(1).mean()
     return float(beta.cdf(0.5, 1 + gained, 1 + lost))
-
-
-def _jackknife(left_out: np.ndarray) -> float:
-    """The variance of a statistic from its values without each of G groups."""
-    return float((len(left_out) - 1) * np.var(left_out))

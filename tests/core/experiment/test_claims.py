@@ -102,5 +102,5 @@ def test_the_sentence_tells_the_amount_as_what_it_is_named():
     worse = Claim("base", "original", CLAIMED, -0.05, -0.08, -0.02, **chances)
     assert answer([worse]) == (
         "No gain shown: no arm is better than the original with certainty. + base is worse than the original in "
-        "accuracy by 0.050 (0.020 to 0.080, p = 0.004)."
+        "accuracy by 0.050 (0.020 to 0.080; p = 0.004 after Holm's correction)."
     )
