@@ -67,8 +67,9 @@ def test_a_base_model_may_be_a_run_and_gives_the_images_of_that_unet(tuned, run_
     run_job("generate", records, base_model="ft", variants=["base"], run_key="as_base", **MADE)
     one, other = pixels(tmp_path, "as_unet"), pixels(tmp_path, "as_base")
     for i in range(2):
-        assert np.array_equal(one["ft", i], other["base", i])
-        assert not np.array_equal(one["ft", i], one["base", i])
+        apart = one["ft", i].astype(int) - other["base", i]
+        assert np.abs(apart).max() <= 1 and np.mean(apart != 0) < 0.01  # sums round otherwise elsewhere in memory
+        assert np.abs(one["ft", i].astype(int) - one["base", i]).max() > 2
     run = Run(tmp_path / "trial/runs/as_base")
     assert Path(run.environment["lineage"]["base_model"]) == tmp_path / "trial/runs/ft"
     assert {r.synthesis.components["unet"] for r in Run(tmp_path / "trial/runs/as_unet").products if r.variant == "ft"}
