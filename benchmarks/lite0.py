@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument("--busbra", type=Path, default=os.environ.get("BUSBRA"))
     options = parser.parse_args()
     if options.busbra:
-        records = loaded("load_external", layout="bus_bra", source=str(options.busbra))
+        records = loaded("load_external", layout="bus_bra", split="80-20", source=str(options.busbra))
     elif options.busi:
         records = loaded("load_busi", source=str(options.busi))
     else:
