@@ -1,7 +1,7 @@
 """Whether one classifier is better than another: differences over the same images, and what chance explains of them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from scipy.stats import beta, binomtest, t
@@ -96,13 +96,13 @@ def compare_means(values: np.ndarray, left_out: np.ndarray, of_draws: bool = Fal
             each = np.mean([jackknife_error(row) ** 2 for row in without])
             shared = max(each - by_images, 0) / (trainings - 1)
         variance = max(by_images + by_training - shared, by_images, by_training)
-        value, p = float(own.mean()), 1.0
-        estimate = Estimate(value, value, value)
-        if variance:
-            degrees = variance**2 / (by_images**2 / (count - 1) + by_training**2 / free)
-            estimate = t_interval(value, np.sqrt(variance), degrees)
-            p = float(2 * t.sf(abs(value) / np.sqrt(variance), degrees))
-        found.append(Difference(estimate.value, estimate.low, estimate.high, p))
+        value, error = float(own.mean()), float(np.sqrt(variance))
+        if not error:
+            found.append(Difference(value, value, value, 1.0))
+            continue
+        degrees = variance**2 / (by_images**2 / (count - 1) + by_training**2 / free)
+        p = float(2 * t.sf(abs(value) / error, degrees))
+        found.append(Difference(**asdict(t_interval(value, error, degrees)), p=p))
     return found
 
 
