@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.functional import pad
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from busaug_core.errors import MissingWeights, UserError
 from busaug_core.features.extractor import Extractor
@@ -107,7 +108,7 @@ class Lite0(Extractor):
 
     def __init__(self, device: torch.device, place: str = ""):
         path = lite0_weights()
-        self.network = lite0(path).to(device, memory_format=torch.channels_last)
+        self.network = folded(lite0(path)).to(device, memory_format=torch.channels_last)
         self.weights = content_hash(path)
         self.device = device
 
@@ -120,6 +121,14 @@ def lite0(path: Path | None = None) -> EfficientNetLite0:
     network = EfficientNetLite0()
     network.load_state_dict(load_file(path or lite0_weights()))
     return network.eval()
+
+
+def folded(network: EfficientNetLite0) -> EfficientNetLite0:
+    """A network in evaluation mode, its normalisations made part of its convolutions: the same but for rounding."""
+    for layer in network.modules():
+        if isinstance(layer, nn.Sequential) and isinstance(layer[0], SameConv):
+            layer[0], layer[1] = fuse_conv_bn_eval(layer[0], layer[1]), nn.Identity()
+    return network
 
 
 def lite0_weights() -> Path:

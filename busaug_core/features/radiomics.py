@@ -23,6 +23,7 @@ class Radiomics(Extractor):
     name = RADIOMICS
     metric = "FRD"
     resolution = 224
+    cpu_batch = 1024
 
     def __init__(self, device: torch.device, place: str = ""):
         self.device = torch.device("cpu")

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 from efficientnet_lite_pytorch import EfficientNet
+from torch.nn import BatchNorm2d
 
 from busaug_core.errors import MissingWeights, UserError
 from busaug_core.features import efficientnet_lite
-from busaug_core.features.efficientnet_lite import CONVERTED, Lite0, lite0, lite0_weights, published_weights
+from busaug_core.features.efficientnet_lite import CONVERTED, Lite0, folded, lite0, lite0_weights, published_weights
 from busaug_core.features.extractors import INCEPTION, LITE0, default_extractor, make_extractor
 from busaug_core.features.inception import INCEPTION_FILE
 from busaug_core.files import content_hash
@@ -27,9 +28,12 @@ def test_logits_and_features_equal_the_packages_own(side):
     theirs.load_state_dict(torch.load(published_weights(), weights_only=True))
     images = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        ours = lite0()
+        ours, features = lite0(), theirs.extract_features(images).mean((2, 3))
         assert (ours(images) - theirs(images)).abs().max() < 1e-5
-        assert (ours.features(images) - theirs.extract_features(images).mean((2, 3))).abs().max() < 1e-5
+        assert (ours.features(images) - features).abs().max() < 1e-5
+        quick = folded(lite0())
+        assert not any(isinstance(layer, BatchNorm2d) for layer in quick.modules())
+        assert torch.allclose(quick.features(images), features, rtol=1e-5, atol=1e-5)
 
 
 def test_the_weights_are_converted_once_and_are_the_ones_known(own_home):
