@@ -22,7 +22,7 @@ class RunExperiment(JobOperator):
     job_name = "run_experiment"
     label = "run experiment"
     icon = "science"
-    main_fields = ("preset", "source", "dataset_name", "base_model", "arms")
+    main_fields = ("preset", "source", "dataset_name", "base_model", "arms", "folds")
 
     def resolve_input(self, ctx: ExecutionContext) -> types.Property:
         choices = {"source": [SIMULATED], "base_model": BASES, "arms": [*RECIPES, *TREATMENTS]}

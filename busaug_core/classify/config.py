@@ -11,7 +11,7 @@ from busaug_core.features.extractors import LITE0, PROBE, is_probe, refuse_unkno
 from busaug_core.jobs.config import OnSamples
 from busaug_core.jobs.execute import Job, imported
 from busaug_core.jobs.lineage import Product
-from busaug_core.jobs.roles import of_split, synthetic_in_training, training_set
+from busaug_core.jobs.roles import of_split, refuse_learned_by_makers, synthetic_in_training, training_set
 from busaug_core.jobs.run import Run
 from busaug_core.records import SPLITS, Record
 
@@ -158,6 +158,7 @@ def check_training(config: TrainClassifier, run: Run, records: list[Record]) -> 
         raise UserError(f"The split '{config.evaluate_on}' has the class(es) {', '.join(unknown)}, training has not.")
     if config.weighting == "confidence":
         _refuse_no_judge(training)
+    refuse_learned_by_makers(training, held_out)
 
 
 def _refuse_no_judge(training: list[Record]) -> None:

@@ -23,7 +23,13 @@ def training_draws(training: list[Record], draws: int, seed: int) -> np.ndarray:
     return counts
 
 
-def held_out_draws(held_out: list[Record], seed: int) -> np.ndarray:
-    """How often each of N held-out images is drawn, int `DRAWS`×N: of each class as many clusters as it has."""
+def held_out_draws(held_out: list[Record], seed: int, folds: np.ndarray | None = None) -> np.ndarray:
+    """How often each of N held-out images is drawn, int `DRAWS`×N: of each class as many clusters as it has.
+
+    Where the images are of several folds, int N, as many of each.
+    """
     rng = np.random.default_rng([seed, 2])
-    return group_draws([r.label for r in held_out], [r.cluster for r in held_out], DRAWS, rng)
+    strata = [r.label for r in held_out]
+    if folds is not None:
+        strata = [f"{fold} {label}" for fold, label in zip(folds, strata, strict=True)]
+    return group_draws(strata, [r.cluster for r in held_out], DRAWS, rng)

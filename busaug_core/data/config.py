@@ -2,7 +2,7 @@
 
 import math
 import re
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -24,6 +24,8 @@ FOLDERS = "folders"
 """The split that an external set's own folders make."""
 OFFICIAL = "official"
 """The split that an external set publishes as a list."""
+FIRST_FOLD = "first_fold"
+"""The split in which the first of the folds validates, and all others train."""
 
 
 def scan_likeness(n: int) -> float:
@@ -74,13 +76,19 @@ class Load(JobConfig):
     @field_validator("split")
     @classmethod
     def _parts(cls, split: str | None) -> str | None:
-        if split is None or (split in (FOLDERS, OFFICIAL) and cls.has_folders):
+        if split in (None, FIRST_FOLD) or (split in (FOLDERS, OFFICIAL) and cls.has_folders):
             return split
         if not re.fullmatch(r"\d+(-\d+){1,2}|\d+(/\d+){1,2}", split):
             raise ValueError(f"{split!r} is neither percentages such as 80-20 nor numbers such as 545/115/120")
         if "-" in split and sum(int(share) for share in split.split("-")) != 100:
             raise ValueError(f"the percentages {split} do not sum to 100")
         return split
+
+    @model_validator(mode="after")
+    def _has_a_first_fold(self) -> Self:
+        if self.split == FIRST_FOLD and self.folds is None:
+            raise ValueError(f"the split '{FIRST_FOLD}' needs folds; set them to 5, say")
+        return self
 
 
 class LoadBusi(Load):
@@ -101,7 +109,8 @@ class LoadBusi(Load):
     image_size: int = Field(128, ge=64, le=512, description="Side of the simulated scans in pixels (simulated only).")
     split: str = Field(
         "80-20",
-        description="Training, validation and perhaps test images: percentages (80-20) or numbers (545/115/120).",
+        description="Training, validation and perhaps test images: percentages (80-20), numbers (545/115/120), or "
+        "'first_fold': the first of the folds validates.",
     )
 
 
@@ -135,8 +144,8 @@ class LoadExternal(Load, OnSamples):
     )
     split: str | None = Field(
         None,
-        description="Percentages (80-20), numbers, 'folders' as published, or 'official' as the set's lists say "
-        "(the first fold tests; folds chooses the list); none: no split, a set to test on.",
+        description="Percentages (80-20), numbers, 'folders' as published, 'official' as the set's lists say (the "
+        "first fold tests; folds chooses the list), or 'first_fold' (it validates); none: no split, a set to test on.",
     )
     rename: list[str] = Field(
         [], description="Classes under another name, such as 'Benign lesion=benign'; letter case does not matter."

@@ -3,7 +3,7 @@
 from collections import Counter
 from dataclasses import replace
 
-from busaug_core.data.config import FOLDERS, OFFICIAL, Load
+from busaug_core.data.config import FIRST_FOLD, FOLDERS, OFFICIAL, Load
 from busaug_core.data.scans import Scan
 from busaug_core.data.splits import class_sizes, fold_numbers, grouped_split, leaked, refuse_small, too_few
 from busaug_core.errors import UserError
@@ -55,7 +55,7 @@ def refuse_undealable(scans: list[Scan], config: Load, is_exact: bool) -> None:
                 "The split 'folders' needs images in folders train, val or test, but "
                 f"{len(outside)} of {len(scans)} lie in none, such as {outside[0].path}; choose another split."
             )
-    elif config.split is not None and config.split != OFFICIAL:
+    elif config.split not in (None, OFFICIAL, FIRST_FOLD):
         sizes = [int(size) for size in config.split.split("/")] if "/" in config.split else []
         if is_exact or sum(sizes) > len(scans):
             class_sizes(dict(counts), config.split)
@@ -70,25 +70,31 @@ def _has_official_folds(scans: list[Scan], config: Load) -> bool:
 def assign_splits(records: list[Record], config: Load) -> Steps[None]:
     """Tag each record with its split and fold."""
     by_group = config.split_by == "group"
+    if config.folds and records:
+        yield from _tag_folds(records, config, by_group)
     if config.split is not None and records:
         yield from _tag_splits(records, config, by_group)
-    if config.folds and records:
-        if config.split == OFFICIAL and all(r.source.fold for r in records):
-            for record in records:
-                record.tags.append(f"fold_{record.source.fold}")
-            return
-        small = [c for c, n in count_labels(records).items() if n < config.folds]
-        dealt = yield from _without_classes(small, records, config, "are in no fold")
-        groups = [r.split_group if by_group else None for r in dealt]
-        numbers = fold_numbers([r.label for r in dealt], groups, config.folds, config.seed)
-        for record, number in zip(dealt, numbers, strict=True):
-            if number is not None:
-                record.tags.append(f"fold_{number}")
+
+
+def _tag_folds(records: list[Record], config: Load, by_group: bool) -> Steps[None]:
+    if config.split == OFFICIAL and all(r.source.fold for r in records):
+        for record in records:
+            record.tags.append(f"fold_{record.source.fold}")
+        return
+    small = [c for c, n in count_labels(records).items() if n < config.folds]
+    dealt = yield from _without_classes(small, records, config, "are in no fold")
+    groups = [r.split_group if by_group else None for r in dealt]
+    numbers = fold_numbers([r.label for r in dealt], groups, config.folds, config.seed)
+    for record, number in zip(dealt, numbers, strict=True):
+        if number is not None:
+            record.tags.append(f"fold_{number}")
 
 
 def _tag_splits(records: list[Record], config: Load, by_group: bool) -> Steps[None]:
     if config.split in (FOLDERS, OFFICIAL):
         splits = [r.source.split for r in records]
+    elif config.split == FIRST_FOLD:
+        splits = [SPLITS["fold_1" in r.tags] for r in records]
     else:
         small = too_few(count_labels(records), config.split)
         dealt = yield from _without_classes(small, records, config, "train")

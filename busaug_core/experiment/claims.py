@@ -9,7 +9,7 @@ from busaug_core.classify.predictions import read_predictions, read_resampled
 from busaug_core.classify.resampling import held_out_draws
 from busaug_core.jobs.roles import of_split
 from busaug_core.jobs.run import Run
-from busaug_core.metrics.classification import metrics_over_draws
+from busaug_core.metrics.classification import metrics_over_draws, weighted_metrics
 from busaug_core.metrics.estimate import LEVEL
 from busaug_core.metrics.paired import chance_not_better, differences, holm, mcnemar
 from busaug_core.records import Record
@@ -52,22 +52,26 @@ class Claim:
         return self.p_holm < 1 - LEVEL
 
 
-def compare(arms: dict[str, list[Run]]) -> list[Claim]:
-    """All arms but the first against it, in each metric, given the runs of each arm's classifiers, tested on one split.
+Classifiers = list[list[Run]]
+"""The runs of an arm's classifiers: a list for each fold, all of one length."""
+
+
+def compare(arms: dict[str, Classifiers]) -> list[Claim]:
+    """All arms but the first against it, in each metric, given the runs of each arm's classifiers.
 
     Nothing where an arm has but one classifier, whose chance nobody knows (probes need `resamples`, networks seeds), or
     where all held-out images are of one scan or patient.
     """
     baseline, *others = arms
-    held_out, truth = held_out_of(arms[baseline])
+    held_out, truth, folds = held_out_of(arms[baseline])
     groups = [record.cluster for record in held_out]
     logits = {arm: logits_of(runs) for arm, runs in arms.items()}
     if len(set(groups)) < 2 or any(len(values) < 2 for values in logits.values()):
         return []
     right = {arm: values.argmax(2) == truth for arm, values in logits.items()}
-    single = {arm: _right(runs[0]) for arm, runs in arms.items()}
+    single = {arm: np.concatenate([_right(runs[0]) for runs in of_folds]) for arm, of_folds in arms.items()}
     of_draws = is_resampled(arms[baseline])
-    found = differences(truth, logits[baseline], {arm: logits[arm] for arm in others}, groups, of_draws)
+    found = differences(truth, logits[baseline], {arm: logits[arm] for arm in others}, groups, of_draws, folds)
     claims = []
     for metric in next(iter(found.values()), {}):
         adjusted = holm([found[arm][metric].p for arm in others])
@@ -89,34 +93,40 @@ def compare(arms: dict[str, list[Run]]) -> list[Claim]:
     return claims
 
 
-def metrics_of(runs: list[Run]) -> dict[str, dict[str, float | None]]:
+def metrics_of(runs: Classifiers) -> dict[str, dict[str, float | None]]:
     """An arm's metrics by name, each with `value`, `low` and `high`; no interval where it has but one classifier."""
-    if is_resampled(runs):
-        return runs[0].result["resampled"]
-    if len(runs) == 1:
-        return {name: {"value": value, "low": None, "high": None} for name, value in runs[0].result["metrics"].items()}
-    held_out, truth = held_out_of(runs)
-    draws = held_out_draws(held_out, runs[0].config["seed"])
-    return {name: asdict(e) for name, e in metrics_over_draws(truth, logits_of(runs), draws).items()}
+    held_out, truth, folds = held_out_of(runs)
+    logits, draws = logits_of(runs), held_out_draws(held_out, runs[0][0].config["seed"], folds)
+    if len(logits) == 1:
+        found = weighted_metrics(truth, logits[0], np.ones((1, len(truth))), folds)
+        return {name: {"value": float(values[0]), "low": None, "high": None} for name, values in found.items()}
+    return {name: asdict(e) for name, e in metrics_over_draws(truth, logits, draws, folds).items()}
 
 
-def is_resampled(runs: list[Run]) -> bool:
-    """Whether an arm's classifiers are probes on draws of the training images, which one run has trained."""
-    return bool(runs[0].result.get("resampled"))
+def is_resampled(runs: Classifiers) -> bool:
+    """Whether an arm's classifiers are probes on draws of the training images, trained by one run of each fold."""
+    return bool(runs[0][0].result.get("resampled"))
 
 
-def held_out_of(runs: list[Run]) -> tuple[list[Record], np.ndarray]:
-    """The images on which an arm's classifiers were tested, and their class indices, int N."""
-    result = runs[0].result
-    held_out = of_split(runs[0].records, result["evaluated_on"])
-    return held_out, np.array([result["classes"].index(record.label) for record in held_out])
+def held_out_of(runs: Classifiers) -> tuple[list[Record], np.ndarray, np.ndarray | None]:
+    """The images on which an arm's classifiers were tested, their class indices and folds, int N.
+
+    There are no folds where there is one alone.
+    """
+    parts = [of_split(of_fold[0].records, of_fold[0].result["evaluated_on"]) for of_fold in runs]
+    classes = runs[0][0].result["classes"]
+    truth = np.array([classes.index(record.label) for part in parts for record in part])
+    folds = np.repeat(np.arange(len(parts)), [len(part) for part in parts]) if len(parts) > 1 else None
+    return [record for part in parts for record in part], truth, folds
 
 
-def logits_of(runs: list[Run]) -> np.ndarray:
+def logits_of(runs: Classifiers) -> np.ndarray:
     """The held-out images' logits by each of an arm's classifiers, float S × N × classes."""
     if is_resampled(runs):
-        return read_resampled(runs[0].folder)
-    return np.array([[row.logits for row in read_predictions(run.folder)] for run in runs])
+        return np.concatenate([read_resampled(of_fold[0].folder) for of_fold in runs], axis=1)
+    return np.concatenate(
+        [[[row.logits for row in read_predictions(run.folder)] for run in of_fold] for of_fold in runs], axis=1
+    )
 
 
 def answer(claims: list[Claim]) -> str:

@@ -93,6 +93,13 @@ class RunExperiment(JobConfig):
     seeds: int = Field(
         1, ge=1, le=100, description="Networks of each arm, which differ in their seeds alone; a probe has resamples."
     )
+    folds: int | None = Field(
+        None,
+        ge=2,
+        le=20,
+        description="Deal the scans out to so many folds, each of which validates once what was trained on the others, "
+        "generators too; what the images are worth is measured in the first (empty: the split of load_busi).",
+    )
     settings: dict[str, dict[str, Any]] = Field(
         {}, description="Fields of the jobs, by job, where they are not to be the preset's or the jobs' defaults."
     )
@@ -145,6 +152,13 @@ class RunExperiment(JobConfig):
         if not variants:
             raise ValueError("some arm must take synthetic images; for real ones alone there is train_classifier")
         return names
+
+    @model_validator(mode="after")
+    def _deals_once(self) -> "RunExperiment":
+        given = self.settings.get(LOAD_BUSI.name, {}).keys() & {"folds", "split"}
+        if self.folds is not None and given:
+            raise ValueError(f"folds deal the scans out; leave {' and '.join(sorted(given))} of load_busi out")
+        return self
 
     @model_validator(mode="after")
     def _classifiers_fit_arms(self) -> "RunExperiment":

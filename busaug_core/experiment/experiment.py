@@ -4,10 +4,10 @@ from dataclasses import asdict
 from typing import Any
 
 from busaug_core.classify.config import APPLY_CLASSIFIER, TRAIN_CLASSIFIER
-from busaug_core.data.config import LOAD_BUSI, SIMULATED
+from busaug_core.data.config import FIRST_FOLD, LOAD_BUSI, SIMULATED
 from busaug_core.experiment.arms import ORIGINAL, Arm
 from busaug_core.experiment.chain import Chain
-from busaug_core.experiment.claims import compare
+from busaug_core.experiment.claims import Classifiers, compare
 from busaug_core.experiment.config import CHAINED, TRAININGS, RunExperiment
 from busaug_core.experiment.table import write_table
 from busaug_core.features.extractors import LITE0, default_extractor
@@ -30,39 +30,87 @@ TITLES = {
 }
 UNTUNED = "base"
 """The variant that is measured beside the others, to show what tuning gains."""
-OTHER_RUNS = 7
-"""Runs of the chain besides the trainings and the arms' classifiers."""
+OF_THE_FIRST = 6
+"""Runs besides those of each fold: the loading, and what measures the first fold's images."""
 
 
 def run_experiment(config: RunExperiment, run: Run) -> Steps[dict[str, Any]]:
     """Run the chain; each link is a run of its own, so that one that was stopped goes on where it was.
 
-    Returns the keys of the `runs`, the lines of the `table`, of which the first says what it shows, `rows` with each
-    metric of each classifier on all training images, the `claims` that compare the arms, and the folder of `results`;
-    writes `results.md`, `results.csv` and a grid of the variants, `variants.png`.
+    Returns the keys of the `runs` that land in the dataset, and of the others, those of further folds, as `fold_runs`;
+    the lines of the `table`, of which the first says what it shows, `rows` with each metric of each classifier on all
+    training images, the `claims` that compare the arms, and the folder of `results`; writes `results.md`, `results.csv`
+    and a grid of the variants, `variants.png`.
     """
     arms = [ORIGINAL, *config.compared]
-    chain = Chain(run, config, OTHER_RUNS + len(config.trained) + len(arms) * config.seeds)
+    folds = range(1, (config.folds or 1) + 1)
+    of_each = 1 + len(config.trained) + len(arms) * config.seeds
+    chain = Chain(run, config, OF_THE_FIRST + len(folds) * of_each)
     text = f"Load {'simulated' if config.source == SIMULATED else 'BUSI'} scans"
     values = dict(source=config.source, dataset_name=config.dataset_name)
+    if config.folds is not None:
+        values |= dict(folds=config.folds, split=FIRST_FOLD)
     loaded = yield from chain.make(text, LOAD_BUSI, "load", **values)
+    classifiers: dict[str, Classifiers] = {arm.name: [] for arm in arms}
+    for fold in folds:
+        chain.enter(fold, loaded)
+        parts = yield from _fill_classes(chain)
+        for arm in arms:
+            classifiers[arm.name].append((yield from _classifiers(chain, arm)))
+        if fold == 1:
+            distances, scores = yield from _measure(chain, parts)
+    claims = compare(classifiers)
+    table = write_table(run.folder, claims, classifiers, distances, scores)
+    return {
+        "dataset": config.dataset_name,
+        "runs": chain.keys,
+        "fold_runs": chain.keys_of_folds,
+        "table": table,
+        "rows": [
+            {
+                "arm": arm,
+                "fold": fold,
+                "seed": one.config["seed"],
+                "split": HELD_OUT,
+                "metric": metric,
+                "value": value,
+            }
+            for arm, of_folds in classifiers.items()
+            for fold, runs in enumerate(of_folds, 1)
+            for one in runs
+            for metric, value in one.result["metrics"].items()
+            if metric != "n"
+        ],
+        "claims": [asdict(claim) for claim in claims],
+        "results": str(run.folder),
+    }
+
+
+def _fill_classes(chain: Chain) -> Steps[dict[str, Any]]:
+    """Train what the variants need on the fold's training images, and fill its classes up with images.
+
+    Returns the fields of `generate` that name what was trained.
+    """
+    config = chain.config
     # The next ten above the largest class: on BUSI 350, as in the hybrid-diffusion paper.
-    largest = max(count_labels(training_images(loaded)).values()) // 10 * 10 + 10
+    largest = max(count_labels(training_images(chain.records)).values()) // 10 * 10 + 10
     parts: dict[str, Any] = dict(base_model=config.base_model)
     for name in config.trained:
         own = {"base_model", *config.beside(name)} & set(CHAINED[TRAININGS[name]])
         values = {field: parts[field] for field in parts if field in own}
         yield from chain.call(TITLES[name], TRAININGS[name], name, **values)
-        parts[name] = name
-    classifiers = {ORIGINAL.name: (yield from _classifiers(chain, ORIGINAL))}
-    parts["variants"] = config.variants
+        parts[name] = chain.key(name)
     text = f"Fill each class up to {largest} by images of {counted(len(config.variants), 'variant')}"
-    yield from chain.make(text, GENERATE, "balancing", balance_to=largest, **parts)
+    yield from chain.make(text, GENERATE, "balancing", variants=config.variants, balance_to=largest, **parts)
+    return parts
+
+
+def _measure(chain: Chain, parts: dict[str, Any]) -> Steps[tuple[dict[str, Any], dict[str, Any]]]:
+    """Make sets to measure and measure them; returns the results of `compute_fid` and `score_synthetic`."""
+    held_out = of_split(chain.records, HELD_OUT)
+    parts["variants"] = list(dict.fromkeys([*chain.config.variants, UNTUNED]))
     text = "Generate sets to measure, also of the untuned base, in the validation split's class counts"
-    parts["variants"] = list(dict.fromkeys([*config.variants, UNTUNED]))
     evaluation = yield from chain.make(text, GENERATE, "evaluation", mode="evaluation", **parts)
-    for arm in arms[1:]:
-        classifiers[arm.name] = yield from _classifiers(chain, arm)
     text = "Classify every image with the classifier of the loaded scans alone"
     yield from chain.call(text, APPLY_CLASSIFIER, "predictions", classifier=ORIGINAL.run_key)
     extractor = yield from _choose_extractor()
@@ -72,24 +120,8 @@ def run_experiment(config: RunExperiment, run: Run) -> Steps[dict[str, Any]]:
     distances = yield from chain.call(text, COMPUTE_FID, f"fid_{extractor}", extractor=extractor, on_copies="leave_out")
     values = dict(extractor=extractor, classifier=ORIGINAL.run_key)
     scores = yield from chain.call("Score every synthetic image", SCORE_SYNTHETIC, f"scores_{extractor}", **values)
-    folder = run.folder
-    variant_grid(of_split(loaded, HELD_OUT) + evaluation, folder / "variants.png")
-    claims = compare(classifiers)
-    table = write_table(folder, claims, classifiers, distances, scores)
-    return {
-        "dataset": config.dataset_name,
-        "runs": chain.keys,
-        "table": table,
-        "rows": [
-            {"arm": arm, "seed": one.config["seed"], "split": HELD_OUT, "metric": metric, "value": value}
-            for arm, runs in classifiers.items()
-            for one in runs
-            for metric, value in one.result["metrics"].items()
-            if metric != "n"
-        ],
-        "claims": [asdict(claim) for claim in claims],
-        "results": str(folder),
-    }
+    variant_grid(held_out + evaluation, chain.run.folder / "variants.png")
+    return distances, scores
 
 
 def _classifiers(chain: Chain, arm: Arm) -> Steps[list[Run]]:

@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from busaug_core.experiment.arms import parse_arm
-from busaug_core.experiment.claims import CLAIMED, Claim, answer, is_resampled, least_shown, metrics_of
-from busaug_core.jobs.run import Run
+from busaug_core.experiment.claims import CLAIMED, Claim, Classifiers, answer, is_resampled, least_shown, metrics_of
 from busaug_core.measure.report import markdown_table, sections
 from busaug_core.measure.rows import COPIES, REAL, overall_distances
 
@@ -27,7 +26,7 @@ MISSING = dict.fromkeys(("value", "low", "high"))
 def write_table(
     folder: Path,
     claims: list[Claim],
-    arms: dict[str, list[Run]],
+    arms: dict[str, Classifiers],
     distances: dict[str, Any],
     scores: dict[str, Any],
 ) -> list[str]:
@@ -35,7 +34,7 @@ def write_table(
 
     Args:
         claims: the arms compared, or nothing where no two can be
-        arms: the runs of each arm's classifiers, that without synthetic images first
+        arms: the runs of each arm's classifiers, those without synthetic images first
         distances, scores: the results of `compute_fid` and `score_synthetic`
     """
     rows = overall_distances(distances)
@@ -47,7 +46,8 @@ def write_table(
         distance = by_variant.get(REAL if arm == original else _only_variant(arm), MISSING)
         metrics = metrics_of(runs)
         metrics = {name: metrics.get(name, MISSING) for name in METRICS}
-        named = [arm if arm == original else f"+ {arm}", str(runs[0].result["n_train"])]
+        n_train = sum(of_fold[0].result["n_train"] for of_fold in runs) / len(runs)
+        named = [arm if arm == original else f"+ {arm}", f"{n_train:.0f}"]
         cells = [_cell(e, 3, name == WITH_INTERVAL) for name, e in metrics.items()]
         table.append([*named, _cell(distance, 2, True, "floor, " if arm == original else ""), *cells])
         file.append([*named, *(e[part] for e in (distance, *metrics.values()) for part in MISSING)])
@@ -80,7 +80,7 @@ def _cell(estimate: dict[str, Any], digits: int, with_interval: bool, word: str 
 
 def _notes(
     n: int,
-    arms: dict[str, list[Run]],
+    arms: dict[str, Classifiers],
     distances: dict[str, Any],
     scores: dict[str, Any],
 ) -> list[str]:
@@ -88,13 +88,17 @@ def _notes(
     copies = {r["variant"]: r["value"] for r in distances["rows"] if r["metric"] == COPIES}
     nearest = {r["variant"]: r["copy_ratio"] for r in scores["means"]}
     runs = next(iter(arms.values()))
-    original = runs[0].result
+    folds = len(runs)
+    original = runs[0][0].result
+    tested = f"{sum(of_fold[0].result['metrics']['n'] for of_fold in runs)} {original['evaluated_on']} scans"
+    if folds > 1:
+        tested = f"{tested}, each by what was trained, generators too, on the other {folds - 1} of {folds} folds"
     return [
-        f"N: training images of the arm. {distances['metric']}: {n} images of an evaluation set against {n} validation "
-        f"scans, features of {distances['extractor']} ({distances['preprocessing']}), seed {distances['seed']}.",
+        f"N: training images of the arm{', mean of the folds' if folds > 1 else ''}. {distances['metric']}: {n} images "
+        f"of an evaluation set against {n} validation scans{' of the first fold' if folds > 1 else ''}, features of "
+        f"{distances['extractor']} ({distances['preprocessing']}), seed {distances['seed']}.",
         f"In brackets 95 % intervals. Floor: {distances['floor']}.",
-        f"Metrics: {_trained(runs)}, on {original['metrics']['n']} {original['evaluated_on']} scans. F1, AUC, PPV "
-        "and recall are macro means.",
+        f"Metrics: {_trained(runs)}, on {tested}. F1, AUC, PPV and recall are macro means.",
         *_compared(runs),
         "Near-copies of training scans: " + ", ".join(f"{v} {share:.0%}" for v, share in copies.items()) + ".",
         "Mean copy ratio (0 a copy of a training scan, 1 as far as these lie apart): "
@@ -103,13 +107,13 @@ def _notes(
     ]
 
 
-def _trained(runs: list[Run]) -> str:
+def _trained(runs: Classifiers) -> str:
     """How the arms' classifiers were trained."""
-    original = runs[0].result
+    original = runs[0][0].result
     side = f" of images at {original['resolution']} px" if original["resolution"] else ""
     if "extractor" not in original:
         start = "ImageNet weights" if original["pretrained"] else "from random weights"
-        seeds = "one seed" if len(runs) == 1 else f"means over {len(runs)} seeds"
+        seeds = "one seed" if len(runs[0]) == 1 else f"means over {len(runs[0])} seeds"
         more = f"augmentation {original['augmentation']}, balance {original['balance']}; arms as they say"
         return f"{original['arch']}, {original['epochs']} epochs{side}, {start}, {seeds}, {more}"
     probe = f"logistic regression on the features of {original['extractor']}{side}"
@@ -118,11 +122,11 @@ def _trained(runs: list[Run]) -> str:
     return f"{probe}, means over {original['resamples']} trainings on training images drawn anew with replacement"
 
 
-def _compared(runs: list[Run]) -> list[str]:
+def _compared(runs: Classifiers) -> list[str]:
     """What the intervals of the metrics are taken over."""
-    if len(runs) == 1 and not is_resampled(runs):
+    if len(runs[0]) == 1 and not is_resampled(runs):
         return []
-    split = runs[0].result["evaluated_on"]
+    split = runs[0][0].result["evaluated_on"]
     return [
         f"Intervals of the metrics: over these trainings and draws of the {split} scans, images of one scan together."
     ]

@@ -7,7 +7,7 @@ from pathlib import Path
 from busaug_core.errors import UserError
 from busaug_core.files import refuse_missing
 from busaug_core.jobs.config import LABEL_FIELD
-from busaug_core.jobs.lineage import Ancestor, ancestors, seen_by
+from busaug_core.jobs.lineage import Ancestor, ancestors, run_that_made, seen_by
 from busaug_core.jobs.run import Run
 from busaug_core.prompts import named
 from busaug_core.records import SPLITS, Record, count_labels
@@ -226,6 +226,23 @@ def refuse_learned(records: list[Record], used: Iterable[Ancestor]) -> None:
             raise UserError(
                 f"'{ancestor.given}' was trained on {counted(len(again), 'image that is', 'images that are')} held out "
                 f"now (the first {again[0].path}), so no number on these would be honest. Train it anew on this split."
+            )
+
+
+def refuse_learned_by_makers(images: Iterable[Record], held_out: list[Record]) -> None:
+    """Raises UserError where a synthetic image is of a generator that has learned from one of some held-out images."""
+    places = {Path(r.path).parent: r for r in images if r.synthetic}
+    makers: dict[Path, tuple[Run, Record]] = {}
+    for place, image in places.items():
+        if (run := run_that_made(place)) is not None:
+            makers.setdefault(run.folder, (run, image))
+    for run, image in makers.values():
+        _, *learned = ancestors(run)
+        if again := next(filter(None, (seen_by(member, held_out) for member in learned)), []):
+            raise UserError(
+                f"The images of run '{run.key}' (such as {image.path}) are of a generator that was trained on "
+                f"{counted(len(again), 'image that is', 'images that are')} held out now (the first {again[0].path}), "
+                "so no number on these would be honest. Leave them out, or generate by what was trained on this split."
             )
 
 

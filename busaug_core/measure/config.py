@@ -1,6 +1,7 @@
 """Settings of the jobs that measure."""
 
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -15,12 +16,13 @@ from busaug_core.jobs.roles import (
     TRAIN,
     evaluation_sets,
     of_split,
+    refuse_learned_by_makers,
     refuse_synthetic_training,
     refuse_unknown_variants,
     synthetic_in_training,
 )
 from busaug_core.jobs.run import PRODUCTS, Run
-from busaug_core.records import Record
+from busaug_core.records import SPLITS, Record
 
 FEATURES, DISTANCES, SCORES = "features.npy", "fid.json", "scores.jsonl"
 """The files that hold what was measured."""
@@ -135,7 +137,9 @@ def check_distances(config: ComputeFid, run: Run, records: list[Record]) -> None
     check(config, run, records)
     if not of_split(records, config.reference):
         raise UserError(f"No real sample is tagged '{config.reference}' to compare with.")
-    evaluation_sets(records, config.variants)
+    sets = evaluation_sets(records, config.variants)
+    if config.reference in SPLITS[1:]:
+        refuse_learned_by_makers(chain.from_iterable(sets.values()), of_split(records, config.reference))
 
 
 def check_scores(config: ScoreSynthetic, run: Run, records: list[Record]) -> None:

@@ -38,22 +38,37 @@ def classification_metrics(truth: np.ndarray, logits: np.ndarray) -> dict[str, f
     }
 
 
-def metrics_over_draws(truth: np.ndarray, logits: np.ndarray, draws: np.ndarray) -> dict[str, Estimate]:
+def metrics_over_draws(
+    truth: np.ndarray, logits: np.ndarray, draws: np.ndarray, folds: np.ndarray | None = None
+) -> dict[str, Estimate]:
     """The metrics of `classification_metrics` as means over trainings and draws of the images, with 95 % intervals.
 
     Args:
         truth: class indices, int N
         logits: float R × N × classes, those of R trainings
         draws: how often each image is drawn, int B × N; every class of `truth` occurs in each draw
+        folds: as in `weighted_metrics`
 
     Returns the estimates by name, without `n`, and without `auc` where there is but one class.
     """
-    found = [weighted_metrics(truth, of_training, draws) for of_training in logits]
+    found = [weighted_metrics(truth, of_training, draws, folds) for of_training in logits]
     return {name: spread(np.concatenate([values[name] for values in found])) for name in found[0]}
 
 
-def weighted_metrics(truth: np.ndarray, logits: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
-    """The metrics of `classification_metrics` but `n`, each float B, where images count as `weights`, B × N, say."""
+def weighted_metrics(
+    truth: np.ndarray, logits: np.ndarray, weights: np.ndarray, folds: np.ndarray | None = None
+) -> dict[str, np.ndarray]:
+    """The metrics of `classification_metrics` but `n`, each float B, where images count as `weights`, B × N, say.
+
+    `folds`, int N, says whose logits are of the same classifier, where they are of several: each metric is then its
+    mean over these, by the number of images, since scores of one classifier are no measure for another's.
+    """
+    if folds is not None:
+        places = [folds == fold for fold in np.unique(folds)]
+        parts = [weighted_metrics(truth[here], logits[here], weights[:, here]) for here in places]
+        sizes = [here.sum() for here in places]
+        shared = set.intersection(*(set(part) for part in parts))
+        return {name: np.average([p[name] for p in parts], 0, sizes) for name in parts[0] if name in shared}
     classes, predicted = np.unique(truth), logits.argmax(1)
     actual, claimed = truth[:, None] == classes, predicted[:, None] == classes
     hits, support, calls = (weights @ cells.astype(float) for cells in (actual & claimed, actual, claimed))

@@ -28,6 +28,7 @@ def differences(
     others: Mapping[str, np.ndarray],
     groups: Sequence[str],
     of_draws: bool = False,
+    folds: np.ndarray | None = None,
 ) -> dict[str, dict[str, Difference]]:
     """By how much each metric of `classification_metrics` differs, of each of several classifiers from one, by name.
 
@@ -37,8 +38,10 @@ def differences(
         groups: what images belong together by, such as a patient's or a scan's name, N
         of_draws: whether the trainings are on draws of the training images with replacement, whose spread is that of a
             training on these images, and not repetitions, of whose mean it is
+        folds: as in `weighted_metrics`
 
-    Where some class lies within one group there is accuracy alone: no other metric has a value without that group.
+    Where some class (of a fold) lies within one group there is accuracy alone: without that group no other metric has
+    a value.
     Raises UserError where there is but one group.
     """
     numbers = groups_of(groups)
@@ -50,11 +53,12 @@ def differences(
 
     def values_of(side: np.ndarray) -> dict[str, np.ndarray]:
         with np.errstate(invalid="ignore", divide="ignore"):
-            found = [weighted_metrics(truth, logits, kept) for logits in side]
+            found = [weighted_metrics(truth, logits, kept, folds) for logits in side]
         return {name: np.stack([values[name] for values in found]) for name in found[0]}
 
     old, new = values_of(before), {name: values_of(side) for name, side in others.items()}
-    metrics = old if (kept @ (truth[:, None] == np.unique(truth))).all() else [OF_IMAGES]
+    strata = truth if folds is None else truth + (truth.max() + 1) * folds
+    metrics = old if (kept @ (strata[:, None] == np.unique(strata))).all() else [OF_IMAGES]
     told: dict[str, dict[str, Difference]] = {name: {} for name in others}
     for metric in metrics if others else ():
         apart = np.stack([new[name][metric] - old[metric] for name in others])

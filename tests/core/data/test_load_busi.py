@@ -179,6 +179,16 @@ def test_simulated_scans_stand_in_for_busi(run_job):
     assert result["counts"]["benign"] > result["counts"]["malignant"] > result["counts"]["normal"]
 
 
+def test_the_first_of_the_folds_may_validate(run_job, tmp_path):
+    run_job("load_busi", images=24, image_size=64, dataset_name="trial", folds=3, split="first_fold", run_key="load")
+    loaded = Run(tmp_path / "trial/runs/load").products
+    held_out = [r.path for r in loaded if "val" in r.tags]
+    assert held_out == [r.path for r in loaded if "fold_1" in r.tags] and len(held_out) == 8
+    assert all("train" in r.tags for r in loaded if "val" not in r.tags)
+    with pytest.raises(UserError, match="the split 'first_fold' needs folds"):
+        run_job("load_busi", images=24, split="first_fold")
+
+
 def test_a_copy_and_a_conflict_of_labels_are_grouped_and_tagged(copy, tmp_path):
     picture = Image.open(copy / "benign/benign (1).png")
     picture.resize((80, 80)).save(copy / "benign/benign (50).png")

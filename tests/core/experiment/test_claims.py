@@ -30,7 +30,7 @@ def arm(tmp_path):
         write_predictions(run, held_out, logits[0], CLASSES, range(N))
         write_resampled(run, logits)
         run.finish({"classes": CLASSES, "evaluated_on": "val", "resampled": {"accuracy": {}}})
-        return [run]
+        return [[run]]
 
     return make
 

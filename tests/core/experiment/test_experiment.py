@@ -15,7 +15,7 @@ import torch
 
 from busaug_core.errors import UserError
 from busaug_core.experiment.config import RUN_EXPERIMENT, RunExperiment
-from busaug_core.jobs.events import Begun, Ended, Finished, Notice, Stopped
+from busaug_core.jobs.events import Begun, Ended, Finished, Made, Notice, Stopped
 from busaug_core.jobs.run import Run
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -118,6 +118,51 @@ def test_arms_may_be_networks_and_then_nothing_is_claimed(values, home):
     assert "means over 2 seeds" in " ".join(finished.result["table"])
 
 
+@pytest.fixture(scope="module")
+def folded(values, home):
+    """The result of an experiment of two folds, and the events of its run."""
+    asked = dict(values, arms=["sd"], folds=2, dataset_name="folds", run_key="folds")
+    asked["settings"] = {**SIZES, "load_busi": dict(images=24, image_size=64)}
+    events = list(RUN_EXPERIMENT.run(asked, [], "folds", home))
+    return events[-1].result, events
+
+
+def test_in_every_fold_generator_and_classifiers_are_trained_anew_on_the_others_alone(folded, home):
+    result, events = folded
+    runs = {key: Run(home / "folds/runs" / key) for key in (*result["runs"], *result["fold_runs"])}
+    held_out = []
+    for end in ("", "_fold2"):
+        splits = {s: {r.path for r in runs[f"lora{end}"].records if s in r.tags} for s in ("train", "val")}
+        assert runs[f"balancing{end}"].config["lora"] == f"lora{end}"
+        assert {r.path for r in runs[f"clf_sd{end}"].records if r.synthetic} == {
+            r.path for r in runs[f"balancing{end}"].products
+        }
+        assert not splits["train"] & splits["val"]
+        held_out.append(splits["val"])
+    assert not held_out[0] & held_out[1]
+    assert held_out[0] | held_out[1] == {r.path for r in runs["load"].products}
+    assert next(e.title for e in events if isinstance(e, Begun) and e.run_key == "lora_fold2").startswith("Fold 2 of 2")
+
+
+def test_what_further_folds_make_does_not_land(folded):
+    result, events = folded
+    assert result["runs"] == [e.run_key for e in events if isinstance(e, Ended)]
+    assert not any(key.endswith("fold2") for key in result["runs"])
+    assert result["fold_runs"] == ["lora_fold2", "balancing_fold2", "clf_original_fold2", "clf_sd_fold2"]
+    begun = [e for e in events if isinstance(e, Begun)]
+    assert [e.number for e in begun] == list(range(1, begun[0].total + 1))
+    assert not any("_fold2" in e.record.path for e in events if isinstance(e, Made))
+
+
+def test_the_folds_are_told_as_one(folded):
+    result, _ = folded
+    assert {(row["arm"], row["fold"]) for row in result["rows"]} == {(a, f) for a in ("original", "sd") for f in (1, 2)}
+    assert {claim["n"] for claim in result["claims"]} == {24}
+    assert "on 24 val scans, each by what was trained, generators too, on the other 1 of 2 folds" in " ".join(
+        result["table"]
+    )
+
+
 def test_what_is_wrong_with_the_settings_of_a_late_job_is_told_at_once():
     with pytest.raises(UserError, match="train_classifier: a probe has no epochs"):
         RunExperiment.parse(dict(settings={"train_classifier": dict(epochs=3)}))
@@ -207,6 +252,7 @@ def test_an_arm_joins_variants_and_treatments():
         (dict(arms=["trivial"], settings={"train_classifier": dict(arch="resnet18")}), "must take synthetic images"),
         (dict(arms=["sd", "trivial"]), "arm 'trivial' is for networks; set arch of train_classifier in settings"),
         (dict(arms=["sd"], seeds=2), "seeds are of networks"),
+        (dict(folds=3, settings={"load_busi": dict(split="70-30")}), "folds deal the scans out; leave split of load"),
         (dict(settings={"train_classifier": dict(weighting="confidence")}), "weighting of train_classifier are set by"),
         (
             dict(arms=["sd+trivial"], settings={"train_classifier": dict(arch="resnet18", augmentation="none")}),

@@ -13,7 +13,7 @@ from busaug_core.jobs.config import JobConfig
 from busaug_core.jobs.events import Progress
 from busaug_core.jobs.execute import Job
 from busaug_core.jobs.lineage import Product, ancestors, resolve_product, run_that_made
-from busaug_core.jobs.roles import of_split
+from busaug_core.jobs.roles import of_split, refuse_learned_by_makers
 from busaug_core.jobs.run import Ancestor, Run
 from busaug_core.records import Record
 
@@ -205,3 +205,19 @@ def test_a_tag_that_is_a_splits_but_for_its_letters_is_refused_with_what_to_do(t
         of_split(records, split)
     records[1].tags.append(split)
     assert of_split(records, split) == records
+
+
+def test_images_of_a_generator_that_learned_from_what_is_held_out_now_are_refused(two):
+    paths, begun = two
+    (begun("lora", *paths).folder / "weights.safetensors").write_text("x")
+    made = {}
+    for key, values in (("tuned", {"weights": "lora"}), ("untuned", {})):
+        path = begun(key, *paths, **values).folder / "images/base/1.png"
+        path.parent.mkdir(parents=True)
+        path.write_text(key)
+        made[key] = Record(str(path), "benign", origin="synthetic", variant="base")
+    learned, other = (Record(str(path), "benign", tags=["val"]) for path in paths)
+    refuse_learned_by_makers(made.values(), [other])
+    refuse_learned_by_makers([made["untuned"], learned], [learned])
+    with pytest.raises(UserError, match=rf"run 'tuned' .* trained on 1 image .*{paths[0].name}"):
+        refuse_learned_by_makers(made.values(), [other, learned])

@@ -44,3 +44,15 @@ def test_each_stratum_gives_as_many_groups_as_it_has():
     assert (counts[:, :20].sum(1) == 20).all() and (counts[:, 20:].sum(1) == 40).all()
     assert (counts[:, ::2] == counts[:, 1::2]).all()
     assert counts.mean() == pytest.approx(1)
+
+
+def test_of_folds_every_metric_is_the_mean_by_the_number_of_images():
+    folds = np.repeat([0, 1, 2], [10, 20, 30])
+    shifted = LOGITS + 5 * folds[:, None] * np.array([1, 0, 0])  # no classifier's scores tell of another's
+    found = metrics_over_draws(TRUTH, shifted[:1], np.ones((1, 60), int), folds)
+    parts = [classification_metrics(TRUTH[folds == fold], shifted[0, folds == fold]) for fold in range(3)]
+    for name, estimate in found.items():
+        assert estimate.value == pytest.approx(np.average([part[name] for part in parts], weights=[10, 20, 30])), name
+    whole = metrics_over_draws(TRUTH, shifted[:1], np.ones((1, 60), int))
+    assert whole["accuracy"].value == pytest.approx(found["accuracy"].value)
+    assert whole["auc"].value != pytest.approx(found["auc"].value, abs=0.01)

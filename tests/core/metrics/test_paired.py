@@ -99,6 +99,20 @@ def test_images_that_belong_together_count_as_one():
     assert compared(before, [after], np.arange(150))[0].p < single.p
 
 
+def test_of_folds_a_difference_is_that_of_their_metrics_and_its_error_that_of_parts_on_their_own():
+    rng = np.random.default_rng(4)
+    before, after, folds = logits(rng, 1.0), logits(rng, 1.6), np.arange(N) // 50
+    groups = [str(i) for i in range(N)]
+    found = differ(TRUTH, before, after, groups, folds=folds)["auc"]
+    parts = []
+    for fold in range(3):
+        here = folds == fold
+        parts.append(differ(TRUTH[here], before[:, here], after[:, here], groups[:50])["auc"])
+    error = np.sqrt(sum(((part.high - part.low) / 2 / t.ppf(0.975, 49)) ** 2 for part in parts)) / 3
+    assert found.value == pytest.approx(np.mean([part.value for part in parts]))
+    assert (found.high - found.low) / 2 / t.ppf(0.975, N - 1) == pytest.approx(error, rel=0.02)
+
+
 def test_a_metric_without_a_value_and_a_single_group_are_told_apart():
     rng = np.random.default_rng(5)
     before, after = logits(rng, 1.0), logits(rng, 1.0)
