@@ -1,6 +1,7 @@
 """The operator that runs an experiment end to end."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import fiftyone as fo
@@ -13,6 +14,7 @@ from busaug_core.generate.recipes import RECIPES
 
 from .host.form import Suggestions
 from .host.operator import JobOperator
+from .host.pictures import address_of
 from .host.suggestions import BASES
 
 
@@ -33,7 +35,9 @@ class RunExperiment(JobOperator):
         yield ctx.ops.notify(f"{self.label}: {self.summarise(result)}", variant="success")
         outputs = types.Object()
         outputs.str("table", label="Results", view=types.MarkdownView(read_only=True))
-        yield ctx.ops.show_output(types.Property(outputs).to_json(), {"table": "\n".join(result["table"])})
+        report = address_of(Path(result["results"]) / "report.html")
+        told = [f"[The whole report, to read, send or print]({report})", "", *result["table"]]
+        yield ctx.ops.show_output(types.Property(outputs).to_json(), {"table": "\n".join(told)})
 
     def summarise(self, result: dict[str, Any]) -> str:
-        return f"{len(result['runs'])} runs; table and pictures in {result['results']}"
+        return f"{len(result['runs'])} runs; the report is {result['results']}/report.html"

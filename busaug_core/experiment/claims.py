@@ -129,6 +129,18 @@ def logits_of(runs: Classifiers) -> np.ndarray:
     )
 
 
+def confusion(truth: np.ndarray, logits: np.ndarray) -> np.ndarray:
+    """Which share of each class's images (rows) is taken for which class, mean over trainings; a missing class has 0.
+
+    Args:
+        truth: class indices, int N
+        logits: float S × N × classes
+    """
+    count = logits.shape[2]
+    predicted = np.eye(count)[logits.argmax(2)].mean(0)
+    return np.stack([predicted[truth == i].mean(0) if (truth == i).any() else np.zeros(count) for i in range(count)])
+
+
 def answer(claims: list[Claim]) -> str:
     """What the claims say, in words."""
     claims = [claim for claim in claims if claim.metric == CLAIMED]

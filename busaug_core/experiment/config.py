@@ -231,5 +231,5 @@ RUN_EXPERIMENT = Job(
     makes_dataset=True,
     takes_samples=False,
     chain=True,
-    files=("results.md", "results.csv"),
+    files=("report.html", "results.md", "results.csv"),
 )

@@ -9,7 +9,7 @@ from busaug_core.experiment.arms import ORIGINAL, Arm
 from busaug_core.experiment.chain import Chain
 from busaug_core.experiment.claims import Classifiers, compare
 from busaug_core.experiment.config import CHAINED, TRAININGS, RunExperiment
-from busaug_core.experiment.table import write_table
+from busaug_core.experiment.report import write_report
 from busaug_core.features.extractors import LITE0, default_extractor
 from busaug_core.generate.config import GENERATE
 from busaug_core.jobs.events import Notice, Steps
@@ -39,8 +39,8 @@ def run_experiment(config: RunExperiment, run: Run) -> Steps[dict[str, Any]]:
 
     Returns the keys of the `runs` that land in the dataset, and of the others, those of further folds, as `fold_runs`;
     the lines of the `table`, of which the first says what it shows, `rows` with each metric of each classifier on all
-    training images, the `claims` that compare the arms, and the folder of `results`; writes `results.md`, `results.csv`
-    and a grid of the variants, `variants.png`.
+    training images, the `claims` that compare the arms, and the folder of `results`; writes `report.html`,
+    `results.md`, `results.csv` and their pictures, among them a grid of the variants, `variants.png`.
     """
     arms = [ORIGINAL, *config.compared]
     folds = range(1, (config.folds or 1) + 1)
@@ -60,7 +60,7 @@ def run_experiment(config: RunExperiment, run: Run) -> Steps[dict[str, Any]]:
         if fold == 1:
             distances, scores = yield from _measure(chain, parts)
     claims = compare(classifiers)
-    table = write_table(run.folder, claims, classifiers, distances, scores)
+    table = write_report(run, config, claims, classifiers, distances, scores)
     return {
         "dataset": config.dataset_name,
         "runs": chain.keys,

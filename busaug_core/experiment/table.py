@@ -1,17 +1,32 @@
-"""The table of an experiment: an arm a line, its classifier's metrics beside its variant's distance."""
+"""What an experiment tells in words and tables: of each arm its classifiers' metrics and its variant's distance."""
 
 import csv
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from busaug_core.experiment.arms import parse_arm
-from busaug_core.experiment.claims import CLAIMED, Claim, Classifiers, answer, is_resampled, least_shown, metrics_of
+from busaug_core.experiment.arms import ORIGINAL, parse_arm
+from busaug_core.experiment.claims import (
+    CLAIMED,
+    Claim,
+    Classifiers,
+    answer,
+    confusion,
+    held_out_of,
+    is_resampled,
+    least_shown,
+    logits_of,
+    metrics_of,
+)
 from busaug_core.measure.report import markdown_table, sections
 from busaug_core.measure.rows import COPIES, REAL, overall_distances
 
 METRICS = {"accuracy": "accuracy", "f1": "F1", "auc": "AUC", "ppv": "PPV", "recall": "recall"}
 """A classifier's metrics, and what their columns are called."""
+IN_FILE = {**METRICS, "specificity": "specificity", "ece": "ECE"}
+"""Those of the file, which has room for more."""
+ARMS, COMPARISON, BY_CLASS = "Arms", f"Compared with the {ORIGINAL.name}", "By class"
+"""Titles of what is told."""
 WITH_INTERVAL = "accuracy"
 """The metric whose interval the table shows too; the file has all of them."""
 COMPARED = ("accuracy", "auc")
@@ -23,44 +38,73 @@ UNKNOWN = (
 MISSING = dict.fromkeys(("value", "low", "high"))
 
 
-def write_table(
-    folder: Path,
-    claims: list[Claim],
-    arms: dict[str, Classifiers],
-    distances: dict[str, Any],
-    scores: dict[str, Any],
-) -> list[str]:
-    """Write `results.md` and `results.csv` into the folder; returns the lines of the first.
+def told_of(
+    claims: list[Claim], arms: dict[str, Classifiers], distances: dict[str, Any], scores: dict[str, Any]
+) -> tuple[str, dict[str, list[str]]]:
+    """The answer in words, and what it rests on: lines of Markdown by their title.
 
     Args:
         claims: the arms compared, or nothing where no two can be
         arms: the runs of each arm's classifiers, those without synthetic images first
         distances, scores: the results of `compute_fid` and `score_synthetic`
     """
-    rows = overall_distances(distances)
-    by_variant = {r["variant"]: r for r in rows}
-    original = next(iter(arms))
     header = ["arm", "N", distances["metric"], *METRICS.values()]
-    table, file = [], [[*header[:2], *(f"{c}{part}" for c in header[2:] for part in ("", " low", " high"))]]
+    table = []
+    for arm, (n_train, distance, metrics) in _rows(arms, distances).items():
+        word = "floor, " if arm == next(iter(arms)) else ""
+        cells = [_cell(metrics[name], 3, name == WITH_INTERVAL) for name in METRICS]
+        table.append([_named(arm, arms), f"{n_train:.0f}", _cell(distance, 2, True, word), *cells])
+    told = {
+        ARMS: [*markdown_table(header, table), "", *_notes(arms, distances, scores)],
+        **_differences(claims),
+        BY_CLASS: _by_class(arms),
+        **sections(distances),
+    }
+    return answer(claims) if claims else UNKNOWN, told
+
+
+def write_file(path: Path, arms: dict[str, Classifiers], distances: dict[str, Any]) -> None:
+    """Write the table as CSV, each figure with its interval."""
+    parts = [f"{name}{part}" for name in (distances["metric"], *IN_FILE.values()) for part in ("", " low", " high")]
+    lines = [["arm", "N", *parts]]
+    for arm, (n_train, distance, metrics) in _rows(arms, distances).items():
+        estimates = [distance, *(metrics[name] for name in IN_FILE)]
+        lines.append([_named(arm, arms), n_train, *(e[part] for e in estimates for part in MISSING)])
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows(lines)
+
+
+def _rows(arms: dict[str, Classifiers], distances: dict[str, Any]) -> dict[str, tuple[float, dict, dict[str, dict]]]:
+    """Each arm's number of training images, its variant's distance and its metrics."""
+    by_variant = {row["variant"]: row for row in overall_distances(distances)}
+    found = {}
     for arm, runs in arms.items():
-        distance = by_variant.get(REAL if arm == original else _only_variant(arm), MISSING)
+        variant = REAL if arm == next(iter(arms)) else _only_variant(arm)
         metrics = metrics_of(runs)
-        metrics = {name: metrics.get(name, MISSING) for name in METRICS}
         n_train = sum(of_fold[0].result["n_train"] for of_fold in runs) / len(runs)
-        named = [arm if arm == original else f"+ {arm}", f"{n_train:.0f}"]
-        cells = [_cell(e, 3, name == WITH_INTERVAL) for name, e in metrics.items()]
-        table.append([*named, _cell(distance, 2, True, "floor, " if arm == original else ""), *cells])
-        file.append([*named, *(e[part] for e in (distance, *metrics.values()) for part in MISSING)])
-    with (folder / "results.csv").open("w", newline="", encoding="utf-8") as f:
-        csv.writer(f).writerows(file)
-    n = max((r["n"] for r in rows), default=0)
-    shown = answer(claims) if claims else UNKNOWN
-    lines = [shown, "", *markdown_table(header, table), "", *_notes(n, arms, distances, scores)]
-    for title, told in {**_differences(claims), **sections(distances)}.items():
-        lines += ["", f"{title}:", "", *told]
-    lines += ["", "Research use only; no number here says anything about patients."]
-    (folder / "results.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return lines
+        found[arm] = n_train, by_variant.get(variant, MISSING), {m: metrics.get(m, MISSING) for m in IN_FILE}
+    return found
+
+
+def _named(arm: str, arms: dict[str, Classifiers]) -> str:
+    return arm if arm == next(iter(arms)) else f"+ {arm}"
+
+
+def _by_class(arms: dict[str, Classifiers]) -> list[str]:
+    """A table of each class's sensitivity and specificity by each arm."""
+    _, truth, _ = held_out_of(next(iter(arms.values())))
+    classes = next(iter(arms.values()))[0][0].result["classes"]
+    present = [i for i in range(len(classes)) if 0 < (truth == i).sum() < len(truth)]
+    rows = []
+    for arm, runs in arms.items():
+        shares = confusion(truth, logits_of(runs))
+        negatives = [(truth != i).sum() for i in present]
+        called = [sum(shares[j, i] * (truth == j).sum() for j in range(len(classes)) if j != i) for i in present]
+        specific = [1 - wrong / n for wrong, n in zip(called, negatives, strict=True)]
+        cells = [f"{shares[i, i]:.2f} / {value:.2f}" for i, value in zip(present, specific, strict=True)]
+        rows.append([_named(arm, arms), *cells])
+    header = ["sensitivity / specificity", *(f"{classes[i]} ({(truth == i).sum()})" for i in present)]
+    return [*markdown_table(header, rows), "", "Means over the trainings; in brackets the number of scans."]
 
 
 def _only_variant(arm: str) -> str | None:
@@ -78,13 +122,9 @@ def _cell(estimate: dict[str, Any], digits: int, with_interval: bool, word: str 
     return text
 
 
-def _notes(
-    n: int,
-    arms: dict[str, Classifiers],
-    distances: dict[str, Any],
-    scores: dict[str, Any],
-) -> list[str]:
+def _notes(arms: dict[str, Classifiers], distances: dict[str, Any], scores: dict[str, Any]) -> list[str]:
     """What the numbers are, and what was looked at besides."""
+    n = max((row["n"] for row in overall_distances(distances)), default=0)
     copies = {r["variant"]: r["value"] for r in distances["rows"] if r["metric"] == COPIES}
     nearest = {r["variant"]: r["copy_ratio"] for r in scores["means"]}
     runs = next(iter(arms.values()))
@@ -98,7 +138,7 @@ def _notes(
         f"of an evaluation set against {n} validation scans{' of the first fold' if folds > 1 else ''}, features of "
         f"{distances['extractor']} ({distances['preprocessing']}), seed {distances['seed']}.",
         f"In brackets 95 % intervals. Floor: {distances['floor']}.",
-        f"Metrics: {_trained(runs)}, on {tested}. F1, AUC, PPV and recall are macro means.",
+        f"Metrics: {_trained(runs)}, on {tested}. F1, AUC, PPV and recall (balanced accuracy) are macro means.",
         *_compared(runs),
         "Near-copies of training scans: " + ", ".join(f"{v} {share:.0%}" for v, share in copies.items()) + ".",
         "Mean copy ratio (0 a copy of a training scan, 1 as far as these lie apart): "
@@ -148,8 +188,9 @@ def _differences(claims: list[Claim]) -> dict[str, list[str]]:
         f"In brackets each arm's own 95 % interval, over {first.trainings} trainings and {first.n} images of "
         f"{first.groups} scans or patients alike. p: of no difference in {CLAIMED}, over all arms (Holm); below .05 an "
         "arm is called better or worse. McNemar: the exact p-value of the first classifiers. P(no better): the "
-        "probability that the arm is right no more often, after a flat prior. Both take each image by itself."
+        "probability that the arm is right no more often, after a flat prior. Both take each image by itself. One "
+        f"image is {1 / first.n:.3f} of {CLAIMED}."
     )
     if least := least_shown(claims):
         note += f" An arm that is better by {least:.2f} would be shown to be so about four times in five."
-    return {f"Compared with the {first.baseline}": [*markdown_table(header, rows), "", note]}
+    return {COMPARISON: [*markdown_table(header, rows), "", note]}

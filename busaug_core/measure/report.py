@@ -15,6 +15,8 @@ from busaug_core.measure.rows import COLUMNS, COPIES, REAL, overall
 from busaug_core.measure.sets import ALL
 
 PANELS = 4
+LADDER = "Where the distance comes from"
+"""The title of the ladder."""
 
 
 def write_report(folder: Path, summary: dict) -> None:
@@ -86,7 +88,7 @@ def brief(summary: dict, folder: Path) -> list[str]:
 
 def sections(summary: dict) -> dict[str, list[str]]:
     """What is told beside the metrics, lines of Markdown by their title: the ladder and the judge's verdict."""
-    told = {"Where the distance comes from": steps_of(summary), "Recognised as their class": recognised(summary)}
+    told = {LADDER: steps_of(summary), "Recognised as their class": recognised(summary)}
     return {title: lines for title, lines in told.items() if lines}
 
 

@@ -2,32 +2,38 @@
 
 import numpy as np
 from scipy.special import softmax
-from sklearn.metrics import accuracy_score, precision_recall_fscore_support, roc_auc_score
+from sklearn.metrics import accuracy_score, precision_recall_fscore_support, recall_score, roc_auc_score
 
 from busaug_core.metrics.estimate import Estimate, spread
 
+BINS = 15
+"""Bins of the calibration error, as many as in Guo et al. 2017."""
+
 
 def classification_metrics(truth: np.ndarray, logits: np.ndarray) -> dict[str, float | int | None]:
-    """Accuracy, and the macro averages of F1, positive predictive value, recall and one-vs-rest AUC-ROC.
+    """Accuracy, calibration error, and macro averages of F1, one-vs-rest AUC-ROC, PPV, recall and specificity.
 
     Args:
         truth: class indices, int N
         logits: float N × classes
 
     Returns:
-        `n`, `accuracy`, `f1`, `auc` (None where there is but one class), `ppv`, `recall`, each in 0–1.
+        `n`, `accuracy`, `f1`, `auc`, `ppv` (positive predictive value), `recall` (the balanced accuracy),
+        `specificity`, `ece`, each in 0–1; `auc` and `specificity` are None where there is but one class.
         The averages are over the classes that occur in `truth`: a set without normal scans tells nothing of them.
-        Of those, a class that is never predicted counts with a PPV of 0.
+        Of those, a class that is never predicted counts with a PPV of 0. `ece` is the expected calibration error: by
+        how much the share of right predictions differs from their mean probability, over 15 bins of the latter.
     """
     classes = np.unique(truth)
     predicted = logits.argmax(1)
     ppv, recall, f1, _ = precision_recall_fscore_support(
         truth, predicted, labels=classes, average="macro", zero_division=0
     )
-    auc = None
+    probabilities = softmax(logits.astype(np.float64), axis=1)
+    auc = specificity = None
     if len(classes) > 1:
-        probabilities = softmax(logits.astype(np.float64), axis=1)
         auc = float(roc_auc_score(truth[:, None] == classes, probabilities[:, classes], average="macro"))
+        specificity = float(np.mean([recall_score(truth != c, predicted != c) for c in classes]))
     return {
         "n": len(truth),
         "accuracy": float(accuracy_score(truth, predicted)),
@@ -35,6 +41,8 @@ def classification_metrics(truth: np.ndarray, logits: np.ndarray) -> dict[str, f
         "auc": auc,
         "ppv": float(ppv),
         "recall": float(recall),
+        "specificity": specificity,
+        "ece": float(_calibration_error(predicted == truth, probabilities.max(1), np.ones((1, len(truth))))[0]),
     }
 
 
@@ -49,7 +57,7 @@ def metrics_over_draws(
         draws: how often each image is drawn, int B × N; every class of `truth` occurs in each draw
         folds: as in `weighted_metrics`
 
-    Returns the estimates by name, without `n`, and without `auc` where there is but one class.
+    Returns the estimates by name, without `n`, and without `auc` and `specificity` where there is but one class.
     """
     found = [weighted_metrics(truth, of_training, draws, folds) for of_training in logits]
     return {name: spread(np.concatenate([values[name] for values in found])) for name in found[0]}
@@ -78,10 +86,21 @@ def weighted_metrics(
         "ppv": (hits / np.where(calls > 0, calls, 1)).mean(1),
         "recall": (hits / support).mean(1),
     }
+    probabilities = softmax(logits.astype(np.float64), axis=1)
     if len(classes) > 1:
-        scores = softmax(logits.astype(np.float64), axis=1)[:, classes]
+        scores = probabilities[:, classes]
+        others = weights.sum(1)[:, None] - support
+        found["specificity"] = ((others - (calls - hits)) / others).mean(1)
         found["auc"] = np.mean([_weighted_auc(actual[:, i], scores[:, i], weights) for i in range(len(classes))], 0)
+    found["ece"] = _calibration_error(predicted == truth, probabilities.max(1), weights)
     return found
+
+
+def _calibration_error(right: np.ndarray, confidence: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The expected calibration error, float B, of predictions that are right, bool N, with a confidence, float N."""
+    bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
+    excess = np.where(bins[:, None] == np.arange(BINS), (right - confidence)[:, None], 0)
+    return np.abs(weights @ excess).sum(1) / weights.sum(1)
 
 
 def _weighted_auc(positive: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> np.ndarray:

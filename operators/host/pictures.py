@@ -25,10 +25,10 @@ def add_pictures(view: types.Object, run: Run) -> dict[str, Any]:
     for name, path in pictures_of(run).items():
         view.view(f"title_{name}", types.HeaderView(label=name.replace("_", " ").capitalize(), divider=True))
         view.img(f"picture_{name}", width="100%", alt_text=path.name)
-        values[f"picture_{name}"] = _address(path)
+        values[f"picture_{name}"] = address_of(path)
     return values
 
 
-def _address(path: Path) -> str:
+def address_of(path: Path) -> str:
     """Where the App's own server has the file; another one once it was written anew, so that no old one is shown."""
     return f"/media?filepath={quote(str(path))}&written={path.stat().st_mtime_ns}"

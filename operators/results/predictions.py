@@ -23,7 +23,7 @@ from .values import Values
 if TYPE_CHECKING:
     from busaug_core.classify.predictions import Prediction
 
-MACRO = {"f1": "F1", "ppv": "precision (PPV)", "recall": "recall", "auc": "AUC"}
+MACRO = {"f1": "F1", "ppv": "precision (PPV)", "recall": "recall", "specificity": "specificity", "auc": "AUC"}
 """The macro averages among a classifier's metrics, and what they are called."""
 INDEXES = 40
 """So many indexes leave room for the user's own: MongoDB takes 64."""

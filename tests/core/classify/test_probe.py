@@ -191,7 +191,7 @@ def test_resamples_are_told_with_intervals_and_kept(run_job, records):
     assert logits.shape == (5, 6, 3)
     assert logits.dtype == np.float32
     assert len(np.unique(logits.round(4), axis=0)) == 5
-    assert result["resampled"].keys() == {"accuracy", "f1", "auc", "ppv", "recall"}
+    assert result["resampled"].keys() == {"accuracy", "f1", "auc", "ppv", "recall", "specificity", "ece"}
     truth = np.array([result["classes"].index(row.truth) for row in read_predictions(Path(result["folder"]))])
     for name, estimate in result["resampled"].items():
         assert 0 <= estimate["low"] <= estimate["value"] <= estimate["high"] <= 1, name

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from busaug_core.classify.predictions import write_predictions, write_resampled
-from busaug_core.experiment.claims import CLAIMED, Claim, answer, compare, least_shown
+from busaug_core.experiment.claims import CLAIMED, Claim, answer, compare, confusion, least_shown
 from busaug_core.files import write_json
 from busaug_core.jobs.run import INPUTS, Run
 from busaug_core.records import Record, write_records
@@ -104,3 +104,8 @@ def test_the_sentence_tells_the_amount_as_what_it_is_named():
         "No gain shown: no arm is better than the original with certainty. + base is worse than the original in "
         "accuracy by 0.050 (0.020 to 0.080; p = 0.004 after Holm's correction)."
     )
+
+
+def test_confusion_tells_which_share_of_a_class_is_taken_for_which():
+    truth, logits = np.array([0, 0, 2, 2]), np.eye(3)[[[0, 1, 2, 2], [0, 0, 2, 0]]]
+    assert np.allclose(confusion(truth, logits), [[0.75, 0.25, 0], [0, 0, 0], [0.25, 0, 0.75]])

@@ -1,6 +1,7 @@
 """The demo's chain as a job of the core: every link a run of its own, reused, resumed, ending in one table."""
 
 import csv
+import html
 import os
 import re
 import shutil
@@ -82,6 +83,17 @@ def test_the_table_fits_a_terminal_and_its_file_has_every_interval(events, home)
         for name in ("accuracy", "F1", "AUC", "PPV", "recall", "FD (EfficientNet-Lite0)"):
             low, value, high = (float(row[f"{name}{part}"]) for part in (" low", "", " high"))
             assert low <= value <= high
+
+
+def test_the_report_is_one_page_that_holds_what_it_shows(events, home):
+    page = (home / "tiny/runs/demo/report.html").read_text()
+    assert f'<p class="answer">{html.escape(events[-1].result["table"][0])}</p>' in page
+    for title in ("Arms", "Compared with the original", "By class", "Where the distance comes from", "Protocol"):
+        assert f"<h2>{title}</h2>" in page
+    pictures = re.findall(r'<img alt="(\w+)" src="data:image/png;base64,', page)
+    assert pictures == ["variants", "differences", "confusion", "ladder"]
+    assert not re.search(r'(src|href)="(?!data:)', page)
+    assert page.count("<td>+ sd_img2img</td>") == 3
 
 
 def test_every_arm_is_compared_with_the_original_in_each_metric(events):

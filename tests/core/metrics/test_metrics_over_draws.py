@@ -27,7 +27,7 @@ def test_a_draw_has_the_metrics_of_its_images(present):
 
 def test_one_class_has_no_auc():
     found = metrics_over_draws(np.zeros(60, int), LOGITS, np.ones((2, 60), int))
-    assert found.keys() == {"accuracy", "f1", "ppv", "recall"}
+    assert found.keys() == {"accuracy", "f1", "ppv", "recall", "ece"}
 
 
 def test_an_interval_spans_trainings_and_images():

@@ -77,7 +77,7 @@ def test_differences_are_those_of_the_metrics():
     means = [
         {k: np.mean([classification_metrics(TRUTH, x)[k] for x in side]) for k in found} for side in (before, after)
     ]
-    assert set(found) == {"accuracy", "f1", "ppv", "recall", "auc"}
+    assert set(found) == {"accuracy", "f1", "ppv", "recall", "specificity", "auc", "ece"}
     for name, estimate in found.items():
         assert estimate.value == pytest.approx(means[1][name] - means[0][name])
         assert estimate.low < estimate.value < estimate.high

@@ -1,0 +1,149 @@
+"""The report card of an experiment: its answer, tables, plots and protocol as Markdown, CSV and one page of HTML.
+
+The page holds its pictures, so that it can be sent as it is and printed.
+"""
+
+import base64
+import html
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from markdown_it import MarkdownIt
+from matplotlib.figure import Figure
+
+from busaug_core.experiment.claims import Claim, Classifiers, confusion, held_out_of, logits_of
+from busaug_core.experiment.config import RunExperiment
+from busaug_core.experiment.table import ARMS, BY_CLASS, COMPARED, COMPARISON, METRICS, told_of, write_file
+from busaug_core.jobs.run import Run
+from busaug_core.measure.report import LADDER, plot_metrics
+from busaug_core.measure.rows import REAL
+
+RESEARCH = "Research use only; no number here says anything about patients."
+COLUMNS = 5
+"""Confusion matrices in a row."""
+STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
+h1 { font-size: 1.3rem } h2 { font-size: 1.1rem; margin-top: 2rem; border-bottom: 1px solid #ddd }
+.answer { font-size: 1.15rem; font-weight: 600; background: #eef4fa; padding: .8rem 1rem; border-radius: 4px }
+table { border-collapse: collapse; font-size: .85rem; margin: 1rem 0; font-variant-numeric: tabular-nums }
+th, td { border-bottom: 1px solid #ddd; padding: .25rem .7rem; text-align: left } th { border-bottom-color: #888 }
+img { max-width: 100%; display: block; margin: 1rem 0 } pre { font-size: .75rem; white-space: pre-wrap }
+p { max-width: 48rem } figcaption { font-size: .8rem; color: #555 } figure { margin: 1rem 0; break-inside: avoid }
+@media print { body { margin: 0; max-width: none; font-size: 11px } h2 { break-after: avoid } }
+"""
+
+
+def write_report(
+    run: Run,
+    config: RunExperiment,
+    claims: list[Claim],
+    arms: dict[str, Classifiers],
+    distances: dict[str, Any],
+    scores: dict[str, Any],
+) -> list[str]:
+    """Write `results.md`, `results.csv`, `report.html` and its plots into the run's folder; returns the first's lines.
+
+    Args:
+        run: the experiment's, whose folder has the grid of the variants
+        config: its settings
+        claims, arms, distances, scores: as in `told_of`
+    """
+    folder = run.folder
+    answer, told = told_of(claims, arms, distances, scores)
+    write_file(folder / "results.csv", arms, distances)
+    lines = [answer]
+    for title, text in told.items():
+        lines += ["", *([f"{title}:", ""] if len(lines) > 1 else []), *text]
+    lines += ["", RESEARCH]
+    (folder / "results.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    plot_differences(claims, folder / "differences.png")
+    plot_confusion(arms, folder / "confusion.png")
+    pictures = {
+        ARMS: (
+            folder / "variants.png",
+            "Held-out scans and what was made, by class. A row of made images shares its seed.",
+        ),
+        COMPARISON: (folder / "differences.png", "What each arm gains over the original, with its own 95 % interval."),
+        BY_CLASS: (folder / "confusion.png", "Which class (columns) images of a class (rows) are taken for."),
+        LADDER: (Path(distances["folder"]) / "ladder.png", ""),
+    }
+    told["Protocol"] = _protocol(run, config)
+    (folder / "report.html").write_text(_page(config.dataset_name, answer, told, pictures), encoding="utf-8")
+    return lines
+
+
+def plot_differences(claims: list[Claim], path: Path) -> None:
+    """Write a forest plot as PNG: for each metric what the arms gain, with intervals; nothing without claims."""
+    rows = []
+    for claim in claims:
+        if claim.metric in COMPARED:
+            metric = f"{METRICS[claim.metric]} gained"
+            rows.append(dict(variant=REAL, metric=metric, value=0, low=None, high=None))
+            rows.append(dict(variant=claim.arm, metric=metric, value=claim.value, low=claim.low, high=claim.high))
+    if rows:
+        caption = (
+            f"Against the {claims[0].baseline} (gray line), {claims[0].n} images, {claims[0].trainings} trainings."
+        )
+        plot_metrics(rows, path, caption)
+
+
+def plot_confusion(arms: dict[str, Classifiers], path: Path) -> None:
+    """Write the arms' confusion matrices as PNG, in shares of the images of a class, mean over trainings."""
+    _, truth, _ = held_out_of(next(iter(arms.values())))
+    classes = next(iter(arms.values()))[0][0].result["classes"]
+    columns = min(COLUMNS, len(arms))
+    lines = -(-len(arms) // columns)
+    side = 0.5 + 0.55 * len(classes)
+    figure = Figure(figsize=(side * columns + 0.9, (side + 0.7) * lines), layout="constrained")
+    panels = figure.subplots(lines, columns, squeeze=False).flat
+    for place, (arm, runs) in enumerate(arms.items()):
+        panel, shares = panels[place], confusion(truth, logits_of(runs))
+        panel.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+        for i, j in np.ndindex(shares.shape):
+            color = "white" if shares[i, j] > 0.6 else "black"
+            panel.text(j, i, f"{shares[i, j]:.2f}", ha="center", va="center", fontsize=8, color=color)
+        panel.set_title(arm, fontsize=9)
+        panel.set_xticks(range(len(classes)), classes, fontsize=7, rotation=45, ha="right")
+        panel.set_yticks(range(len(classes)), classes if place % columns == 0 else [""] * len(classes), fontsize=7)
+        panel.tick_params(length=0)
+    for panel in list(panels)[len(arms) :]:
+        panel.axis("off")
+    figure.savefig(path, dpi=110)
+
+
+def _protocol(run: Run, config: RunExperiment) -> list[str]:
+    """How the figures came about, and with what."""
+    settings = json.dumps(config.model_dump(mode="json"), indent=1)
+    versions = ", ".join(f"{name} {version}" for name, version in run.environment.get("versions", {}).items())
+    return [
+        "Splits keep frames of a scan, and what is known of a patient, on one side. No generator and no classifier has "
+        "learned from the images that it is tested on; images that were made to be measured train nothing.",
+        "",
+        *([versions, ""] if versions else []),
+        "```",
+        settings,
+        "```",
+    ]
+
+
+def _page(name: str, answer: str, told: dict[str, list[str]], pictures: dict[str, tuple[Path, str]]) -> str:
+    """The report as HTML."""
+    markdown = MarkdownIt("commonmark", {"breaks": True}).enable("table")
+    parts = []
+    for title, lines in told.items():
+        parts += [f"<h2>{html.escape(title)}</h2>", markdown.render("\n".join(lines))]
+        path, caption = pictures.get(title, (None, ""))
+        if path is not None and path.exists():
+            picture = base64.b64encode(path.read_bytes()).decode()
+            parts.append(
+                f'<figure><img alt="{path.stem}" src="data:image/png;base64,{picture}">'
+                f"<figcaption>{html.escape(caption)}</figcaption></figure>"
+            )
+    question = f"{name}: are the synthetic images worth training with?"
+    return (
+        f'<!DOCTYPE html><html lang="en"><meta charset="utf-8"><title>{html.escape(question)}</title>'
+        f"<style>{STYLE}</style><h1>{html.escape(question)}</h1>"
+        f'<p class="answer">{html.escape(answer)}</p>{"".join(parts)}<p>{RESEARCH}</p></html>\n'
+    )
