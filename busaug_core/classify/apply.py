@@ -1,18 +1,20 @@
 """The job `apply_classifier`: a trained classifier's predictions of every image."""
 
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
 from busaug_core.classify.config import ApplyClassifier
 from busaug_core.classify.load import load_classifier
-from busaug_core.classify.predictions import write_predictions
+from busaug_core.classify.predictions import write_predictions, write_resampled
 from busaug_core.classify.remarks import remarks_on_evaluation
+from busaug_core.classify.resampling import held_out_draws
 from busaug_core.jobs.device import pick_device
 from busaug_core.jobs.events import Notice, Steps
 from busaug_core.jobs.lineage import seen_by
 from busaug_core.jobs.run import Run
-from busaug_core.metrics.classification import classification_metrics
+from busaug_core.metrics.classification import classification_metrics, metrics_over_draws
 from busaug_core.records import Record
 
 
@@ -20,8 +22,9 @@ def apply_classifier(config: ApplyClassifier, run: Run) -> Steps[dict[str, Any]]
     """Write `predictions.jsonl`: path, label, confidence and logits of each image, and whether it is evaluated.
 
     Evaluated are the real images that bear the tag `evaluate_on` and that the classifier was not trained on.
-    Returns `n`, the `classes`, the `classifier`, the `metrics` of `classification_metrics` with `remarks` on what they
-    cannot tell, and of each variant the share `recognised` as its class.
+    Returns `n`, the `classes`, the `classifier`, the `metrics` of `classification_metrics` on `evaluated_on` with
+    `remarks` on what they cannot tell, and of each variant the share `recognised` as its class. Of a probe that was
+    also trained on draws, `resampled` has the metrics over these, whose logits `resampled.safetensors` keeps.
     """
     classifier = run.used["classifier"]
     model = load_classifier(classifier.path, run, pick_device())
@@ -29,12 +32,19 @@ def apply_classifier(config: ApplyClassifier, run: Run) -> Steps[dict[str, Any]]
     logits = yield from model.logits_of(records, run, config.batch_size)
     predicted = [model.classes[i] for i in logits.argmax(1)]
     summary = {"classes": model.classes, "classifier": run.name_of(classifier), "n": len(records)}
+    summary["evaluated_on"] = config.evaluate_on
     held_out = yield from _held_out(records, config.evaluate_on, classifier.run, model.classes)
     if held_out:
         truth = np.array([model.classes.index(records[i].label) for i in held_out])
         summary["metrics"] = classification_metrics(truth, logits[held_out])
         summary["remarks"] = remarks_on_evaluation([records[i] for i in held_out], model.classes, config.evaluate_on)
         yield from map(Notice, summary["remarks"])
+        if getattr(model, "draws", ()):
+            evaluated = [records[i] for i in held_out]
+            of_draws = yield from model.logits_of_draws(evaluated, run, config.batch_size)
+            write_resampled(run, of_draws)
+            estimates = metrics_over_draws(truth, of_draws, held_out_draws(evaluated, classifier.run.config["seed"]))
+            summary["resampled"] = {name: asdict(estimate) for name, estimate in estimates.items()}
     write_predictions(run, records, logits, model.classes, set(held_out))
     agreement: dict[str, list[bool]] = {}
     for record, label in zip(records, predicted, strict=True):

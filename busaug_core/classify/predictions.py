@@ -53,12 +53,13 @@ def read_predictions(folder: Path) -> list[Prediction]:
     return [Prediction(**row) for row in read_rows(folder / PREDICTIONS)]
 
 
-def write_resampled(run: Run, logits: np.ndarray) -> None:
-    """Write `resampled.safetensors`: the held-out images' logits by probes trained on draws, float32 R × N × classes.
+def write_resampled(run: Run, logits: np.ndarray, **tensors: np.ndarray) -> None:
+    """Write `resampled.safetensors`: logits of images by probes trained on draws, float32 R × N × classes, and tensors.
 
-    The N images are those of `predictions.jsonl`, in its order.
+    The N images are the evaluated ones of `predictions.jsonl`, in its order.
     """
-    write_whole(run.folder / RESAMPLED, lambda partial: save_file({"logits": logits}, partial))
+    tensors = {name: np.ascontiguousarray(tensor) for name, tensor in (("logits", logits), *tensors.items())}
+    write_whole(run.folder / RESAMPLED, lambda partial: save_file(tensors, partial))
 
 
 def read_resampled(folder: Path) -> np.ndarray:

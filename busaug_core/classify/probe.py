@@ -1,12 +1,14 @@
 """A linear probe: a classifier that reads classes off the features of a network that it does not train."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors.numpy import load_file
 
+from busaug_core.classify.config import RESAMPLED
 from busaug_core.classify.regression import LinearClassifier
 from busaug_core.classify.weights import save_weights
 from busaug_core.errors import UserError
@@ -22,6 +24,8 @@ BATCH_SIZE = 32
 """Images at a time while the features of a training are computed."""
 
 TENSORS = ("mean", "std", "coefficients", "intercept")
+OF_A_DRAW = TENSORS[2:]
+"""What a probe on a draw of the training images has of its own."""
 
 
 @dataclass(frozen=True)
@@ -30,11 +34,13 @@ class Probe:
 
     Attributes:
         resolution: the side in pixels that larger images are reduced to; None: the extractor takes all as they are
+        draws: the classifiers that were trained besides, on draws of the training images
     """
 
     extractor: Extractor
     resolution: int | None
     linear: LinearClassifier
+    draws: tuple[LinearClassifier, ...] = ()
 
     @property
     def classes(self) -> list[str]:
@@ -47,6 +53,11 @@ class Probe:
         """
         features = yield from features_of(records, self.extractor, self.resolution, run, batch_size)
         return None if features is None else self.linear.logits(features.matrix)
+
+    def logits_of_draws(self, records: list[Record], run: Run, batch_size: int) -> Steps[np.ndarray | None]:
+        """As `logits_of`, by each of the `draws`: float32 R × N × classes."""
+        features = yield from features_of(records, self.extractor, self.resolution, run, batch_size)
+        return None if features is None else np.stack([drawn.logits(features.matrix) for drawn in self.draws])
 
     def save(self, run: Run) -> None:
         """Write the probe into the folder of the run that trained it."""
@@ -83,7 +94,16 @@ def load_probe(
             f"The probe {path} was trained on the features of {document['extractor']} with other weights than are here "
             f"(SHA-256 {known[:8]}…, here {extractor.weights[:8]}…); put those back, or train the probe anew."
         )
-    return Probe(extractor, resolution, linear)
+    return Probe(extractor, resolution, linear, _read_draws(path.parent / RESAMPLED, linear))
+
+
+def _read_draws(path: Path, linear: LinearClassifier) -> tuple[LinearClassifier, ...]:
+    """The probes on draws beside a probe; none where there is no such file, or an earlier version wrote it."""
+    tensors = load_file(path) if path.exists() else {}
+    if not tensors.keys() >= {*OF_A_DRAW}:
+        return ()
+    parts = zip(*(tensors[name] for name in OF_A_DRAW), strict=True)
+    return tuple(replace(linear, **dict(zip(OF_A_DRAW, part, strict=True))) for part in parts)
 
 
 def features_of(

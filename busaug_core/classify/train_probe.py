@@ -9,7 +9,7 @@ import torch
 from busaug_core.classify.confidence import confidences, mean_confidence
 from busaug_core.classify.config import TrainClassifier
 from busaug_core.classify.predictions import write_resampled
-from busaug_core.classify.probe import Probe, features_of
+from busaug_core.classify.probe import OF_A_DRAW, Probe, features_of
 from busaug_core.classify.regression import FALLBACK, Regression
 from busaug_core.classify.resampling import held_out_draws, training_draws
 from busaug_core.classify.task import Task
@@ -67,12 +67,14 @@ class ProbeTraining:
         unseen = features.of(task.held_out)
         yield Progress(1, 1 + config.resamples, "Training the probe")
         if config.resamples:
-            logits = []
+            probes = []
             for done, counts in enumerate(training_draws(task.training, config.resamples, config.seed), 2):
-                logits.append(regression.fit(strength, counts).logits(unseen))
+                probes.append(regression.fit(strength, counts))
                 yield Progress(done, 1 + config.resamples, "Training the probe")
-            write_resampled(run, np.stack(logits))
+            logits = np.stack([probe.logits(unseen) for probe in probes])
+            own = {name: np.stack([getattr(probe, name) for probe in probes]) for name in OF_A_DRAW}
+            write_resampled(run, logits, **own)
             draws = held_out_draws(task.held_out, config.seed)
-            estimates = metrics_over_draws(task.held_out_truth, np.stack(logits), draws)
+            estimates = metrics_over_draws(task.held_out_truth, logits, draws)
             told["resampled"] = {name: asdict(estimate) for name, estimate in estimates.items()}
         return linear.logits(unseen), told

@@ -12,7 +12,7 @@ from busaug_core.files import content_hash
 from busaug_core.jobs.events import Notice, Steps
 from busaug_core.jobs.roles import TRAIN
 from busaug_core.jobs.run import Run
-from busaug_core.records import Record
+from busaug_core.records import Record, Source
 from busaug_core.words import counted
 
 
@@ -72,8 +72,9 @@ def find_elsewhere(
         groups = {r.split_group for r in both[len(records) :]} - {None}
         shared = [record for record, twin in zip(records, both, strict=False) if twin.split_group in groups]
         for record in shared:
-            known = [record.source.also_in] if record.source.also_in else []
-            record.source = replace(record.source, also_in=", ".join([*known, name]))
+            source = record.source or Source()
+            known = [source.also_in] if source.also_in else []
+            record.source = replace(source, also_in=", ".join([*known, name]))
         counts[name] = len(shared)
         yield Notice(
             f"{counted(len(shared), 'image shows', 'images show')} a scan that is in '{name}' too"

@@ -17,7 +17,7 @@ class Chain:
     folders: what learned from images that the dataset holds out has no place there.
 
     Attributes:
-        keys, keys_of_folds: the keys of the runs so far that land, and of those that do not
+        keys, keys_apart: the keys of the runs so far that land, and of those that do not
         records: all images that those of the fold at hand have loaded or made
         fold: its number, from 1
     """
@@ -25,7 +25,7 @@ class Chain:
     def __init__(self, run: Run, config: RunExperiment, total: int):
         self.run, self.config, self.total = run, config, total
         self.keys: list[str] = []
-        self.keys_of_folds: list[str] = []
+        self.keys_apart: list[str] = []
         self.records: list[Record] = []
         self.fold, self._number = 1, 0
 
@@ -64,8 +64,17 @@ class Chain:
             self.keys.append(run_key)
             yield Ended(run_key)
         else:
-            self.keys_of_folds.append(run_key)
+            self.keys_apart.append(run_key)
         return result
+
+    def apart(self, title: str, job: Job, run_key: str, records: list[Record], **values: Any) -> Steps[Run]:
+        """Run a job on other records; its run, which is returned, does not land."""
+        self._number += 1
+        yield Begun(self._number, self.total, title, run_key)
+        name, home = self.run.folder.parents[1].name, self.run.folder.parents[2]
+        yield from result_of(job.run({**values, "run_key": run_key}, records, name, home))
+        self.keys_apart.append(run_key)
+        return Run(self.run.folder.parent / run_key)
 
     def key(self, run_key: str) -> str:
         """A run's key in the fold at hand."""

@@ -100,6 +100,17 @@ class RunExperiment(JobConfig):
         description="Deal the scans out to so many folds, each of which validates once what was trained on the others, "
         "generators too; what the images are worth is measured in the first (empty: the split of load_busi).",
     )
+    external: str | None = Field(
+        None,
+        min_length=1,
+        description="Another dataset, as loaded here, on whose images the arms' classifiers are tested too, untouched; "
+        "those that show a scan of this one are left out.",
+    )
+    external_classes: Literal["shared", "all"] = Field(
+        "shared",
+        description="shared: the classifiers choose among the classes that external has too, by their probabilities "
+        "scaled up; all: among all, so that what they take for another is wrong.",
+    )
     settings: dict[str, dict[str, Any]] = Field(
         {}, description="Fields of the jobs, by job, where they are not to be the preset's or the jobs' defaults."
     )
@@ -158,6 +169,12 @@ class RunExperiment(JobConfig):
         given = self.settings.get(LOAD_BUSI.name, {}).keys() & {"folds", "split"}
         if self.folds is not None and given:
             raise ValueError(f"folds deal the scans out; leave {' and '.join(sorted(given))} of load_busi out")
+        return self
+
+    @model_validator(mode="after")
+    def _is_external(self) -> "RunExperiment":
+        if self.external == self.dataset_name:
+            raise ValueError(f"external is '{self.external}', the dataset that is made; name another")
         return self
 
     @model_validator(mode="after")

@@ -7,9 +7,12 @@ from busaug_core.classify.config import APPLY_CLASSIFIER, TRAIN_CLASSIFIER
 from busaug_core.data.config import FIRST_FOLD, LOAD_BUSI, SIMULATED
 from busaug_core.experiment.arms import ORIGINAL, Arm
 from busaug_core.experiment.chain import Chain
-from busaug_core.experiment.claims import Classifiers, compare
+from busaug_core.experiment.claims import compare
 from busaug_core.experiment.config import CHAINED, TRAININGS, RunExperiment
+from busaug_core.experiment.external import try_elsewhere
 from busaug_core.experiment.report import write_report
+from busaug_core.experiment.table import External, Findings
+from busaug_core.experiment.tested import Classifiers, read_tested
 from busaug_core.features.extractors import LITE0, default_extractor
 from busaug_core.generate.config import GENERATE
 from busaug_core.jobs.events import Notice, Steps
@@ -37,15 +40,17 @@ OF_THE_FIRST = 6
 def run_experiment(config: RunExperiment, run: Run) -> Steps[dict[str, Any]]:
     """Run the chain; each link is a run of its own, so that one that was stopped goes on where it was.
 
-    Returns the keys of the `runs` that land in the dataset, and of the others, those of further folds, as `fold_runs`;
-    the lines of the `table`, of which the first says what it shows, `rows` with each metric of each classifier on all
-    training images, the `claims` that compare the arms, and the folder of `results`; writes `report.html`,
-    `results.md`, `results.csv` and their pictures, among them a grid of the variants, `variants.png`.
+    Returns the keys of the `runs` that land in the dataset, and of those that do not, of further folds and on another
+    dataset, as `further_runs`; the lines of the `table`, of which the first says what it shows; `rows` with each metric
+    of each classifier on all training images, those on another dataset as means; the `claims` that compare the arms,
+    and `external_claims`; and the folder of `results`. Writes `report.html`, `results.md`, `results.csv` and their
+    pictures, among them a grid of the variants, `variants.png`.
     """
     arms = [ORIGINAL, *config.compared]
     folds = range(1, (config.folds or 1) + 1)
     of_each = 1 + len(config.trained) + len(arms) * config.seeds
-    chain = Chain(run, config, OF_THE_FIRST + len(folds) * of_each)
+    external = len(folds) * len(arms) * config.seeds if config.external else 0
+    chain = Chain(run, config, OF_THE_FIRST + len(folds) * of_each + external)
     text = f"Load {'simulated' if config.source == SIMULATED else 'BUSI'} scans"
     values = dict(source=config.source, dataset_name=config.dataset_name)
     if config.folds is not None:
@@ -59,31 +64,42 @@ def run_experiment(config: RunExperiment, run: Run) -> Steps[dict[str, Any]]:
             classifiers[arm.name].append((yield from _classifiers(chain, arm)))
         if fold == 1:
             distances, scores = yield from _measure(chain, parts)
-    claims = compare(classifiers)
-    table = write_report(run, config, claims, classifiers, distances, scores)
+    tested = read_tested(classifiers)
+    claims = compare(tested)
+    elsewhere = None
+    if config.external is not None:
+        elsewhere = yield from try_elsewhere(chain, classifiers, tested, loaded)
+    findings = Findings(classifiers, tested, claims, distances, scores, elsewhere)
+    table = write_report(run, config, findings)
     return {
         "dataset": config.dataset_name,
         "runs": chain.keys,
-        "fold_runs": chain.keys_of_folds,
+        "further_runs": chain.keys_apart,
         "table": table,
-        "rows": [
-            {
-                "arm": arm,
-                "fold": fold,
-                "seed": one.config["seed"],
-                "split": HELD_OUT,
-                "metric": metric,
-                "value": value,
-            }
-            for arm, of_folds in classifiers.items()
-            for fold, runs in enumerate(of_folds, 1)
-            for one in runs
-            for metric, value in one.result["metrics"].items()
-            if metric != "n"
-        ],
+        "rows": _metrics_by_run(classifiers) + ([] if elsewhere is None else _metrics_elsewhere(elsewhere)),
         "claims": [asdict(claim) for claim in claims],
+        "external_claims": [asdict(claim) for claim in elsewhere.claims] if elsewhere else [],
         "results": str(run.folder),
     }
+
+
+def _metrics_by_run(classifiers: dict[str, Classifiers]) -> list[dict[str, Any]]:
+    return [
+        dict(arm=arm, fold=fold, seed=one.config["seed"], split=HELD_OUT, metric=metric, value=value)
+        for arm, of_folds in classifiers.items()
+        for fold, runs in enumerate(of_folds, 1)
+        for one in runs
+        for metric, value in one.result["metrics"].items()
+        if metric != "n"
+    ]
+
+
+def _metrics_elsewhere(elsewhere: External) -> list[dict[str, Any]]:
+    return [
+        dict(arm=arm, fold=None, seed=None, split=elsewhere.name, metric=metric, value=estimate["value"])
+        for arm, metrics in elsewhere.tested.metrics.items()
+        for metric, estimate in metrics.items()
+    ]
 
 
 def _fill_classes(chain: Chain) -> Steps[dict[str, Any]]:

@@ -7,15 +7,24 @@ import base64
 import html
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from markdown_it import MarkdownIt
 from matplotlib.figure import Figure
 
-from busaug_core.experiment.claims import Claim, Classifiers, confusion, held_out_of, logits_of
+from busaug_core.experiment.claims import Claim
 from busaug_core.experiment.config import RunExperiment
-from busaug_core.experiment.table import ARMS, BY_CLASS, COMPARED, COMPARISON, METRICS, told_of, write_file
+from busaug_core.experiment.table import (
+    ARMS,
+    BY_CLASS,
+    COMPARED,
+    COMPARISON,
+    METRICS,
+    Findings,
+    told_of,
+    write_file,
+)
+from busaug_core.experiment.tested import Tested
 from busaug_core.jobs.run import Run
 from busaug_core.measure.report import LADDER, plot_metrics
 from busaug_core.measure.rows import REAL
@@ -35,31 +44,21 @@ p { max-width: 48rem } figcaption { font-size: .8rem; color: #555 } figure { mar
 """
 
 
-def write_report(
-    run: Run,
-    config: RunExperiment,
-    claims: list[Claim],
-    arms: dict[str, Classifiers],
-    distances: dict[str, Any],
-    scores: dict[str, Any],
-) -> list[str]:
+def write_report(run: Run, config: RunExperiment, findings: Findings) -> list[str]:
     """Write `results.md`, `results.csv`, `report.html` and its plots into the run's folder; returns the first's lines.
 
-    Args:
-        run: the experiment's, whose folder has the grid of the variants
-        config: its settings
-        claims, arms, distances, scores: as in `told_of`
+    The folder has the grid of the variants already.
     """
     folder = run.folder
-    answer, told = told_of(claims, arms, distances, scores)
-    write_file(folder / "results.csv", arms, distances)
+    answer, told = told_of(findings)
+    write_file(folder / "results.csv", findings)
     lines = [answer]
     for title, text in told.items():
         lines += ["", *([f"{title}:", ""] if len(lines) > 1 else []), *text]
     lines += ["", RESEARCH]
     (folder / "results.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    plot_differences(claims, folder / "differences.png")
-    plot_confusion(arms, folder / "confusion.png")
+    plot_differences(findings.claims, folder / "differences.png")
+    plot_confusion(findings.tested, folder / "confusion.png")
     pictures = {
         ARMS: (
             folder / "variants.png",
@@ -67,7 +66,7 @@ def write_report(
         ),
         COMPARISON: (folder / "differences.png", "What each arm gains over the original, with its own 95 % interval."),
         BY_CLASS: (folder / "confusion.png", "Which class (columns) images of a class (rows) are taken for."),
-        LADDER: (Path(distances["folder"]) / "ladder.png", ""),
+        LADDER: (Path(findings.distances["folder"]) / "ladder.png", ""),
     }
     told["Protocol"] = _protocol(run, config)
     (folder / "report.html").write_text(_page(config.dataset_name, answer, told, pictures), encoding="utf-8")
@@ -89,17 +88,16 @@ def plot_differences(claims: list[Claim], path: Path) -> None:
         plot_metrics(rows, path, caption)
 
 
-def plot_confusion(arms: dict[str, Classifiers], path: Path) -> None:
+def plot_confusion(tested: Tested, path: Path) -> None:
     """Write the arms' confusion matrices as PNG, in shares of the images of a class, mean over trainings."""
-    _, truth, _ = held_out_of(next(iter(arms.values())))
-    classes = next(iter(arms.values()))[0][0].result["classes"]
+    arms, classes = list(tested.logits), tested.classes
     columns = min(COLUMNS, len(arms))
     lines = -(-len(arms) // columns)
     side = 0.5 + 0.55 * len(classes)
     figure = Figure(figsize=(side * columns + 0.9, (side + 0.7) * lines), layout="constrained")
     panels = figure.subplots(lines, columns, squeeze=False).flat
-    for place, (arm, runs) in enumerate(arms.items()):
-        panel, shares = panels[place], confusion(truth, logits_of(runs))
+    for place, arm in enumerate(arms):
+        panel, shares = panels[place], tested.confusion(arm)
         panel.imshow(shares, cmap="Blues", vmin=0, vmax=1)
         for i, j in np.ndindex(shares.shape):
             color = "white" if shares[i, j] > 0.6 else "black"

@@ -1,23 +1,15 @@
 """What an experiment tells in words and tables: of each arm its classifiers' metrics and its variant's distance."""
 
 import csv
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from busaug_core.experiment.arms import ORIGINAL, parse_arm
-from busaug_core.experiment.claims import (
-    CLAIMED,
-    Claim,
-    Classifiers,
-    answer,
-    confusion,
-    held_out_of,
-    is_resampled,
-    least_shown,
-    logits_of,
-    metrics_of,
-)
+from busaug_core.experiment.claims import CLAIMED, Claim, answer, least_shown
+from busaug_core.experiment.tested import Classifiers, Tested
 from busaug_core.measure.report import markdown_table, sections
 from busaug_core.measure.rows import COPIES, REAL, overall_distances
 
@@ -38,73 +30,123 @@ UNKNOWN = (
 MISSING = dict.fromkeys(("value", "low", "high"))
 
 
-def told_of(
-    claims: list[Claim], arms: dict[str, Classifiers], distances: dict[str, Any], scores: dict[str, Any]
-) -> tuple[str, dict[str, list[str]]]:
-    """The answer in words, and what it rests on: lines of Markdown by their title.
+@dataclass(frozen=True)
+class External:
+    """What the arms' classifiers say of another dataset, untouched.
 
-    Args:
-        claims: the arms compared, or nothing where no two can be
-        arms: the runs of each arm's classifiers, those without synthetic images first
-        distances, scores: the results of `compute_fid` and `score_synthetic`
+    Attributes:
+        name: the dataset
+        tested, claims: on its images, as on the held-out ones
+        at_home: the held-out images of the same classes
+        note: which images were left out, and what became of the classes that it lacks
     """
+
+    name: str
+    tested: Tested
+    claims: list[Claim]
+    at_home: Tested
+    note: str
+
+
+@dataclass(frozen=True)
+class Findings:
+    """All that an experiment has found.
+
+    Attributes:
+        arms: the runs of each arm's classifiers, those without synthetic images first
+        tested: what these say of the held-out images
+        claims: the arms compared, or nothing where no two can be
+        distances, scores: the results of `compute_fid` and `score_synthetic`
+        external: what they say of another dataset, if one was named
+    """
+
+    arms: dict[str, Classifiers]
+    tested: Tested
+    claims: list[Claim]
+    distances: dict[str, Any]
+    scores: dict[str, Any]
+    external: External | None = None
+
+    @property
+    def rows(self) -> dict[str, tuple[float, dict, dict[str, dict]]]:
+        """Each arm's number of training images, mean of the folds, its variant's distance, and its metrics."""
+        by_variant = {row["variant"]: row for row in overall_distances(self.distances)}
+        found = {}
+        for arm, runs in self.arms.items():
+            variant = REAL if arm == self.tested.baseline else _only_variant(arm)
+            n_train = sum(of_fold[0].result["n_train"] for of_fold in runs) / len(runs)
+            metrics = self.tested.metrics[arm]
+            found[arm] = n_train, by_variant.get(variant, MISSING), {m: metrics.get(m, MISSING) for m in IN_FILE}
+        return found
+
+
+def told_of(findings: Findings) -> tuple[str, dict[str, list[str]]]:
+    """The answer in words, and what it rests on: lines of Markdown by their title."""
+    claims, tested, distances = findings.claims, findings.tested, findings.distances
     header = ["arm", "N", distances["metric"], *METRICS.values()]
     table = []
-    for arm, (n_train, distance, metrics) in _rows(arms, distances).items():
-        word = "floor, " if arm == next(iter(arms)) else ""
+    for arm, (n_train, distance, metrics) in findings.rows.items():
+        word = "floor, " if arm == tested.baseline else ""
         cells = [_cell(metrics[name], 3, name == WITH_INTERVAL) for name in METRICS]
-        table.append([_named(arm, arms), f"{n_train:.0f}", _cell(distance, 2, True, word), *cells])
-    told = {
-        ARMS: [*markdown_table(header, table), "", *_notes(arms, distances, scores)],
-        **_differences(claims),
-        BY_CLASS: _by_class(arms),
-        **sections(distances),
-    }
-    return answer(claims) if claims else UNKNOWN, told
+        table.append([_named(arm), f"{n_train:.0f}", _cell(distance, 2, True, word), *cells])
+    told = {ARMS: [*markdown_table(header, table), "", *_notes(findings)]}
+    if claims:
+        told[COMPARISON] = _differences(claims)
+    told[BY_CLASS] = _by_class(tested)
+    if findings.external is not None:
+        told[f"On {findings.external.name}"] = _elsewhere(findings.external)
+    return answer(claims) if claims else UNKNOWN, {**told, **sections(distances)}
 
 
-def write_file(path: Path, arms: dict[str, Classifiers], distances: dict[str, Any]) -> None:
+def write_file(path: Path, findings: Findings) -> None:
     """Write the table as CSV, each figure with its interval."""
-    parts = [f"{name}{part}" for name in (distances["metric"], *IN_FILE.values()) for part in ("", " low", " high")]
-    lines = [["arm", "N", *parts]]
-    for arm, (n_train, distance, metrics) in _rows(arms, distances).items():
-        estimates = [distance, *(metrics[name] for name in IN_FILE)]
-        lines.append([_named(arm, arms), n_train, *(e[part] for e in estimates for part in MISSING)])
+    names = (findings.distances["metric"], *IN_FILE.values())
+    lines = [["arm", "N", *(f"{name}{part}" for name in names for part in ("", " low", " high"))]]
+    for arm, (n_train, distance, metrics) in findings.rows.items():
+        lines.append([_named(arm), n_train, *(e[part] for e in (distance, *metrics.values()) for part in MISSING)])
     with path.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows(lines)
 
 
-def _rows(arms: dict[str, Classifiers], distances: dict[str, Any]) -> dict[str, tuple[float, dict, dict[str, dict]]]:
-    """Each arm's number of training images, its variant's distance and its metrics."""
-    by_variant = {row["variant"]: row for row in overall_distances(distances)}
-    found = {}
-    for arm, runs in arms.items():
-        variant = REAL if arm == next(iter(arms)) else _only_variant(arm)
-        metrics = metrics_of(runs)
-        n_train = sum(of_fold[0].result["n_train"] for of_fold in runs) / len(runs)
-        found[arm] = n_train, by_variant.get(variant, MISSING), {m: metrics.get(m, MISSING) for m in IN_FILE}
-    return found
+def _named(arm: str) -> str:
+    return arm if arm == ORIGINAL.name else f"+ {arm}"
 
 
-def _named(arm: str, arms: dict[str, Classifiers]) -> str:
-    return arm if arm == next(iter(arms)) else f"+ {arm}"
-
-
-def _by_class(arms: dict[str, Classifiers]) -> list[str]:
+def _by_class(tested: Tested) -> list[str]:
     """A table of each class's sensitivity and specificity by each arm."""
-    _, truth, _ = held_out_of(next(iter(arms.values())))
-    classes = next(iter(arms.values()))[0][0].result["classes"]
-    present = [i for i in range(len(classes)) if 0 < (truth == i).sum() < len(truth)]
+    counts = np.bincount(tested.truth, minlength=len(tested.classes))
+    present = [i for i, n in enumerate(counts) if 0 < n < counts.sum()]
     rows = []
-    for arm, runs in arms.items():
-        shares = confusion(truth, logits_of(runs))
-        negatives = [(truth != i).sum() for i in present]
-        called = [sum(shares[j, i] * (truth == j).sum() for j in range(len(classes)) if j != i) for i in present]
-        specific = [1 - wrong / n for wrong, n in zip(called, negatives, strict=True)]
-        cells = [f"{shares[i, i]:.2f} / {value:.2f}" for i, value in zip(present, specific, strict=True)]
-        rows.append([_named(arm, arms), *cells])
-    header = ["sensitivity / specificity", *(f"{classes[i]} ({(truth == i).sum()})" for i in present)]
+    for arm in tested.logits:
+        shares = tested.confusion(arm)
+        calls = counts @ shares - counts * shares.diagonal()
+        cells = [f"{shares[i, i]:.2f} / {1 - calls[i] / (counts.sum() - counts[i]):.2f}" for i in present]
+        rows.append([_named(arm), *cells])
+    header = ["sensitivity / specificity", *(f"{tested.classes[i]} ({counts[i]})" for i in present)]
     return [*markdown_table(header, rows), "", "Means over the trainings; in brackets the number of scans."]
+
+
+def _elsewhere(external: External) -> list[str]:
+    """A table of the arms' metrics on another dataset, beside those of the same classes at home."""
+    claims = {(claim.arm, claim.metric): claim for claim in external.claims}
+    rows = []
+    for arm, metrics in external.tested.metrics.items():
+        home = external.at_home.metrics[arm]
+        gained = [_cell(asdict(claims[arm, m]), 3, True) if (arm, m) in claims else "–" for m in COMPARED]
+        rows.append([_named(arm), *(_cell(side[m], 3, False) for m in COMPARED for side in (home, metrics)), *gained])
+    where = [f"{METRICS[m]} {place}" for m in COMPARED for place in ("at home", "there")]
+    header = ["arm", *where, *(f"{METRICS[m]} gained there" for m in COMPARED)]
+    lost = [side.metrics[external.tested.baseline][CLAIMED]["value"] for side in (external.at_home, external.tested)]
+    shown = answer(external.claims) if external.claims else UNKNOWN
+    return [
+        shown,
+        "",
+        *markdown_table(header, rows),
+        "",
+        f"The same classifiers on {len(external.tested.truth)} images of {external.name}, at home on the "
+        f"{len(external.at_home.truth)} held-out images of the same classes. {external.note} The change of set alone "
+        f"costs the {external.tested.baseline} {lost[0] - lost[1]:.3f} of {CLAIMED}.",
+    ]
 
 
 def _only_variant(arm: str) -> str | None:
@@ -122,24 +164,26 @@ def _cell(estimate: dict[str, Any], digits: int, with_interval: bool, word: str 
     return text
 
 
-def _notes(arms: dict[str, Classifiers], distances: dict[str, Any], scores: dict[str, Any]) -> list[str]:
+def _notes(findings: Findings) -> list[str]:
     """What the numbers are, and what was looked at besides."""
+    distances, tested = findings.distances, findings.tested
     n = max((row["n"] for row in overall_distances(distances)), default=0)
     copies = {r["variant"]: r["value"] for r in distances["rows"] if r["metric"] == COPIES}
-    nearest = {r["variant"]: r["copy_ratio"] for r in scores["means"]}
-    runs = next(iter(arms.values()))
+    nearest = {r["variant"]: r["copy_ratio"] for r in findings.scores["means"]}
+    runs = findings.arms[tested.baseline]
     folds = len(runs)
-    original = runs[0][0].result
-    tested = f"{sum(of_fold[0].result['metrics']['n'] for of_fold in runs)} {original['evaluated_on']} scans"
+    split = runs[0][0].result["evaluated_on"]
+    on = f"{len(tested.truth)} {split} scans"
     if folds > 1:
-        tested = f"{tested}, each by what was trained, generators too, on the other {folds - 1} of {folds} folds"
+        on = f"{on}, each by what was trained, generators too, on the other {folds - 1} of {folds} folds"
+    over = f"over these trainings and draws of the {split} scans, images of one scan together"
     return [
         f"N: training images of the arm{', mean of the folds' if folds > 1 else ''}. {distances['metric']}: {n} images "
         f"of an evaluation set against {n} validation scans{' of the first fold' if folds > 1 else ''}, features of "
         f"{distances['extractor']} ({distances['preprocessing']}), seed {distances['seed']}.",
         f"In brackets 95 % intervals. Floor: {distances['floor']}.",
-        f"Metrics: {_trained(runs)}, on {tested}. F1, AUC, PPV and recall (balanced accuracy) are macro means.",
-        *_compared(runs),
+        f"Metrics: {_trained(runs)}, on {on}. F1, AUC, PPV and recall (balanced accuracy) are macro means.",
+        *([f"Intervals of the metrics: {over}."] if tested.trainings > 1 else []),
         "Near-copies of training scans: " + ", ".join(f"{v} {share:.0%}" for v, share in copies.items()) + ".",
         "Mean copy ratio (0 a copy of a training scan, 1 as far as these lie apart): "
         + ", ".join(f"{v} {ratio:.2f}" for v, ratio in nearest.items())
@@ -162,20 +206,8 @@ def _trained(runs: Classifiers) -> str:
     return f"{probe}, means over {original['resamples']} trainings on training images drawn anew with replacement"
 
 
-def _compared(runs: Classifiers) -> list[str]:
-    """What the intervals of the metrics are taken over."""
-    if len(runs[0]) == 1 and not is_resampled(runs):
-        return []
-    split = runs[0][0].result["evaluated_on"]
-    return [
-        f"Intervals of the metrics: over these trainings and draws of the {split} scans, images of one scan together."
-    ]
-
-
-def _differences(claims: list[Claim]) -> dict[str, list[str]]:
-    """The arms' differences to the original as a section, by its title."""
-    if not claims:
-        return {}
+def _differences(claims: list[Claim]) -> list[str]:
+    """A table of the arms' differences to the original, and what it says."""
     first = claims[0]
     header = ["arm", *(f"{METRICS[metric]} gained" for metric in COMPARED), "p (Holm)", "McNemar", "P(no better)"]
     rows = []
@@ -193,4 +225,4 @@ def _differences(claims: list[Claim]) -> dict[str, list[str]]:
     )
     if least := least_shown(claims):
         note += f" An arm that is better by {least:.2f} would be shown to be so about four times in five."
-    return {COMPARISON: [*markdown_table(header, rows), "", note]}
+    return [*markdown_table(header, rows), "", note]

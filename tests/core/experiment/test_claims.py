@@ -1,10 +1,14 @@
 """What an experiment shows in words: on made-up logits of arms that are better, the same and worse."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from busaug_core.classify.predictions import write_predictions, write_resampled
-from busaug_core.experiment.claims import CLAIMED, Claim, answer, compare, confusion, least_shown
+from busaug_core.experiment.claims import CLAIMED, Claim, answer, least_shown
+from busaug_core.experiment.claims import compare as compare_tested
+from busaug_core.experiment.tested import read_tested
 from busaug_core.files import write_json
 from busaug_core.jobs.run import INPUTS, Run
 from busaug_core.records import Record, write_records
@@ -39,6 +43,11 @@ def arm(tmp_path):
 def chances():
     """How likely a probe of real images alone is right on each image: most are easy or hopeless for every arm."""
     return np.random.default_rng(5).choice([0.02, 0.5, 0.98], N, p=[0.2, 0.2, 0.6])
+
+
+def compare(arms):
+    """The claims of arms, given the runs of their classifiers."""
+    return compare_tested(read_tested(arms))
 
 
 def found_of(arms):
@@ -106,6 +115,18 @@ def test_the_sentence_tells_the_amount_as_what_it_is_named():
     )
 
 
-def test_confusion_tells_which_share_of_a_class_is_taken_for_which():
-    truth, logits = np.array([0, 0, 2, 2]), np.eye(3)[[[0, 1, 2, 2], [0, 0, 2, 0]]]
-    assert np.allclose(confusion(truth, logits), [[0.75, 0.25, 0], [0, 0, 0], [0.25, 0, 0.75]])
+def test_confusion_tells_which_share_of_a_class_is_taken_for_which(arm):
+    tested = read_tested({"original": arm("original", np.where(np.arange(N) % 3 == 1, 0.0, 1.0))})
+    assert np.allclose(tested.confusion("original"), [[1, 0, 0], [0, 0, 1], [0, 0, 1]])
+
+
+def test_classes_that_another_set_lacks_are_left_out_or_wrong(arm):
+    tested = read_tested({"original": arm("original", np.ones(N))})
+    second = np.float32([[1, 0, 0], [0, 1, 2], [0, 0, 1]])[tested.truth]  # malignant is normal, then malignant
+    tested = replace(tested, logits={"original": np.stack([second, second])})
+    shared = tested.of_classes(["benign", "malignant"], renormalised=True)
+    assert shared.classes == ["benign", "malignant"] and len(shared.truth) == len(shared.images) == 100
+    assert shared.metrics["original"]["accuracy"]["value"] == 1
+    every = tested.of_classes(["benign", "malignant"], renormalised=False)
+    assert every.metrics["original"]["accuracy"]["value"] == 0.5
+    assert every.classes == CLASSES and set(every.truth) == {0, 1}

@@ -11,13 +11,16 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from busaug_core.errors import UserError
 from busaug_core.experiment.config import RUN_EXPERIMENT, RunExperiment
 from busaug_core.jobs.events import Begun, Ended, Finished, Made, Notice, Stopped
 from busaug_core.jobs.run import Run
+from busaug_core.registry import job
 
 ROOT = Path(__file__).resolve().parents[3]
 SIZES = {
@@ -141,7 +144,7 @@ def folded(values, home):
 
 def test_in_every_fold_generator_and_classifiers_are_trained_anew_on_the_others_alone(folded, home):
     result, events = folded
-    runs = {key: Run(home / "folds/runs" / key) for key in (*result["runs"], *result["fold_runs"])}
+    runs = {key: Run(home / "folds/runs" / key) for key in (*result["runs"], *result["further_runs"])}
     held_out = []
     for end in ("", "_fold2"):
         splits = {s: {r.path for r in runs[f"lora{end}"].records if s in r.tags} for s in ("train", "val")}
@@ -160,7 +163,7 @@ def test_what_further_folds_make_does_not_land(folded):
     result, events = folded
     assert result["runs"] == [e.run_key for e in events if isinstance(e, Ended)]
     assert not any(key.endswith("fold2") for key in result["runs"])
-    assert result["fold_runs"] == ["lora_fold2", "balancing_fold2", "clf_original_fold2", "clf_sd_fold2"]
+    assert result["further_runs"] == ["lora_fold2", "balancing_fold2", "clf_original_fold2", "clf_sd_fold2"]
     begun = [e for e in events if isinstance(e, Begun)]
     assert [e.number for e in begun] == list(range(1, begun[0].total + 1))
     assert not any("_fold2" in e.record.path for e in events if isinstance(e, Made))
@@ -173,6 +176,37 @@ def test_the_folds_are_told_as_one(folded):
     assert "on 24 val scans, each by what was trained, generators too, on the other 1 of 2 folds" in " ".join(
         result["table"]
     )
+
+
+def test_the_arms_are_tested_on_another_set_without_the_scans_that_it_shares(values, home, folded, run_job, tmp_path):
+    (tmp_path / "home").mkdir()
+    shutil.copytree(home / "folds", tmp_path / "folds", ignore=lambda _, names: [n for n in names if n == "folds"])
+    shutil.move(tmp_path / "folds", tmp_path / "home/folds")
+    scans = Run(home / "folds/runs/load").products
+    other = tmp_path / "other"
+    copies = [r for r in scans if r.label == "benign"][:2]
+    for n, record in enumerate(copies):
+        (other / "Benign").mkdir(parents=True, exist_ok=True)
+        shutil.copy(record.path, other / f"Benign/{n}.png")
+    for label, seed in (("Benign", 1), ("malignant", 2), ("cyst", 3)):
+        (other / label).mkdir(parents=True, exist_ok=True)
+        for n in range(3):
+            noise = np.random.default_rng([seed, n]).integers(0, 255, (8, 8), np.uint8)
+            Image.fromarray(noise).resize((64, 64)).save(other / label / f"new {n}.png")
+    loading = dict(layout="folder", source=str(other), dataset_name="other", run_key="load", on_error="skip")
+    list(job("load_external").run(loading, [], "other", tmp_path / "home"))
+    asked = dict(values, arms=["sd"], folds=2, dataset_name="folds", run_key="folds", external="other")
+    asked["settings"] = {**SIZES, "load_busi": dict(images=24, image_size=64)}
+    *_, finished = RUN_EXPERIMENT.run(asked, [], "folds", tmp_path / "home")
+    table = "\n".join(finished.result["table"])
+    assert "On other:" in table and "Images that show a scan of folds too, left out: 2." in table
+    assert "Images of other classes, left out: 3. It has no normal: the classifiers choose among the others" in table
+    assert {claim["n"] for claim in finished.result["external_claims"]} == {6}
+    assert {claim["trainings"] for claim in finished.result["external_claims"]} == {40}
+    assert "external_clf_sd_fold2" in finished.result["further_runs"]
+    tested = Run(tmp_path / "home/folds/runs/external_clf_sd").records
+    assert not {Path(r.path).name for r in tested} & {"0.png", "1.png"}
+    assert {r["metric"] for r in finished.result["rows"] if r["split"] == "other"} >= {"accuracy", "auc"}
 
 
 def test_what_is_wrong_with_the_settings_of_a_late_job_is_told_at_once():
@@ -264,6 +298,7 @@ def test_an_arm_joins_variants_and_treatments():
         (dict(arms=["trivial"], settings={"train_classifier": dict(arch="resnet18")}), "must take synthetic images"),
         (dict(arms=["sd", "trivial"]), "arm 'trivial' is for networks; set arch of train_classifier in settings"),
         (dict(arms=["sd"], seeds=2), "seeds are of networks"),
+        (dict(external="busaug-demo"), "external is 'busaug-demo', the dataset that is made"),
         (dict(folds=3, settings={"load_busi": dict(split="70-30")}), "folds deal the scans out; leave split of load"),
         (dict(settings={"train_classifier": dict(weighting="confidence")}), "weighting of train_classifier are set by"),
         (
