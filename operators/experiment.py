@@ -8,9 +8,10 @@ import fiftyone as fo
 from fiftyone.operators import types
 from fiftyone.operators.executor import ExecutionContext
 
-from busaug_core.data.config import SIMULATED
+from busaug_core.data.config import LOADS, SIMULATED
 from busaug_core.experiment.arms import TREATMENTS
 from busaug_core.generate.recipes import RECIPES
+from busaug_core.jobs.runs import datasets_with
 
 from .host.form import Suggestions
 from .host.operator import JobOperator
@@ -28,6 +29,7 @@ class RunExperiment(JobOperator):
 
     def resolve_input(self, ctx: ExecutionContext) -> types.Property:
         choices = {"source": [SIMULATED], "base_model": BASES, "arms": [*RECIPES, *TREATMENTS]}
+        choices["external"] = datasets_with(LOADS)
         return self.make_form(ctx, Suggestions(choices=choices))
 
     def show(self, ctx: ExecutionContext, dataset: fo.Dataset, result: dict[str, Any]) -> Iterator[Any]:

@@ -7,7 +7,7 @@ import fiftyone as fo
 from fiftyone.operators import types
 from fiftyone.operators.executor import ExecutionContext
 
-from busaug_core.data.config import FOLDERS, LOADS, OFFICIAL, SIMULATED
+from busaug_core.data.config import FIRST_FOLD, FOLDERS, LOADS, OFFICIAL, SIMULATED
 from busaug_core.jobs.runs import datasets_with
 from busaug_core.words import counted
 
@@ -49,6 +49,5 @@ class LoadExternal(Load):
     main_fields = ("layout", "source", "dataset_name", "split")
 
     def resolve_input(self, ctx: ExecutionContext) -> types.Property:
-        return self.make_form(
-            ctx, Suggestions(choices={"split": ["80-20", FOLDERS, OFFICIAL], "compare_with": datasets_with(LOADS)})
-        )
+        splits = ["80-20", FOLDERS, OFFICIAL, FIRST_FOLD]
+        return self.make_form(ctx, Suggestions(choices={"split": splits, "compare_with": datasets_with(LOADS)}))

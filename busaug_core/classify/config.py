@@ -56,6 +56,19 @@ class TrainClassifier(OnSamples):
         description="Whose features a probe reads, as in compute_fid (empty: efficientnet_lite0, for a probe).",
     )
     include: list[str] = Field([], description="Variants of synthetic images to train with, besides the real ones.")
+    ratio: float | None = Field(
+        None,
+        gt=0,
+        le=100,
+        description="How many of them to take: of each variant and class so many times as there are real images in "
+        "training, the first that were made (empty: all).",
+    )
+    balance_to: int | None = Field(
+        None,
+        ge=1,
+        le=1_000_000,
+        description="Or: of each variant those first that fill each class up to so many (empty: all).",
+    )
     epochs: int | None = Field(None, ge=1, le=10_000, description="Passes over the training images (empty: 30).")
     batch_size: int | None = Field(None, ge=2, le=4096, description="Images a step (empty: 16).")
     learning_rate: float | None = Field(None, gt=0, le=1, description="Adam's learning rate (empty: 1e-4).")
@@ -102,6 +115,10 @@ class TrainClassifier(OnSamples):
         own = OF_NETWORKS if self.preset is None else ("preset",)
         network = [name for name in own if getattr(self, name) not in (None, False)]
         probe = [name for name in OF_PROBES if getattr(self, name)]
+        if self.ratio is not None and self.balance_to is not None:
+            raise ValueError("set one of ratio and balance_to")
+        if not self.include and (self.ratio or self.balance_to):
+            raise ValueError("ratio and balance_to are of synthetic images; name their variants in include")
         if self.arch == PROBE and network:
             raise ValueError(f"a probe has no {' and no '.join(network)}; leave that out, or choose another arch")
         if self.arch != PROBE and probe:
@@ -141,7 +158,8 @@ def check_training(config: TrainClassifier, run: Run, records: list[Record]) -> 
         refuse_unknown(config.extractor, run)
     else:
         imported("busaug_core.classify.model:refuse_network")(config.arch, config.resolution)
-    training, held_out = training_set(records, config.include), of_split(records, config.evaluate_on)
+    training = training_set(records, config.include, config.ratio, config.balance_to)
+    held_out = of_split(records, config.evaluate_on)
     if not training or not held_out:
         raise UserError(
             f"A classifier needs samples tagged 'train' and '{config.evaluate_on}'; choose others, tag some, or load a "

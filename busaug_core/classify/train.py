@@ -27,7 +27,8 @@ def train_classifier(config: TrainClassifier, run: Run) -> Steps[dict[str, Any]]
     its kind of classifier has; of a probe with `resamples` also `resampled`, see `ProbeTraining`.
     """
     records = run.records
-    task = Task(training_set(records, config.include), of_split(records, config.evaluate_on))
+    training_images = training_set(records, config.include, config.ratio, config.balance_to)
+    task = Task(training_images, of_split(records, config.evaluate_on))
     refuse_missing(r.path for r in task.training + task.held_out)
     device = pick_device()
     kind = ProbeTraining if config.arch == PROBE else NetworkTraining

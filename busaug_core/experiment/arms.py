@@ -1,5 +1,6 @@
-"""The arms of an experiment: what each classifier is trained with, written as in `sd+trivial`."""
+"""The arms of an experiment: what each classifier is trained with, written as in `sd+trivial` or `sd@50%`."""
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +14,8 @@ TREATMENTS: dict[str, dict[str, Any]] = {
     "confidence": dict(weighting="confidence"),
 }
 """What an arm may do besides taking synthetic images: fields of its classifier."""
-JOIN = "+"
+JOIN, AT = "+", "@"
+RATIO = re.compile(r"(\d+(?:\.\d+)?) ?%")
 
 
 @dataclass(frozen=True)
@@ -32,27 +34,42 @@ class Arm:
 
     @property
     def run_key(self) -> str:
-        return f"clf_{self.name.replace(JOIN, '_')}"
+        return f"clf_{re.sub('[+@]', '_', self.name).replace('%', '')}"
 
 
 ORIGINAL = Arm("original")
 
 
 def parse_arm(text: str) -> Arm:
-    """The arm of a text, variants and treatments joined by `+` in any order; raises ValueError where it is none."""
+    """The arm of a text; raises ValueError where it is none.
+
+    Variants and treatments are joined by `+` in any order. Behind a variant may stand, as in `sd@50%`, how many of its
+    images are taken as a share of the real ones, which then holds for all variants of the arm.
+    """
     known = [*RECIPES, *TREATMENTS]
-    parts = [part.strip() for part in text.split(JOIN)]
+    parts, shares = [], set()
+    for part in text.split(JOIN):
+        name, at, share = (piece.strip() for piece in part.partition(AT))
+        parts.append(name)
+        if at and not (name in RECIPES and (found := RATIO.fullmatch(share)) and float(found[1])):
+            raise ValueError(f"arm '{text}': a share stands behind a variant, as in sd@50%")
+        if name in RECIPES:
+            shares.add(float(found[1]) / 100 if at else None)
+    if len(shares) > 1:
+        raise ValueError(f"arm '{text}' takes its variants in different shares; give all of them one")
     if unknown := [part for part in parts if part not in known]:
         raise ValueError(f"arm '{text}': there is no '{unknown[0]}'; an arm joins by + some of {', '.join(known)}")
     if len(set(parts)) < len(parts):
         raise ValueError(f"arm '{text}' names one of its parts twice")
     parts.sort(key=known.index)
     include = tuple(part for part in parts if part in RECIPES)
-    fields: dict[str, Any] = {}
+    ratio = next(iter(shares), None)
+    fields: dict[str, Any] = {} if ratio is None else {"ratio": ratio}
     for part in parts[len(include) :]:
         if taken := fields.keys() & TREATMENTS[part].keys():
             raise ValueError(f"arm '{text}' sets {', '.join(sorted(taken))} twice; make two arms of it")
         fields |= TREATMENTS[part]
     if "weighting" in fields and not include:
         raise ValueError(f"arm '{text}' weighs synthetic images and takes none; name a variant too")
-    return Arm(JOIN.join(parts), include, fields)
+    ending = "" if ratio is None else f"{AT}{100 * ratio:g}%"
+    return Arm(JOIN.join(f"{part}{ending}" if part in RECIPES else part for part in parts), include, fields)

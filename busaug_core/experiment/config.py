@@ -28,7 +28,7 @@ CHAINED: dict[Job, tuple[str, ...]] = {
     LOAD_BUSI: ("source", "dataset_name"),
     TRAIN_LORA: ("base_model",),
     TRAIN_TEXTUAL_INVERSION: ("base_model", "lora"),
-    TRAIN_CLASSIFIER: ("include", "weighting", "evaluate_on"),
+    TRAIN_CLASSIFIER: ("include", "ratio", "balance_to", "weighting", "evaluate_on"),
     FINETUNE_UNET: ("base_model",),
     TRAIN_CONTROLNET: ("base_model", "lora", "unet"),
     GENERATE: ("base_model", *TRAININGS, "variants", "mode", "balance_to", "ratio", "counts", "reference"),
@@ -87,8 +87,8 @@ class RunExperiment(JobConfig):
     arms: list[str] = Field(
         ["sd", "sd_img2img", "sd_ti", "sd_ti_img2img"],
         min_length=1,
-        description="What is compared with the classifier of real images alone: variants, treatments, or some joined "
-        "by + such as sd+confidence.",
+        description="What is compared with the classifier of real images alone: variants (sd@50%: half as many of its "
+        "images as real ones), treatments, or some joined by + such as sd+confidence.",
     )
     seeds: int = Field(
         1, ge=1, le=100, description="Networks of each arm, which differ in their seeds alone; a probe has resamples."
@@ -190,7 +190,8 @@ class RunExperiment(JobConfig):
                 raise ValueError(f"arm '{arm.name}' sets {', '.join(both)}; leave that out of settings, or the arm")
             if probes and arm.fields.keys() & set(OF_NETWORKS):
                 raise ValueError(f"arm '{arm.name}' is for networks; set arch of train_classifier in settings")
-            for name, text in TRAIN_CLASSIFIER.config_class().find_problems({**values, **arm.fields}).items():
+            values_of_arm = {**values, **arm.fields, "include": list(arm.include)}
+            for name, text in TRAIN_CLASSIFIER.config_class().find_problems(values_of_arm).items():
                 raise ValueError(f"arm '{arm.name}': {f'{name}: ' if name else ''}{text}")
         return self
 
@@ -214,6 +215,20 @@ class RunExperiment(JobConfig):
     def variants(self) -> list[str]:
         """The variants that the arms take, each once."""
         return variants_of(self.compared)
+
+    @property
+    def ratios(self) -> dict[str, float]:
+        """The variants of which some arm takes a share of the real images, and the largest such share."""
+        shares: dict[str, float] = {}
+        for arm in self.compared:
+            for slug in arm.include if "ratio" in arm.fields else ():
+                shares[slug] = max(shares.get(slug, 0), arm.fields["ratio"])
+        return shares
+
+    @property
+    def filling(self) -> list[str]:
+        """The variants of which no arm takes a share: their images fill each class up."""
+        return [slug for slug in self.variants if slug not in self.ratios]
 
     def beside(self, component: str) -> set[str]:
         """The components that the variants put beside one, which it is trained on where it can be."""

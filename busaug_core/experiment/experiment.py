@@ -16,7 +16,7 @@ from busaug_core.experiment.tested import Classifiers, read_tested
 from busaug_core.features.extractors import LITE0, default_extractor
 from busaug_core.generate.config import GENERATE
 from busaug_core.jobs.events import Notice, Steps
-from busaug_core.jobs.roles import of_split, training_images
+from busaug_core.jobs.roles import amounts_of, of_split, training_images
 from busaug_core.jobs.run import Run
 from busaug_core.measure.config import COMPUTE_EMBEDDINGS, COMPUTE_FID, SCORE_SYNTHETIC
 from busaug_core.measure.grids import variant_grid
@@ -48,7 +48,7 @@ def run_experiment(config: RunExperiment, run: Run) -> Steps[dict[str, Any]]:
     """
     arms = [ORIGINAL, *config.compared]
     folds = range(1, (config.folds or 1) + 1)
-    of_each = 1 + len(config.trained) + len(arms) * config.seeds
+    of_each = bool(config.filling) + bool(config.ratios) + len(config.trained) + len(arms) * config.seeds
     external = len(folds) * len(arms) * config.seeds if config.external else 0
     chain = Chain(run, config, OF_THE_FIRST + len(folds) * of_each + external)
     text = f"Load {'simulated' if config.source == SIMULATED else 'BUSI'} scans"
@@ -59,9 +59,9 @@ def run_experiment(config: RunExperiment, run: Run) -> Steps[dict[str, Any]]:
     classifiers: dict[str, Classifiers] = {arm.name: [] for arm in arms}
     for fold in folds:
         chain.enter(fold, loaded)
-        parts = yield from _fill_classes(chain)
+        largest, parts = yield from _make_images(chain)
         for arm in arms:
-            classifiers[arm.name].append((yield from _classifiers(chain, arm)))
+            classifiers[arm.name].append((yield from _classifiers(chain, arm, largest)))
         if fold == 1:
             distances, scores = yield from _measure(chain, parts)
     tested = read_tested(classifiers)
@@ -102,23 +102,32 @@ def _metrics_elsewhere(elsewhere: External) -> list[dict[str, Any]]:
     ]
 
 
-def _fill_classes(chain: Chain) -> Steps[dict[str, Any]]:
-    """Train what the variants need on the fold's training images, and fill its classes up with images.
+def _make_images(chain: Chain) -> Steps[tuple[int, dict[str, Any]]]:
+    """Train what the variants need on the fold's training images, and make images to train classifiers with.
 
-    Returns the fields of `generate` that name what was trained.
+    Returns the number that each class is filled up to, and the fields of `generate` that name what was trained.
     """
     config = chain.config
     # The next ten above the largest class: on BUSI 350, as in the hybrid-diffusion paper.
-    largest = max(count_labels(training_images(chain.records)).values()) // 10 * 10 + 10
+    training = count_labels(training_images(chain.records))
+    largest = max(training.values()) // 10 * 10 + 10
     parts: dict[str, Any] = dict(base_model=config.base_model)
     for name in config.trained:
         own = {"base_model", *config.beside(name)} & set(CHAINED[TRAININGS[name]])
         values = {field: parts[field] for field in parts if field in own}
         yield from chain.call(TITLES[name], TRAININGS[name], name, **values)
         parts[name] = chain.key(name)
-    text = f"Fill each class up to {largest} by images of {counted(len(config.variants), 'variant')}"
-    yield from chain.make(text, GENERATE, "balancing", variants=config.variants, balance_to=largest, **parts)
-    return parts
+    if plain := config.filling:
+        text = f"Fill each class up to {largest} by images of {counted(len(plain), 'variant')}"
+        yield from chain.make(text, GENERATE, "balancing", variants=plain, balance_to=largest, **parts)
+    if config.ratios:
+        # For arms that fill classes up, and for those that take a share.
+        filled = amounts_of(training, None, largest)
+        shared = amounts_of(training, max(config.ratios.values()), None)
+        counts = {label: max(filled[label], shared[label]) for label in training}
+        text = f"Make images of {counted(len(config.ratios), 'variant')} for all shares"
+        yield from chain.make(text, GENERATE, "shares", variants=list(config.ratios), counts=counts, **parts)
+    return largest, parts
 
 
 def _measure(chain: Chain, parts: dict[str, Any]) -> Steps[tuple[dict[str, Any], dict[str, Any]]]:
@@ -140,12 +149,17 @@ def _measure(chain: Chain, parts: dict[str, Any]) -> Steps[tuple[dict[str, Any],
     return distances, scores
 
 
-def _classifiers(chain: Chain, arm: Arm) -> Steps[list[Run]]:
-    """Train the classifiers of an arm, one for each seed; returns their runs."""
+def _classifiers(chain: Chain, arm: Arm, largest: int) -> Steps[list[Run]]:
+    """Train the classifiers of an arm, one for each seed; returns their runs.
+
+    An arm without a share fills each class up to `largest`.
+    """
     config = chain.config
     with_what = " and ".join(["the loaded scans", *arm.include]) + ("" if arm.include else " alone")
     values = dict(evaluate_on=HELD_OUT, **config.probes(chain.run.folder.parent))
-    fixed = dict(include=list(arm.include), **arm.fields)
+    fixed: dict[str, Any] = dict(include=list(arm.include), **arm.fields)
+    if "ratio" not in arm.fields and set(arm.include) & set(config.ratios):
+        fixed["balance_to"] = largest
     runs = []
     for number in range(config.seeds):
         text, key = f"Train a classifier on {with_what}", arm.run_key

@@ -1,14 +1,13 @@
 """How many images of which class a run makes, and what each of them starts from."""
 
 import hashlib
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from busaug_core.errors import UserError
 from busaug_core.generate.config import Generation
 from busaug_core.generate.recipes import RECIPES
-from busaug_core.jobs.roles import TRAIN, of_split, refuse_unlabelled
+from busaug_core.jobs.roles import TRAIN, amounts_of, of_split, refuse_unlabelled
 from busaug_core.jobs.run import Run
 from busaug_core.prompts import named, prompt_of, refuse_unknown_classes, refuse_unused_modality
 from busaug_core.records import Record, count_labels
@@ -64,11 +63,7 @@ def class_counts(config: Generation, count: Callable[[str], dict[str, int]]) -> 
         counts = _counted(count, config.reference)
     else:
         training = _counted(count, TRAIN)
-        if config.balance_to is not None:
-            counts = {label: max(0, config.balance_to - n) for label, n in training.items()}
-        else:
-            # rounded first: 1.1 · 110 is a little more than 121 in binary
-            counts = {label: math.ceil(round(config.ratio * n, 6)) for label, n in training.items()}
+        counts = amounts_of(training, config.ratio, config.balance_to)
     negative = [label for label, n in counts.items() if n < 0]
     if negative:
         raise UserError(f"counts of {', '.join(negative)} are negative.")

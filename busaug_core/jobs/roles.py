@@ -1,5 +1,6 @@
 """Which image and which run may serve for what: train, be held out, be measured, score. Decided here alone."""
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -147,12 +148,16 @@ def remarks_on_training(chosen: list[Record]) -> list[str]:
     return [f"A single image of {', '.join(lone)} is learned from: all that can be learned of it is that image."]
 
 
-def training_set(records: list[Record], include: list[str]) -> list[Record]:
+def training_set(
+    records: list[Record], include: list[str], ratio: float | None = None, balance_to: int | None = None
+) -> list[Record]:
     """The training split and the synthetic images of the variants in `include` that may train a classifier.
 
-    Raises UserError where a named variant has no image to train with.
+    Of each variant all of them, or of each class the first: `ratio` times as many as the split has, or what it lacks to
+    `balance_to`. Raises UserError where a named variant has no image to train with, or fewer than are to be taken.
     """
     chosen = _training_split(records)
+    amounts = amounts_of(count_labels(chosen), ratio, balance_to)
     for variant in include:
         members = [r for r in records if r.synthetic and r.variant == variant]
         added = [r for r in members if not _never_trains(r)]
@@ -160,8 +165,32 @@ def training_set(records: list[Record], include: list[str]) -> list[Record]:
             known = ", ".join(sorted({r.variant for r in records if r.synthetic})) or "no synthetic image"
             why = f"all {len(members)} are tagged 'rejected' or 'evaluation'" if members else f"there is {known}"
             raise UserError(f"No synthetic image of variant '{variant}' can be trained with ({why}); generate some.")
-        chosen += added
+        chosen += added if ratio is balance_to is None else _first(added, variant, amounts)
     return chosen
+
+
+def amounts_of(training: dict[str, int], ratio: float | None, balance_to: int | None) -> dict[str, int]:
+    """Synthetic images of each class, given the real ones in training: a share of these, or what they lack to a number.
+
+    None where there is neither.
+    """
+    if balance_to is not None:
+        return {label: max(0, balance_to - n) for label, n in training.items()}
+    # rounded first: 1.1 · 110 is a little more than 121 in binary
+    return {label: math.ceil(round((ratio or 0) * n, 6)) for label, n in training.items()}
+
+
+def _first(images: list[Record], variant: str, amounts: dict[str, int]) -> list[Record]:
+    found = []
+    for label, n in amounts.items():
+        members = [r for r in images if r.label == label]
+        if len(members) < n:
+            raise UserError(
+                f"Of {label} there are {len(members)} images of variant '{variant}' to train with, not {n}; generate "
+                "more, or take fewer (ratio, balance_to)."
+            )
+        found += members[:n]
+    return found
 
 
 def is_evaluation(record: Record) -> bool:

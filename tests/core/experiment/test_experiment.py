@@ -159,6 +159,29 @@ def test_in_every_fold_generator_and_classifiers_are_trained_anew_on_the_others_
     assert next(e.title for e in events if isinstance(e, Begun) and e.run_key == "lora_fold2").startswith("Fold 2 of 2")
 
 
+def test_an_arm_may_take_a_share_of_its_variants_images(folded, values, home, tmp_path):
+    shutil.copytree(home / "tiny", tmp_path / "tiny", ignore=shutil.ignore_patterns("demo"))
+    asked = dict(values, arms=["base@50%", "base@100%", "base"], run_key="of_shares")
+    *_, finished = RUN_EXPERIMENT.run(asked, [], "tiny", tmp_path)
+    runs = {key: Run(tmp_path / "tiny/runs" / key) for key in finished.result["runs"]}
+    real = runs["clf_original"].result["train_counts"]
+    assert "balancing" not in runs and runs["shares"].config["variants"] == ["base"]
+    taken = {
+        key: {label: n - real[label] for label, n in runs[key].result["train_counts"].items()}
+        for key in ("clf_base_50", "clf_base_100", "clf_base")
+    }
+    assert taken["clf_base_50"] == {label: -(-n // 2) for label, n in real.items()}
+    assert taken["clf_base_100"] == real
+    largest = max(real.values()) // 10 * 10 + 10
+    assert taken["clf_base"] == {label: largest - n for label, n in real.items()}
+    assert [row.split("|")[1].strip() for row in finished.result["table"][4:8]] == [
+        "original",
+        "+ base@50%",
+        "+ base@100%",
+        "+ base",
+    ]
+
+
 def test_what_further_folds_make_does_not_land(folded):
     result, events = folded
     assert result["runs"] == [e.run_key for e in events if isinstance(e, Ended)]
@@ -291,6 +314,12 @@ def test_an_arm_joins_variants_and_treatments():
     [
         (dict(arms=["sd+trivail"]), "there is no 'trivail'; an arm joins by . some of base, sd,"),
         (dict(arms=["sd+"]), "there is no ''"),
+        (dict(arms=["sd@half"]), "a share stands behind a variant, as in sd@50%"),
+        (dict(arms=["sd@0%"]), "a share stands behind a variant, as in sd@50%"),
+        (dict(arms=["sd+confidence@50%"]), "a share stands behind a variant, as in sd@50%"),
+        (dict(arms=["sd@50%+base"]), "in different shares; give all of them one"),
+        (dict(arms=["sd@50%", "sd @ 50.0 %"]), "sd@50% is there twice"),
+        (dict(settings={"train_classifier": dict(ratio=0.5)}), "ratio of train_classifier are set by"),
         (dict(arms=["sd+confidence", "confidence+sd"]), "sd.confidence is there twice"),
         (dict(arms=["sd+sd"]), "names one of its parts twice"),
         (dict(arms=["sd+oversample+class_weights"]), "sets balance twice"),
