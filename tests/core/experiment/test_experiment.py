@@ -159,7 +159,7 @@ def test_in_every_fold_generator_and_classifiers_are_trained_anew_on_the_others_
     assert next(e.title for e in events if isinstance(e, Begun) and e.run_key == "lora_fold2").startswith("Fold 2 of 2")
 
 
-def test_an_arm_may_take_a_share_of_its_variants_images(folded, values, home, tmp_path):
+def test_an_arm_may_take_a_share_of_its_variants_images(events, values, home, tmp_path):
     shutil.copytree(home / "tiny", tmp_path / "tiny", ignore=shutil.ignore_patterns("demo"))
     asked = dict(values, arms=["base@50%", "base@100%", "base"], run_key="of_shares")
     *_, finished = RUN_EXPERIMENT.run(asked, [], "tiny", tmp_path)
