@@ -1,6 +1,7 @@
 """A chain of runs: each has a key of its own, is reused when it is done, and gives its images to those that follow."""
 
 from dataclasses import replace
+from itertools import count
 from typing import Any
 
 from busaug_core.experiment.config import RunExperiment
@@ -41,52 +42,62 @@ class Chain:
             self.records.append(replace(record, tags=[split, *(tag for tag in record.tags if tag not in SPLITS)]))
 
     def call(
-        self, title: str, job: Job, run_key: str, fixed: dict[str, Any] | None = None, **values: Any
-    ) -> Steps[dict[str, Any]]:
-        """Run a job on the images so far, or take its result where it is done; returns the result.
+        self,
+        title: str,
+        job: Job,
+        run_key: str,
+        fixed: dict[str, Any] | None = None,
+        records: list[Record] | None = None,
+        **values: Any,
+    ) -> Steps[Run]:
+        """Run a job on the images so far, or on some of them, or take what it did before; returns its run.
 
-        The experiment's settings go before `values`, and `fixed` before both. Of another fold than the first the key
-        ends in its number.
+        The experiment's settings go before `values`, and `fixed` before both. The key is followed by the number of a
+        fold but the first.
         """
-        self._number += 1
         if self.config.folds is not None and self.records:
             title = f"Fold {self.fold} of {self.config.folds}: {title}"
-        run_key = self.key(run_key)
-        yield Begun(self._number, self.total, title, run_key)
-        values = {**values, **self.config.settings.get(job.name, {}), **(fixed or {}), "run_key": run_key}
-        given = self.records if job.takes_samples else []
-        name, home = self.run.folder.parents[1].name, self.run.folder.parents[2]
-        events = job.run(values, given, name, home)
-        if self.fold > 1:
-            events = (event for event in events if not isinstance(event, Made))
-        result = yield from result_of(events)
-        if self.fold == 1:
-            self.keys.append(run_key)
-            yield Ended(run_key)
-        else:
-            self.keys_apart.append(run_key)
-        return result
-
-    def apart(self, title: str, job: Job, run_key: str, records: list[Record], **values: Any) -> Steps[Run]:
-        """Run a job on other records; its run, which is returned, does not land."""
-        self._number += 1
-        yield Begun(self._number, self.total, title, run_key)
-        name, home = self.run.folder.parents[1].name, self.run.folder.parents[2]
-        yield from result_of(job.run({**values, "run_key": run_key}, records, name, home))
-        self.keys_apart.append(run_key)
-        return Run(self.run.folder.parent / run_key)
-
-    def key(self, run_key: str) -> str:
-        """A run's key in the fold at hand."""
-        return run_key if self.fold == 1 else f"{run_key}_fold{self.fold}"
+        values = {**values, **self.config.settings.get(job.name, {}), **(fixed or {})}
+        key = run_key if self.fold == 1 else f"{run_key}_fold{self.fold}"
+        given = self.records if records is None else records
+        return (yield from self._work(title, job, key, values, given, lands=self.fold == 1))
 
     def make(self, title: str, job: Job, run_key: str, **values: Any) -> Steps[list[Record]]:
         """`call` a job that loads or makes images, which join the chain's; returns them."""
-        yield from self.call(title, job, run_key, **values)
-        made = self.sibling(run_key).products
-        self.records = self.records + made
-        return made
+        run = yield from self.call(title, job, run_key, **values)
+        self.records = self.records + run.products
+        return run.products
 
-    def sibling(self, run_key: str) -> Run:
-        """A run of the chain in the fold at hand."""
-        return Run(self.run.folder.parent / self.key(run_key))
+    def apart(self, title: str, job: Job, run_key: str, records: list[Record], **values: Any) -> Steps[Run]:
+        """Run a job on other records; its run, which is returned, does not land."""
+        return (yield from self._work(title, job, run_key, values, records, lands=False))
+
+    def _work(
+        self, title: str, job: Job, run_key: str, values: dict[str, Any], records: list[Record], lands: bool
+    ) -> Steps[Run]:
+        given = records if job.takes_samples else []
+        run = self._run_of(job, run_key, values, given)
+        self._number += 1
+        yield Begun(self._number, self.total, title, run.key)
+        events = job.run(
+            {**values, "run_key": run.key}, given, self.run.folder.parents[1].name, self.run.folder.parents[2]
+        )
+        if not lands:
+            events = (event for event in events if not isinstance(event, Made))
+        yield from result_of(events)
+        (self.keys if lands else self.keys_apart).append(run.key)
+        if lands:
+            yield Ended(run.key)
+        return run
+
+    def _run_of(self, job: Job, run_key: str, values: dict[str, Any], records: list[Record]) -> Run:
+        """The run with these settings and images, or a new one: its key ends in a number where another has it.
+
+        A dataset is loaded once.
+        """
+        for number in count(1):
+            key = run_key if number == 1 else f"{run_key}_{number}"
+            run = self.run.sibling(key)
+            if run.state == "new" or job.makes_dataset or job.fits(run, {**values, "run_key": key}, records):
+                return run
+        raise AssertionError

@@ -63,7 +63,8 @@ def run_experiment(config: RunExperiment, run: Run) -> Steps[dict[str, Any]]:
         for arm in arms:
             classifiers[arm.name].append((yield from _classifiers(chain, arm, largest)))
         if fold == 1:
-            distances, scores = yield from _measure(chain, parts)
+            original = classifiers[ORIGINAL.name][0][0]
+            distances, scores = yield from _measure(chain, parts, original)
     tested = read_tested(classifiers)
     claims = compare(tested)
     elsewhere = None
@@ -115,8 +116,8 @@ def _make_images(chain: Chain) -> Steps[tuple[int, dict[str, Any]]]:
     for name in config.trained:
         own = {"base_model", *config.beside(name)} & set(CHAINED[TRAININGS[name]])
         values = {field: parts[field] for field in parts if field in own}
-        yield from chain.call(TITLES[name], TRAININGS[name], name, **values)
-        parts[name] = chain.key(name)
+        trained = yield from chain.call(TITLES[name], TRAININGS[name], name, **values)
+        parts[name] = trained.key
     if plain := config.filling:
         text = f"Fill each class up to {largest} by images of {counted(len(plain), 'variant')}"
         yield from chain.make(text, GENERATE, "balancing", variants=plain, balance_to=largest, **parts)
@@ -130,23 +131,23 @@ def _make_images(chain: Chain) -> Steps[tuple[int, dict[str, Any]]]:
     return largest, parts
 
 
-def _measure(chain: Chain, parts: dict[str, Any]) -> Steps[tuple[dict[str, Any], dict[str, Any]]]:
+def _measure(chain: Chain, parts: dict[str, Any], original: Run) -> Steps[tuple[dict[str, Any], dict[str, Any]]]:
     """Make sets to measure and measure them; returns the results of `compute_fid` and `score_synthetic`."""
     held_out = of_split(chain.records, HELD_OUT)
     parts["variants"] = list(dict.fromkeys([*chain.config.variants, UNTUNED]))
     text = "Generate sets to measure, also of the untuned base, in the validation split's class counts"
     evaluation = yield from chain.make(text, GENERATE, "evaluation", mode="evaluation", **parts)
     text = "Classify every image with the classifier of the loaded scans alone"
-    yield from chain.call(text, APPLY_CLASSIFIER, "predictions", classifier=ORIGINAL.run_key)
+    yield from chain.call(text, APPLY_CLASSIFIER, "predictions", classifier=original.key)
     extractor = yield from _choose_extractor()
     text = "Compute features and their UMAP"
     yield from chain.call(text, COMPUTE_EMBEDDINGS, f"embeddings_{extractor}", extractor=extractor)
     text = "Measure the variants: Fréchet distance, its companions and the floor"
     distances = yield from chain.call(text, COMPUTE_FID, f"fid_{extractor}", extractor=extractor, on_copies="leave_out")
-    values = dict(extractor=extractor, classifier=ORIGINAL.run_key)
+    values = dict(extractor=extractor, classifier=original.key)
     scores = yield from chain.call("Score every synthetic image", SCORE_SYNTHETIC, f"scores_{extractor}", **values)
     variant_grid(held_out + evaluation, chain.run.folder / "variants.png")
-    return distances, scores
+    return distances.result, scores.result
 
 
 def _classifiers(chain: Chain, arm: Arm, largest: int) -> Steps[list[Run]]:
@@ -160,6 +161,8 @@ def _classifiers(chain: Chain, arm: Arm, largest: int) -> Steps[list[Run]]:
     fixed: dict[str, Any] = dict(include=list(arm.include), **arm.fields)
     if "ratio" not in arm.fields and set(arm.include) & set(config.ratios):
         fixed["balance_to"] = largest
+    # What an arm does not take changes nothing of it, nor whether its classifiers serve another experiment too.
+    records = [r for r in chain.records if not r.synthetic or r.variant in arm.include]
     runs = []
     for number in range(config.seeds):
         text, key = f"Train a classifier on {with_what}", arm.run_key
@@ -170,8 +173,7 @@ def _classifiers(chain: Chain, arm: Arm, largest: int) -> Steps[list[Run]]:
         if number:
             key += f"_seed{number + 1}"
             fixed["seed"] = runs[0].config["seed"] + number
-        yield from chain.call(text, TRAIN_CLASSIFIER, key, fixed, **values)
-        runs.append(chain.sibling(key))
+        runs.append((yield from chain.call(text, TRAIN_CLASSIFIER, key, fixed, records, **values)))
     return runs
 
 

@@ -200,6 +200,16 @@ class Job:
         if self.check is not None:
             imported(self.check)(config, run, records)
 
+    def fits(self, run: Run, values: dict[str, Any], records: list[Record]) -> bool:
+        """Whether a run that was begun has these settings and samples, so that `run` would go on with it."""
+        config = self.config_class().parse(values).resolve(run.folder.parent)
+        try:
+            self._refuse_change(run, config, records)
+        except UserError:
+            return False
+        given, now = ({r.path for r in some if r.synthetic} for some in (run.records, records))
+        return given == now
+
     def _heeds_stop(self, run: Run) -> bool:
         """Whether this process honours a request to stop; the launcher ends the helpers of a main process."""
         return self.shared or not is_distributed() or (run.is_main and not self.stops_together)

@@ -166,20 +166,39 @@ def test_an_arm_may_take_a_share_of_its_variants_images(events, values, home, tm
     runs = {key: Run(tmp_path / "tiny/runs" / key) for key in finished.result["runs"]}
     real = runs["clf_original"].result["train_counts"]
     assert "balancing" not in runs and runs["shares"].config["variants"] == ["base"]
+    assert {"clf_original", "lora"} & runs.keys() == {"clf_original"}
     taken = {
         key: {label: n - real[label] for label, n in runs[key].result["train_counts"].items()}
-        for key in ("clf_base_50", "clf_base_100", "clf_base")
+        for key in ("clf_base_50", "clf_base_100", "clf_base_2")
     }
     assert taken["clf_base_50"] == {label: -(-n // 2) for label, n in real.items()}
     assert taken["clf_base_100"] == real
     largest = max(real.values()) // 10 * 10 + 10
-    assert taken["clf_base"] == {label: largest - n for label, n in real.items()}
+    assert taken["clf_base_2"] == {label: largest - n for label, n in real.items()}
     assert [row.split("|")[1].strip() for row in finished.result["table"][4:8]] == [
         "original",
         "+ base@50%",
         "+ base@100%",
         "+ base",
     ]
+
+
+def test_what_another_experiment_did_otherwise_is_done_anew_under_a_key_of_its_own(events, values, home, tmp_path):
+    shutil.copytree(home / "tiny", tmp_path / "tiny")
+    written = {key: Run(tmp_path / "tiny/runs" / key).config for key in events[-1].result["runs"]}
+    less = {**SIZES, "train_lora": {**SIZES["train_lora"], "seed": 7}}
+    asked = dict(values, arms=["sd_img2img"], settings=less, run_key="other")
+    *_, finished = RUN_EXPERIMENT.run(asked, [], "tiny", tmp_path)
+    kept = ("load", "clf_original")
+    assert [key for key in finished.result["runs"] if key in written] == list(kept)
+    assert {"lora_2", "balancing_2", "evaluation_2", "clf_sd_img2img_2"} <= set(finished.result["runs"])
+    lineage = Run(tmp_path / "tiny/runs/balancing_2").environment["lineage"]
+    assert lineage == {"lora": str(tmp_path / "tiny/runs/lora_2")}
+    included = {r.path for r in Run(tmp_path / "tiny/runs/clf_sd_img2img_2").records if r.synthetic}
+    assert included == {r.path for r in Run(tmp_path / "tiny/runs/balancing_2").products}
+    assert {key: Run(tmp_path / "tiny/runs" / key).config for key in written} == written
+    *_, again = RUN_EXPERIMENT.run({**asked, "run_key": "third"}, [], "tiny", tmp_path)
+    assert again.result["runs"] == finished.result["runs"]
 
 
 def test_what_further_folds_make_does_not_land(folded):
