@@ -26,7 +26,7 @@ RUN_KEY = "demo"
 
 def usual_preset(source: str) -> str:
     """The sizes that suit simulated or real scans."""
-    return "demo" if source == SIMULATED else "laptop"
+    return "demo" if source == SIMULATED else "half_hour"
 
 
 def dataset_name(source: str, base: str, preset: str) -> str:

@@ -43,6 +43,16 @@ RESAMPLES = 20
 """Probes of an arm on training images drawn anew, which the intervals of its table are over."""
 
 
+OF_REAL_SCANS: dict[str, dict[str, Any]] = {
+    "train_lora": dict(steps=240, batch_size=8, membership=False),
+    "train_textual_inversion": dict(steps=100, batch_size=8, membership=False),
+    "finetune_unet": dict(steps=300, batch_size=8, membership=False),
+    "train_controlnet": dict(steps=300, batch_size=8, membership=False),
+    "generate": dict(batch_size=16, steps=6),
+}
+"""What suits real scans, and a computer without a GPU."""
+
+
 class RunExperiment(JobConfig):
     """The whole way: load, train, generate, classify, measure, score, for an arm of real images alone and others."""
 
@@ -59,14 +69,12 @@ class RunExperiment(JobConfig):
             }
         ),
         # Real scans, in about half an hour on two cores with mini, which has to learn their look.
+        "half_hour": dict(settings=OF_REAL_SCANS),
+        # The same in folds and with more arms, in some three hours, so that smaller gains can be shown.
         "laptop": dict(
-            settings={
-                "train_lora": dict(steps=240, batch_size=8, membership=False),
-                "train_textual_inversion": dict(steps=100, batch_size=8, membership=False),
-                "finetune_unet": dict(steps=300, batch_size=8, membership=False),
-                "train_controlnet": dict(steps=300, batch_size=8, membership=False),
-                "generate": dict(batch_size=16, steps=6),
-            }
+            settings=OF_REAL_SCANS,
+            folds=3,
+            arms=["sd", "sd_img2img", "sd_ti", "sd_ti_img2img", "sd@50%", "sd@100%", "sd+confidence"],
         ),
         # The same stages at sizes that show that they work, and nothing else.
         "minute": dict(
@@ -80,7 +88,11 @@ class RunExperiment(JobConfig):
             }
         ),
     }
-    preset: Literal["demo", "laptop", "minute"] = Field("demo", description="Sizes of all stages.")
+    preset: Literal["demo", "half_hour", "laptop", "minute"] = Field(
+        "demo",
+        description="Sizes of all stages: demo of simulated scans in minutes, half_hour of real ones, laptop of these "
+        "in three folds.",
+    )
     source: str = Field(SIMULATED, min_length=1, description="What is loaded first, as in load_busi.")
     dataset_name: str = Field("busaug-demo", min_length=1, description="Name of the dataset that is made.")
     base_model: Annotated[str, BASE] = Field(MINI, min_length=1, description=HELP)
