@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass
 
 import numpy as np
-from scipy.stats import norm
+from scipy.stats import norm, ttest_1samp
 
 from busaug_core.experiment.tested import Tested
 from busaug_core.metrics.estimate import LEVEL
@@ -23,6 +23,7 @@ class Claim:
         value, low, high: the difference with its 95 % interval
         p, p_holm: the p-value of there being none, and this over all arms of the metric (Holm)
         mcnemar: of accuracy, the exact p-value of both being right equally often, by the first classifier of each
+        t_test: of accuracy, the p-value of the paired t-test over trainings, which knows nothing of other images
         not_better: of accuracy, the probability that the arm is right no more often, after a flat prior
         n, groups, trainings: images, scans or patients, and classifiers of each arm
     """
@@ -36,6 +37,7 @@ class Claim:
     p: float
     p_holm: float
     mcnemar: float | None
+    t_test: float | None
     not_better: float | None
     n: int
     groups: int
@@ -73,6 +75,7 @@ def compare(tested: Tested) -> list[Claim]:
                 **asdict(found[arm][metric]),
                 p_holm=p_holm,
                 mcnemar=mcnemar(single[baseline], single[arm]) if metric == CLAIMED else None,
+                t_test=_t_test(right[baseline], right[arm]) if metric == CLAIMED else None,
                 not_better=chance_not_better(right[baseline], right[arm]) if metric == CLAIMED else None,
                 n=len(tested.truth),
                 groups=count,
@@ -81,6 +84,12 @@ def compare(tested: Tested) -> list[Claim]:
             for arm, p_holm in zip(others, adjusted, strict=True)
         ]
     return claims
+
+
+def _t_test(before: np.ndarray, after: np.ndarray) -> float:
+    """The p-value of no difference between the accuracies of paired trainings, bool S × N each."""
+    apart = after.mean(1) - before.mean(1)
+    return float(ttest_1samp(apart, 0).pvalue) if np.ptp(apart) > 1e-12 else float(np.allclose(apart, 0))
 
 
 def answer(claims: list[Claim]) -> str:

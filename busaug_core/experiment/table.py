@@ -209,19 +209,28 @@ def _trained(runs: Classifiers) -> str:
 def _differences(claims: list[Claim]) -> list[str]:
     """A table of the arms' differences to the original, and what it says."""
     first = claims[0]
-    header = ["arm", *(f"{METRICS[metric]} gained" for metric in COMPARED), "p (Holm)", "McNemar", "P(no better)"]
+    header = [
+        "arm",
+        *(f"{METRICS[metric]} gained" for metric in COMPARED),
+        "p (Holm)",
+        "McNemar",
+        "t-test",
+        "P(no better)",
+    ]
     rows = []
     for arm in dict.fromkeys(claim.arm for claim in claims):
         of_arm = {claim.metric: claim for claim in claims if claim.arm == arm}
-        chances = [of_arm[CLAIMED].p_holm, of_arm[CLAIMED].mcnemar, of_arm[CLAIMED].not_better]
+        of_images = of_arm[CLAIMED]
+        chances = [of_images.p_holm, of_images.mcnemar, of_images.t_test, of_images.not_better]
         gained = [_cell(asdict(of_arm[m]), 3, True) if m in of_arm else "–" for m in COMPARED]
         rows.append([f"+ {arm}", *gained, *(f"{chance:.2g}" for chance in chances)])
     note = (
         f"In brackets each arm's own 95 % interval, over {first.trainings} trainings and {first.n} images of "
         f"{first.groups} scans or patients alike. p: of no difference in {CLAIMED}, over all arms (Holm); below .05 an "
         "arm is called better or worse. McNemar: the exact p-value of the first classifiers. P(no better): the "
-        "probability that the arm is right no more often, after a flat prior. Both take each image by itself. One "
-        f"image is {1 / first.n:.3f} of {CLAIMED}."
+        "probability that the arm is right no more often, after a flat prior. Both take each image by itself. "
+        "t-test: the paired one over the trainings, as papers have it, which knows nothing of other images. One image "
+        f"is {1 / first.n:.3f} of {CLAIMED}."
     )
     if least := least_shown(claims):
         note += f" An arm that is better by {least:.2f} would be shown to be so about four times in five."

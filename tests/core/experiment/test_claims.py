@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.stats import ttest_rel
 
 from busaug_core.classify.predictions import write_predictions, write_resampled
 from busaug_core.experiment.claims import CLAIMED, Claim, answer, least_shown
@@ -72,6 +73,8 @@ def test_an_arm_is_called_better_or_worse_only_where_it_is(arm, chances):
     assert "same" not in text
     assert found["sd"].value == pytest.approx(0.48 * hard.mean(), abs=0.03)
     assert (found["sd"].n, found["sd"].groups, found["sd"].trainings) == (N, N // 2, TRAININGS)
+    accuracies = {a: (x.argmax(2) == np.arange(N) % 3).mean(1) for a, x in read_tested(arms).logits.items()}
+    assert found["sd"].t_test == pytest.approx(ttest_rel(accuracies["sd"], accuracies["original"]).pvalue)
     assert found["sd"].not_better < 0.01 < 0.99 < found["base"].not_better
 
 
@@ -107,7 +110,7 @@ def test_the_least_gain_that_would_be_shown_grows_with_the_errors_and_the_arms(a
 
 
 def test_the_sentence_tells_the_amount_as_what_it_is_named():
-    chances = dict(p=0.001, p_holm=0.004, mcnemar=0.01, not_better=0.99, n=150, groups=75, trainings=20)
+    chances = dict(p=0.001, p_holm=0.004, mcnemar=0.01, t_test=0.01, not_better=0.99, n=150, groups=75, trainings=20)
     worse = Claim("base", "original", CLAIMED, -0.05, -0.08, -0.02, **chances)
     assert answer([worse]) == (
         "No gain shown: no arm is better than the original with certainty. + base is worse than the original in "
