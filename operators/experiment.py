@@ -9,7 +9,7 @@ from fiftyone.operators import types
 from fiftyone.operators.executor import ExecutionContext
 
 from busaug_core.data.config import LOADS, SIMULATED
-from busaug_core.experiment.arms import TREATMENTS
+from busaug_core.experiment.arms import FILTERED, TREATMENTS
 from busaug_core.generate.recipes import RECIPES
 from busaug_core.jobs.runs import datasets_with
 
@@ -28,7 +28,7 @@ class RunExperiment(JobOperator):
     main_fields = ("preset", "source", "dataset_name", "base_model", "arms", "folds")
 
     def resolve_input(self, ctx: ExecutionContext) -> types.Property:
-        choices = {"source": [SIMULATED], "base_model": BASES, "arms": [*RECIPES, *TREATMENTS]}
+        choices = {"source": [SIMULATED], "base_model": BASES, "arms": [*RECIPES, *TREATMENTS, FILTERED]}
         choices["external"] = datasets_with(LOADS)
         return self.make_form(ctx, Suggestions(choices=choices))
 

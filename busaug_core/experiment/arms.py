@@ -14,6 +14,8 @@ TREATMENTS: dict[str, dict[str, Any]] = {
     "confidence": dict(weighting="confidence"),
 }
 """What an arm may do besides taking synthetic images: fields of its classifier."""
+FILTERED = "filtered"
+"""The treatment of synthetic images by their scores, before any of them is taken."""
 JOIN, AT = "+", "@"
 RATIO = re.compile(r"(\d+(?:\.\d+)?) ?%")
 
@@ -26,11 +28,13 @@ class Arm:
         name: as it was written
         include: the variants whose images it takes
         fields: of `train_classifier`
+        filtered: whether of these images it takes those alone that pass a filter
     """
 
     name: str
     include: tuple[str, ...] = ()
     fields: dict[str, Any] = field(default_factory=dict)
+    filtered: bool = False
 
     @property
     def run_key(self) -> str:
@@ -46,7 +50,7 @@ def parse_arm(text: str) -> Arm:
     Variants and treatments are joined by `+` in any order. Behind a variant may stand, as in `sd@50%`, how many of its
     images are taken as a share of the real ones, which then holds for all variants of the arm.
     """
-    known = [*RECIPES, *TREATMENTS]
+    known = [*RECIPES, *TREATMENTS, FILTERED]
     parts, shares = [], set()
     for part in text.split(JOIN):
         name, at, share = (piece.strip() for piece in part.partition(AT))
@@ -65,11 +69,14 @@ def parse_arm(text: str) -> Arm:
     include = tuple(part for part in parts if part in RECIPES)
     ratio = next(iter(shares), None)
     fields: dict[str, Any] = {} if ratio is None else {"ratio": ratio}
-    for part in parts[len(include) :]:
+    for part in (part for part in parts if part in TREATMENTS):
         if taken := fields.keys() & TREATMENTS[part].keys():
             raise ValueError(f"arm '{text}' sets {', '.join(sorted(taken))} twice; make two arms of it")
         fields |= TREATMENTS[part]
-    if "weighting" in fields and not include:
-        raise ValueError(f"arm '{text}' weighs synthetic images and takes none; name a variant too")
+    filtered = FILTERED in parts
+    if ("weighting" in fields or filtered) and not include:
+        raise ValueError(f"arm '{text}' chooses among synthetic images and takes none; name a variant too")
+    if filtered and ratio is not None:
+        raise ValueError(f"arm '{text}' takes all that passes the filter; leave out {FILTERED}, or the share")
     ending = "" if ratio is None else f"{AT}{100 * ratio:g}%"
-    return Arm(JOIN.join(f"{part}{ending}" if part in RECIPES else part for part in parts), include, fields)
+    return Arm(JOIN.join(f"{part}{ending}" if part in RECIPES else part for part in parts), include, fields, filtered)

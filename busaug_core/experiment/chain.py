@@ -58,9 +58,12 @@ class Chain:
         if self.config.folds is not None and self.records:
             title = f"Fold {self.fold} of {self.config.folds}: {title}"
         values = {**values, **self.config.settings.get(job.name, {}), **(fixed or {})}
-        key = run_key if self.fold == 1 else f"{run_key}_fold{self.fold}"
         given = self.records if records is None else records
-        return (yield from self._work(title, job, key, values, given, lands=self.fold == 1))
+        return (yield from self._work(title, job, self.key(run_key), values, given, lands=self.fold == 1))
+
+    def key(self, run_key: str) -> str:
+        """A run's key in the fold at hand."""
+        return run_key if self.fold == 1 else f"{run_key}_fold{self.fold}"
 
     def make(self, title: str, job: Job, run_key: str, **values: Any) -> Steps[list[Record]]:
         """`call` a job that loads or makes images, which join the chain's; returns them."""

@@ -14,7 +14,7 @@ from busaug_core.generate.config import GENERATE
 from busaug_core.generate.recipes import RECIPES
 from busaug_core.jobs.config import JobConfig
 from busaug_core.jobs.execute import Job
-from busaug_core.measure.config import COMPUTE_EMBEDDINGS, COMPUTE_FID, SCORE_SYNTHETIC
+from busaug_core.measure.config import COMPUTE_EMBEDDINGS, COMPUTE_FID, FILTER_SYNTHETIC, SCORE_SYNTHETIC
 from busaug_core.train.config import FINETUNE_UNET, TRAIN_CONTROLNET, TRAIN_LORA, TRAIN_TEXTUAL_INVERSION
 
 TRAININGS = {
@@ -36,6 +36,7 @@ CHAINED: dict[Job, tuple[str, ...]] = {
     COMPUTE_EMBEDDINGS: ("extractor",),
     COMPUTE_FID: ("extractor", "reference"),
     SCORE_SYNTHETIC: ("extractor", "classifier", "reference"),
+    FILTER_SYNTHETIC: ("variants",),
 }
 """The jobs of the chain, and the fields of each that the experiment sets."""
 
@@ -74,7 +75,7 @@ class RunExperiment(JobConfig):
         "laptop": dict(
             settings=OF_REAL_SCANS,
             folds=3,
-            arms=["sd", "sd_img2img", "sd_ti", "sd_ti_img2img", "sd@50%", "sd@100%", "sd+confidence"],
+            arms=["sd", "sd_img2img", "sd_ti", "sd_ti_img2img", "sd@50%", "sd@100%", "sd+filtered", "sd+confidence"],
         ),
         # The same stages at sizes that show that they work, and nothing else.
         "minute": dict(
@@ -227,6 +228,11 @@ class RunExperiment(JobConfig):
     def variants(self) -> list[str]:
         """The variants that the arms take, each once."""
         return variants_of(self.compared)
+
+    @property
+    def filtered(self) -> list[str]:
+        """The variants whose images some arm takes filtered."""
+        return variants_of([arm for arm in self.compared if arm.filtered])
 
     @property
     def ratios(self) -> dict[str, float]:

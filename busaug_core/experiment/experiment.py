@@ -16,11 +16,17 @@ from busaug_core.experiment.tested import Classifiers, read_tested
 from busaug_core.features.extractors import LITE0, default_extractor
 from busaug_core.generate.config import GENERATE
 from busaug_core.jobs.events import Notice, Steps
-from busaug_core.jobs.roles import amounts_of, of_split, training_images
+from busaug_core.jobs.roles import TRAIN, amounts_of, of_split, training_images
 from busaug_core.jobs.run import Run
-from busaug_core.measure.config import COMPUTE_EMBEDDINGS, COMPUTE_FID, SCORE_SYNTHETIC
+from busaug_core.measure.config import (
+    COMPUTE_EMBEDDINGS,
+    COMPUTE_FID,
+    FILTER_SYNTHETIC,
+    NEAR_COPY,
+    SCORE_SYNTHETIC,
+)
 from busaug_core.measure.grids import variant_grid
-from busaug_core.records import count_labels
+from busaug_core.records import Record, count_labels
 from busaug_core.words import counted
 
 HELD_OUT = "val"
@@ -49,6 +55,7 @@ def run_experiment(config: RunExperiment, run: Run) -> Steps[dict[str, Any]]:
     arms = [ORIGINAL, *config.compared]
     folds = range(1, (config.folds or 1) + 1)
     of_each = bool(config.filling) + bool(config.ratios) + len(config.trained) + len(arms) * config.seeds
+    of_each += 2 * bool(config.filtered)
     external = len(folds) * len(arms) * config.seeds if config.external else 0
     chain = Chain(run, config, OF_THE_FIRST + len(folds) * of_each + external)
     text = f"Load {'simulated' if config.source == SIMULATED else 'BUSI'} scans"
@@ -60,8 +67,12 @@ def run_experiment(config: RunExperiment, run: Run) -> Steps[dict[str, Any]]:
     for fold in folds:
         chain.enter(fold, loaded)
         largest, parts = yield from _make_images(chain)
+        passing: list[Record] = []
         for arm in arms:
-            classifiers[arm.name].append((yield from _classifiers(chain, arm, largest)))
+            trained = yield from _classifiers(chain, arm, largest, passing if arm.filtered else chain.records)
+            classifiers[arm.name].append(trained)
+            if arm is ORIGINAL and config.filtered:
+                passing = yield from _filter(chain, trained[0])
         if fold == 1:
             original = classifiers[ORIGINAL.name][0][0]
             distances, scores = yield from _measure(chain, parts, original)
@@ -150,19 +161,35 @@ def _measure(chain: Chain, parts: dict[str, Any], original: Run) -> Steps[tuple[
     return distances.result, scores.result
 
 
-def _classifiers(chain: Chain, arm: Arm, largest: int) -> Steps[list[Run]]:
+def _filter(chain: Chain, original: Run) -> Steps[list[Record]]:
+    """Score and filter the images that were made to train; returns all images, the rejected ones tagged so.
+
+    The scores are of the fold's training images alone. Nothing of this lands: other arms take the images as they are.
+    """
+    real = [r for r in chain.records if not r.synthetic]
+    made = [r for r in chain.records if r.variant in chain.config.filtered]
+    text = "Score the images that a filter is to choose from"
+    values = dict(classifier=original.key, extractor=default_extractor(), reference=TRAIN)
+    scored = yield from chain.apart(text, SCORE_SYNTHETIC, chain.key("filter_scores"), real + made, **values)
+    limits = dict(class_consistent=True, max_likeness=NEAR_COPY) | chain.config.settings.get(FILTER_SYNTHETIC.name, {})
+    given = real + scored.products
+    chosen = yield from chain.apart("Filter them", FILTER_SYNTHETIC, chain.key("filter"), given, **limits)
+    return real + chosen.products
+
+
+def _classifiers(chain: Chain, arm: Arm, largest: int, among: list[Record]) -> Steps[list[Run]]:
     """Train the classifiers of an arm, one for each seed; returns their runs.
 
-    An arm without a share fills each class up to `largest`.
+    An arm without a share fills each class up to `largest`; a filtered one takes of `among` what passed.
     """
     config = chain.config
     with_what = " and ".join(["the loaded scans", *arm.include]) + ("" if arm.include else " alone")
     values = dict(evaluate_on=HELD_OUT, **config.probes(chain.run.folder.parent))
     fixed: dict[str, Any] = dict(include=list(arm.include), **arm.fields)
-    if "ratio" not in arm.fields and set(arm.include) & set(config.ratios):
+    if "ratio" not in arm.fields and not arm.filtered and set(arm.include) & set(config.ratios):
         fixed["balance_to"] = largest
     # What an arm does not take changes nothing of it, nor whether its classifiers serve another experiment too.
-    records = [r for r in chain.records if not r.synthetic or r.variant in arm.include]
+    records = [r for r in among if not r.synthetic or r.variant in arm.include]
     runs = []
     for number in range(config.seeds):
         text, key = f"Train a classifier on {with_what}", arm.run_key

@@ -4,6 +4,7 @@ The classifier behind the scores and its features never saw a synthetic image; r
 training split, save for an evaluation image's influence on FID, which is against the held-out reference.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ from busaug_core.measure.sets import matched
 from busaug_core.metrics.influence import fid_influence, fid_influence_of_new
 from busaug_core.metrics.neighbours import nearest
 from busaug_core.metrics.realism import realism, typical_distance
-from busaug_core.records import Record
+from busaug_core.records import Record, Scores
 
 PAIRS = 12
 
@@ -82,7 +83,7 @@ def score_synthetic(config: ScoreSynthetic, run: Run) -> Steps[dict[str, Any]]:
     ]
     rows = ({"path": record.path, **score} for record, score in zip(synthetic, scores, strict=True))
     write_rows(run.folder / SCORES, rows)
-    run.write_products(synthetic)
+    run.write_products([replace(r, scores=Scores.from_json(score)) for r, score in zip(synthetic, scores, strict=True)])
     likeliest = sorted(range(len(scores)), key=lambda i: copy_order(scores[i]))[:PAIRS]
     pair_grid(
         [

@@ -183,6 +183,21 @@ def test_an_arm_may_take_a_share_of_its_variants_images(events, values, home, tm
     ]
 
 
+def test_a_filtered_arm_takes_what_passes_and_no_other_arm_knows_of_it(events, values, home, tmp_path):
+    shutil.copytree(home / "tiny", tmp_path / "tiny", ignore=shutil.ignore_patterns("demo"))
+    asked = dict(values, arms=["base", "sd_img2img", "base+filtered"], run_key="filtering")
+    *_, finished = RUN_EXPERIMENT.run(asked, [], "tiny", tmp_path)
+    runs = {key: Run(tmp_path / "tiny/runs" / key) for key in finished.result["runs"]}
+    assert finished.result["further_runs"] == ["filter_scores", "filter"]
+    products = Run(tmp_path / "tiny/runs/filter").products
+    rejected = {r.path for r in products if "rejected" in r.tags}
+    assert {r.path for r in products} == {r.path for r in runs["balancing"].products if r.variant == "base"}
+    assert rejected == {r.path for r in products if not r.scores.class_consistent or r.scores.likeness > 0.6} != set()
+    counts = {key: runs[key].result["n_train"] for key in ("clf_original", "clf_base", "clf_base_filtered")}
+    assert counts["clf_base"] == counts["clf_original"] + len(products)
+    assert counts["clf_base_filtered"] == counts["clf_base"] - len(rejected)
+
+
 def test_what_another_experiment_did_otherwise_is_done_anew_under_a_key_of_its_own(events, values, home, tmp_path):
     shutil.copytree(home / "tiny", tmp_path / "tiny")
     written = {key: Run(tmp_path / "tiny/runs" / key).config for key in events[-1].result["runs"]}
@@ -333,6 +348,8 @@ def test_an_arm_joins_variants_and_treatments():
     [
         (dict(arms=["sd+trivail"]), "there is no 'trivail'; an arm joins by . some of base, sd,"),
         (dict(arms=["sd+"]), "there is no ''"),
+        (dict(arms=["sd", "filtered"]), "chooses among synthetic images and takes none"),
+        (dict(arms=["sd@50%+filtered"]), "takes all that passes the filter"),
         (dict(arms=["sd@half"]), "a share stands behind a variant, as in sd@50%"),
         (dict(arms=["sd@0%"]), "a share stands behind a variant, as in sd@50%"),
         (dict(arms=["sd+confidence@50%"]), "a share stands behind a variant, as in sd@50%"),
@@ -342,7 +359,7 @@ def test_an_arm_joins_variants_and_treatments():
         (dict(arms=["sd+confidence", "confidence+sd"]), "sd.confidence is there twice"),
         (dict(arms=["sd+sd"]), "names one of its parts twice"),
         (dict(arms=["sd+oversample+class_weights"]), "sets balance twice"),
-        (dict(arms=["sd", "confidence"]), "weighs synthetic images and takes none"),
+        (dict(arms=["sd", "confidence"]), "chooses among synthetic images and takes none"),
         (dict(arms=["trivial"], settings={"train_classifier": dict(arch="resnet18")}), "must take synthetic images"),
         (dict(arms=["sd", "trivial"]), "arm 'trivial' is for networks; set arch of train_classifier in settings"),
         (dict(arms=["sd"], seeds=2), "seeds are of networks"),

@@ -53,8 +53,9 @@ def test_each_threshold_rejects_what_misses_it(limits, missed):
 
 
 def test_filtering_tags_and_is_taken_back_without_thresholds(records, synthetic, scoring_home):
-    scores, _ = score(records + synthetic, scoring_home)
-    synthetic = [replace(r, tags=[*r.tags], scores=Scores.from_json(scores[Path(r.path).stem])) for r in synthetic]
+    scores, result = score(records + synthetic, scoring_home)
+    synthetic = Run(Path(result["folder"])).products
+    assert [r.scores for r in synthetic] == [Scores.from_json(scores[Path(r.path).stem]) for r in synthetic]
     limit = float(np.median([s["copy_ratio"] for s in scores.values()]))
     values = dict(min_copy_ratio=limit, run_key="filter")
     result = list(job("filter_synthetic").run(values, records + synthetic, "trial", scoring_home))[-1].result
