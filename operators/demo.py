@@ -78,7 +78,7 @@ def main() -> int:
         print("\nStopped; the same command goes on from here.", file=sys.stderr)
         return 130
     print("", *result["table"], "", sep="\n")
-    print(f"{(time.monotonic() - begun) / 60:.1f} minutes. Report: {result['results']}/report.html")
+    print(f"{(time.monotonic() - begun) / 60:.1f} minutes. The report lies in {result['results']}")
     if os.environ.get("OPEN", "1") != "0":
         print("The App shows the dataset; press Ctrl-C to leave.", flush=True)
         fo.launch_app(fo.load_dataset(name)).wait(-1)

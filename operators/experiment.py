@@ -37,9 +37,10 @@ class RunExperiment(JobOperator):
         yield ctx.ops.notify(f"{self.label}: {self.summarise(result)}", variant="success")
         outputs = types.Object()
         outputs.str("table", label="Results", view=types.MarkdownView(read_only=True))
-        report = address_of(Path(result["results"]) / "report.html")
-        told = [f"[The whole report, to read, send or print]({report})", "", *result["table"]]
+        report, told = Path(result["results"]) / "report.html", list(result["table"])
+        if report.exists():  # an earlier version wrote none
+            told = [f"[The whole report, to read, send or print]({address_of(report)})", "", *told]
         yield ctx.ops.show_output(types.Property(outputs).to_json(), {"table": "\n".join(told)})
 
     def summarise(self, result: dict[str, Any]) -> str:
-        return f"{len(result['runs'])} runs; the report is {result['results']}/report.html"
+        return f"{len(result['runs'])} runs; the report lies in {result['results']}"

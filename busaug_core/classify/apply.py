@@ -39,7 +39,7 @@ def apply_classifier(config: ApplyClassifier, run: Run) -> Steps[dict[str, Any]]
         summary["metrics"] = classification_metrics(truth, logits[held_out])
         summary["remarks"] = remarks_on_evaluation([records[i] for i in held_out], model.classes, config.evaluate_on)
         yield from map(Notice, summary["remarks"])
-        if getattr(model, "draws", ()):
+        if model.draws and classifier.run is not None:
             evaluated = [records[i] for i in held_out]
             of_draws = yield from model.logits_of_draws(evaluated, run, config.batch_size)
             write_resampled(run, of_draws)

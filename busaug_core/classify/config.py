@@ -199,6 +199,10 @@ def check_application(config: ApplyClassifier, run: Run, records: list[Record]) 
         raise UserError(
             f"evaluate_on: none of these samples is tagged '{config.evaluate_on}'; tags are {', '.join(sorted(known))}."
         )
+    if (trained := run.used["classifier"].run) is not None:
+        evaluated = [r for r in records if config.evaluate_on in r.tags and not r.synthetic]
+        included = [r for r in trained.records if r.variant in trained.config.get("include", [])]
+        refuse_learned_by_makers(included, evaluated)
 
 
 TRAIN_CLASSIFIER = Job(

@@ -1,5 +1,6 @@
 """A trained classifier from its file, whatever its architecture."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -8,6 +9,7 @@ import torch
 
 from busaug_core.classify.model import load_network
 from busaug_core.classify.probe import load_probe
+from busaug_core.classify.regression import LinearClassifier
 from busaug_core.classify.weights import read_weights
 from busaug_core.features.extractors import PROBE
 from busaug_core.jobs.events import Steps
@@ -21,6 +23,11 @@ class Trained(Protocol):
     @property
     def classes(self) -> list[str]:
         """The labels, in the order of the outputs."""
+        ...
+
+    @property
+    def draws(self) -> Sequence[LinearClassifier]:
+        """Classifiers that were trained besides, on draws of the training images; a network has none."""
         ...
 
     def logits_of(self, records: list[Record], run: Run, batch_size: int) -> Steps[np.ndarray | None]:

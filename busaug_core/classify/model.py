@@ -34,6 +34,8 @@ class Classifier(nn.Module):
         resolution: S, the side of its images in pixels
     """
 
+    draws = ()
+
     def __init__(self, arch: str, classes: list[str], resolution: int, pretrained: bool = False):
         super().__init__()
         self.arch, self.classes, self.resolution = arch, classes, resolution

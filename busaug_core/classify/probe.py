@@ -100,7 +100,8 @@ def load_probe(
 def _read_draws(path: Path, linear: LinearClassifier) -> tuple[LinearClassifier, ...]:
     """The probes on draws beside a probe; none where there is no such file, or an earlier version wrote it."""
     tensors = load_file(path) if path.exists() else {}
-    if not tensors.keys() >= {*OF_A_DRAW}:
+    shapes = [getattr(linear, name).shape for name in OF_A_DRAW]
+    if not tensors.keys() >= {*OF_A_DRAW} or [tensors[name].shape[1:] for name in OF_A_DRAW] != shapes:
         return ()
     parts = zip(*(tensors[name] for name in OF_A_DRAW), strict=True)
     return tuple(replace(linear, **dict(zip(OF_A_DRAW, part, strict=True))) for part in parts)

@@ -16,8 +16,8 @@ from busaug_core.records import Record, Source
 from busaug_core.words import counted
 
 
-def images_of(dataset: str, run: Run) -> list[Record]:
-    """The real images that were loaded as a dataset beside the run's.
+def images_of(dataset: str, run: Run, field: str = "compare_with") -> list[Record]:
+    """The real images that were loaded as a dataset beside the run's, which a field names.
 
     Raises UserError where nothing was loaded under that name, or its images are not where they were.
     """
@@ -26,7 +26,7 @@ def images_of(dataset: str, run: Run) -> list[Record]:
     if gone := [r.path for r in found if not Path(r.path).is_file()]:
         raise UserError(
             f"'{dataset}' has lost {len(gone)} of {counted(len(found), 'image')} since it was loaded, such as "
-            f"{gone[0]}; put back what is gone, or leave '{dataset}' out of compare_with."
+            f"{gone[0]}; put back what is gone, or leave '{dataset}' out of {field}."
         )
     return found
 

@@ -88,7 +88,7 @@ def fold_numbers(labels: list[str], groups: list[str | None], folds: int, seed: 
 
     Groups with two classes get none (None): they may train in every fold and validate in none.
 
-    Raises UserError for a class of fewer images than folds.
+    Raises UserError for a class of fewer groups than folds.
     """
     refuse_small(Counter(labels), folds)
     numbers: list[int | None] = [None] * len(labels)
@@ -98,6 +98,12 @@ def fold_numbers(labels: list[str], groups: list[str | None], folds: int, seed: 
         keys[members] = key
         if len({labels[i] for i in members}) == 1:
             clear += members
+    scans = Counter(label for _, label in {(keys[i], labels[i]) for i in clear})
+    for label in sorted(set(labels)):
+        if scans[label] < folds:
+            raise UserError(
+                f"Class '{label}' has {counted(scans[label], 'scan')} of clear class, too few for {folds} folds."
+            )
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
     for number, (_, held_out) in enumerate(splitter.split(clear, [labels[i] for i in clear], keys[clear]), 1):
         for place in held_out:

@@ -17,7 +17,7 @@ TREATMENTS: dict[str, dict[str, Any]] = {
 FILTERED = "filtered"
 """The treatment of synthetic images by their scores, before any of them is taken."""
 JOIN, AT = "+", "@"
-RATIO = re.compile(r"(\d+(?:\.\d+)?) ?%")
+RATIO = re.compile(r"(\d+(?:\.\d\d?)?) ?%")
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,13 @@ class Arm:
     filtered: bool = False
 
     @property
+    def ratio(self) -> float | None:
+        """The share of the real images that it takes of each variant; None where it fills the classes up."""
+        return self.fields.get("ratio")
+
+    @property
     def run_key(self) -> str:
-        return f"clf_{re.sub('[+@]', '_', self.name).replace('%', '')}"
+        return f"clf_{re.sub('[^A-Za-z0-9]+', '_', self.name).strip('_')}"
 
 
 ORIGINAL = Arm("original")
@@ -78,5 +83,5 @@ def parse_arm(text: str) -> Arm:
         raise ValueError(f"arm '{text}' chooses among synthetic images and takes none; name a variant too")
     if filtered and ratio is not None:
         raise ValueError(f"arm '{text}' takes all that passes the filter; leave out {FILTERED}, or the share")
-    ending = "" if ratio is None else f"{AT}{100 * ratio:g}%"
+    ending = "" if ratio is None else f"{AT}{f'{100 * ratio:.2f}'.rstrip('0').rstrip('.')}%"
     return Arm(JOIN.join(f"{part}{ending}" if part in RECIPES else part for part in parts), include, fields, filtered)

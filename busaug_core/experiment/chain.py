@@ -20,7 +20,7 @@ class Chain:
     Attributes:
         keys, keys_apart: the keys of the runs so far that land, and of those that do not
         records: all images that those of the fold at hand have loaded or made
-        fold: its number, from 1
+        fold: its number, from 1; None before and after the folds
     """
 
     def __init__(self, run: Run, config: RunExperiment, total: int):
@@ -28,7 +28,12 @@ class Chain:
         self.keys: list[str] = []
         self.keys_apart: list[str] = []
         self.records: list[Record] = []
-        self.fold, self._number = 1, 0
+        self.fold: int | None = None
+        self._number = 0
+
+    def leave(self) -> None:
+        """Go on with what is of no fold."""
+        self.fold = None
 
     def enter(self, fold: int, loaded: list[Record]) -> None:
         """Go on with a fold: its images validate, all others that were loaded train."""
@@ -55,15 +60,15 @@ class Chain:
         The experiment's settings go before `values`, and `fixed` before both. The key is followed by the number of a
         fold but the first.
         """
-        if self.config.folds is not None and self.records:
-            title = f"Fold {self.fold} of {self.config.folds}: {title}"
-        values = {**values, **self.config.settings.get(job.name, {}), **(fixed or {})}
-        given = self.records if records is None else records
-        return (yield from self._work(title, job, self.key(run_key), values, given, lands=self.fold == 1))
+        return (yield from self._work(title, job, run_key, values, fixed or {}, records, self.fold in (None, 1)))
+
+    def apart(self, title: str, job: Job, run_key: str, records: list[Record], **fixed: Any) -> Steps[Run]:
+        """Run a job on other records; its run, which is returned, does not land."""
+        return (yield from self._work(title, job, run_key, {}, fixed, records, False))
 
     def key(self, run_key: str) -> str:
         """A run's key in the fold at hand."""
-        return run_key if self.fold == 1 else f"{run_key}_fold{self.fold}"
+        return run_key if self.fold in (None, 1) else f"{run_key}_fold{self.fold}"
 
     def make(self, title: str, job: Job, run_key: str, **values: Any) -> Steps[list[Record]]:
         """`call` a job that loads or makes images, which join the chain's; returns them."""
@@ -71,15 +76,21 @@ class Chain:
         self.records = self.records + run.products
         return run.products
 
-    def apart(self, title: str, job: Job, run_key: str, records: list[Record], **values: Any) -> Steps[Run]:
-        """Run a job on other records; its run, which is returned, does not land."""
-        return (yield from self._work(title, job, run_key, values, records, lands=False))
-
     def _work(
-        self, title: str, job: Job, run_key: str, values: dict[str, Any], records: list[Record], lands: bool
+        self,
+        title: str,
+        job: Job,
+        run_key: str,
+        values: dict[str, Any],
+        fixed: dict[str, Any],
+        records: list[Record] | None,
+        lands: bool,
     ) -> Steps[Run]:
-        given = records if job.takes_samples else []
-        run = self._run_of(job, run_key, values, given)
+        if self.fold is not None and self.config.folds is not None:
+            title = f"Fold {self.fold} of {self.config.folds}: {title}"
+        given = (self.records if records is None else records) if job.takes_samples else []
+        values = {**values, **self.config.settings.get(job.name, {}), **fixed}
+        run = self._run_of(job, self.key(run_key), values, given)
         self._number += 1
         yield Begun(self._number, self.total, title, run.key)
         events = job.run(
@@ -98,9 +109,10 @@ class Chain:
 
         A dataset is loaded once.
         """
-        for number in count(1):
-            key = run_key if number == 1 else f"{run_key}_{number}"
-            run = self.run.sibling(key)
-            if run.state == "new" or job.makes_dataset or job.fits(run, {**values, "run_key": key}, records):
-                return run
-        raise AssertionError
+        keys = (run_key if number == 1 else f"{run_key}_{number}" for number in count(1))
+        return next(run for run in map(self.run.sibling, keys) if self._serves(run, job, values, records))
+
+    def _serves(self, run: Run, job: Job, values: dict[str, Any], records: list[Record]) -> bool:
+        if run.state == "new" or job.makes_dataset:
+            return True
+        return job.fits(run, {**values, "run_key": run.key}, records)

@@ -114,6 +114,6 @@ def least_shown(claims: list[Claim]) -> float | None:
 def _sentence(claim: Claim, how: str, sign: int) -> str:
     low, high = sorted((sign * claim.low, sign * claim.high))
     return (
-        f"+ {claim.arm} is {how} than the {claim.baseline} in {claim.metric} by {sign * claim.value:.3f} "
+        f"Arm {claim.arm} is {how} than the {claim.baseline} in {claim.metric} by {sign * claim.value:.3f} "
         f"({low:.3f} to {high:.3f}; p = {claim.p_holm:.2g} after Holm's correction)."
     )

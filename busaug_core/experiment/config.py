@@ -44,6 +44,8 @@ RESAMPLES = 20
 """Probes of an arm on training images drawn anew, which the intervals of its table are over."""
 
 
+FOUR = ["sd", "sd_img2img", "sd_ti", "sd_ti_img2img"]
+"""The variants of the hybrid-diffusion paper."""
 OF_REAL_SCANS: dict[str, dict[str, Any]] = {
     "train_lora": dict(steps=240, batch_size=8, membership=False),
     "train_textual_inversion": dict(steps=100, batch_size=8, membership=False),
@@ -67,15 +69,16 @@ class RunExperiment(JobConfig):
                 "finetune_unet": dict(steps=150, batch_size=8, membership=False),
                 "train_controlnet": dict(steps=150, batch_size=8, membership=False),
                 "generate": dict(preset="demo"),
-            }
+            },
+            arms=FOUR,
         ),
         # Real scans, in about half an hour on two cores with mini, which has to learn their look.
-        "half_hour": dict(settings=OF_REAL_SCANS),
+        "half_hour": dict(settings=OF_REAL_SCANS, arms=FOUR),
         # The same in folds and with more arms, in some three hours, so that smaller gains can be shown.
         "laptop": dict(
             settings=OF_REAL_SCANS,
             folds=3,
-            arms=["sd", "sd_img2img", "sd_ti", "sd_ti_img2img", "sd@50%", "sd@100%", "sd+filtered", "sd+confidence"],
+            arms=[*FOUR, "sd@50%", "sd@100%", "sd+filtered", "sd+confidence"],
         ),
         # The same stages at sizes that show that they work, and nothing else.
         "minute": dict(
@@ -86,7 +89,8 @@ class RunExperiment(JobConfig):
                 "finetune_unet": dict(steps=4, batch_size=4, resolution=64, membership=False),
                 "train_controlnet": dict(steps=4, batch_size=4, resolution=64, membership=False),
                 "generate": dict(steps=4, batch_size=16, resolution=64),
-            }
+            },
+            arms=FOUR,
         ),
     }
     preset: Literal["demo", "half_hour", "laptop", "minute"] = Field(
@@ -97,11 +101,11 @@ class RunExperiment(JobConfig):
     source: str = Field(SIMULATED, min_length=1, description="What is loaded first, as in load_busi.")
     dataset_name: str = Field("busaug-demo", min_length=1, description="Name of the dataset that is made.")
     base_model: Annotated[str, BASE] = Field(MINI, min_length=1, description=HELP)
-    arms: list[str] = Field(
-        ["sd", "sd_img2img", "sd_ti", "sd_ti_img2img"],
+    arms: list[str] | None = Field(
+        None,
         min_length=1,
         description="What is compared with the classifier of real images alone: variants (sd@50%: half as many of its "
-        "images as real ones), treatments, or some joined by + such as sd+confidence.",
+        "images as real ones), treatments, or some joined by + such as sd+confidence (empty: the preset's).",
     )
     seeds: int = Field(
         1, ge=1, le=100, description="Networks of each arm, which differ in their seeds alone; a probe has resamples."
@@ -111,7 +115,7 @@ class RunExperiment(JobConfig):
         ge=2,
         le=20,
         description="Deal the scans out to so many folds, each of which validates once what was trained on the others, "
-        "generators too; what the images are worth is measured in the first (empty: the split of load_busi).",
+        "generators too; distances are measured in the first (empty: the preset's, or the split of load_busi).",
     )
     external: str | None = Field(
         None,
@@ -162,7 +166,9 @@ class RunExperiment(JobConfig):
 
     @field_validator("arms")
     @classmethod
-    def _known_arms(cls, arms: list[str]) -> list[str]:
+    def _known_arms(cls, arms: list[str] | None) -> list[str] | None:
+        if arms is None:  # of a preset that there is not
+            return None
         parsed = [parse_arm(text) for text in arms]
         names = [arm.name for arm in parsed]
         if twice := sorted({name for name in names if names.count(name) > 1}):
@@ -235,18 +241,19 @@ class RunExperiment(JobConfig):
         return variants_of([arm for arm in self.compared if arm.filtered])
 
     @property
-    def ratios(self) -> dict[str, float]:
-        """The variants of which some arm takes a share of the real images, and the largest such share."""
-        shares: dict[str, float] = {}
-        for arm in self.compared:
-            for slug in arm.include if "ratio" in arm.fields else ():
-                shares[slug] = max(shares.get(slug, 0), arm.fields["ratio"])
-        return shares
+    def shared(self) -> list[str]:
+        """The variants of whose images some arm takes a share of the real ones."""
+        return variants_of([arm for arm in self.compared if arm.ratio])
+
+    @property
+    def largest_share(self) -> float:
+        """Of the shares that arms take."""
+        return max(arm.ratio or 0 for arm in self.compared)
 
     @property
     def filling(self) -> list[str]:
         """The variants of which no arm takes a share: their images fill each class up."""
-        return [slug for slug in self.variants if slug not in self.ratios]
+        return [slug for slug in self.variants if slug not in self.shared]
 
     def beside(self, component: str) -> set[str]:
         """The components that the variants put beside one, which it is trained on where it can be."""

@@ -5,18 +5,19 @@ from typing import Any
 
 from busaug_core.classify.config import APPLY_CLASSIFIER, TRAIN_CLASSIFIER
 from busaug_core.data.config import FIRST_FOLD, LOAD_BUSI, SIMULATED
+from busaug_core.errors import UserError
 from busaug_core.experiment.arms import ORIGINAL, Arm
 from busaug_core.experiment.chain import Chain
 from busaug_core.experiment.claims import compare
 from busaug_core.experiment.config import CHAINED, TRAININGS, RunExperiment
-from busaug_core.experiment.external import try_elsewhere
+from busaug_core.experiment.external import external_images, try_elsewhere
+from busaug_core.experiment.findings import External, Findings
 from busaug_core.experiment.report import write_report
-from busaug_core.experiment.table import External, Findings
 from busaug_core.experiment.tested import Classifiers, read_tested
 from busaug_core.features.extractors import LITE0, default_extractor
 from busaug_core.generate.config import GENERATE
 from busaug_core.jobs.events import Notice, Steps
-from busaug_core.jobs.roles import TRAIN, amounts_of, of_split, training_images
+from busaug_core.jobs.roles import REJECTED, TRAIN, amounts_of, first_of, of_split, training_images
 from busaug_core.jobs.run import Run
 from busaug_core.measure.config import (
     COMPUTE_EMBEDDINGS,
@@ -54,7 +55,7 @@ def run_experiment(config: RunExperiment, run: Run) -> Steps[dict[str, Any]]:
     """
     arms = [ORIGINAL, *config.compared]
     folds = range(1, (config.folds or 1) + 1)
-    of_each = bool(config.filling) + bool(config.ratios) + len(config.trained) + len(arms) * config.seeds
+    of_each = bool(config.filling) + bool(config.shared) + len(config.trained) + len(arms) * config.seeds
     of_each += 2 * bool(config.filtered)
     external = len(folds) * len(arms) * config.seeds if config.external else 0
     chain = Chain(run, config, OF_THE_FIRST + len(folds) * of_each + external)
@@ -63,6 +64,9 @@ def run_experiment(config: RunExperiment, run: Run) -> Steps[dict[str, Any]]:
     if config.folds is not None:
         values |= dict(folds=config.folds, split=FIRST_FOLD)
     loaded = yield from chain.make(text, LOAD_BUSI, "load", **values)
+    others = None
+    if config.external is not None:
+        others = yield from external_images(config.external, run, loaded)
     classifiers: dict[str, Classifiers] = {arm.name: [] for arm in arms}
     for fold in folds:
         chain.enter(fold, loaded)
@@ -72,15 +76,16 @@ def run_experiment(config: RunExperiment, run: Run) -> Steps[dict[str, Any]]:
             trained = yield from _classifiers(chain, arm, largest, passing if arm.filtered else chain.records)
             classifiers[arm.name].append(trained)
             if arm is ORIGINAL and config.filtered:
-                passing = yield from _filter(chain, trained[0])
+                passing = yield from _filter(chain, trained[0], largest)
         if fold == 1:
             original = classifiers[ORIGINAL.name][0][0]
             distances, scores = yield from _measure(chain, parts, original)
+    chain.leave()
     tested = read_tested(classifiers)
     claims = compare(tested)
     elsewhere = None
-    if config.external is not None:
-        elsewhere = yield from try_elsewhere(chain, classifiers, tested, loaded)
+    if others is not None:
+        elsewhere = yield from try_elsewhere(chain, classifiers, tested, others)
     findings = Findings(classifiers, tested, claims, distances, scores, elsewhere)
     table = write_report(run, config, findings)
     return {
@@ -132,13 +137,13 @@ def _make_images(chain: Chain) -> Steps[tuple[int, dict[str, Any]]]:
     if plain := config.filling:
         text = f"Fill each class up to {largest} by images of {counted(len(plain), 'variant')}"
         yield from chain.make(text, GENERATE, "balancing", variants=plain, balance_to=largest, **parts)
-    if config.ratios:
+    if config.shared:
         # For arms that fill classes up, and for those that take a share.
         filled = amounts_of(training, None, largest)
-        shared = amounts_of(training, max(config.ratios.values()), None)
+        shared = amounts_of(training, config.largest_share, None)
         counts = {label: max(filled[label], shared[label]) for label in training}
-        text = f"Make images of {counted(len(config.ratios), 'variant')} for all shares"
-        yield from chain.make(text, GENERATE, "shares", variants=list(config.ratios), counts=counts, **parts)
+        text = f"Make images of {counted(len(config.shared), 'variant')} for all shares"
+        yield from chain.make(text, GENERATE, "shares", variants=config.shared, counts=counts, **parts)
     return largest, parts
 
 
@@ -161,20 +166,33 @@ def _measure(chain: Chain, parts: dict[str, Any], original: Run) -> Steps[tuple[
     return distances.result, scores.result
 
 
-def _filter(chain: Chain, original: Run) -> Steps[list[Record]]:
-    """Score and filter the images that were made to train; returns all images, the rejected ones tagged so.
+def _filter(chain: Chain, original: Run, largest: int) -> Steps[list[Record]]:
+    """Score and filter the images that fill the classes up; returns real and these, the rejected ones tagged so.
 
     The scores are of the fold's training images alone. Nothing of this lands: other arms take the images as they are.
+    Raises UserError where none of a variant passes.
     """
+    config = chain.config
     real = [r for r in chain.records if not r.synthetic]
-    made = [r for r in chain.records if r.variant in chain.config.filtered]
+    amounts = amounts_of(count_labels(training_images(real)), None, largest)
+    made = []
+    for slug in config.filtered:
+        made += first_of([r for r in chain.records if r.synthetic and r.variant == slug], slug, amounts)
     text = "Score the images that a filter is to choose from"
     values = dict(classifier=original.key, extractor=default_extractor(), reference=TRAIN)
-    scored = yield from chain.apart(text, SCORE_SYNTHETIC, chain.key("filter_scores"), real + made, **values)
-    limits = dict(class_consistent=True, max_likeness=NEAR_COPY) | chain.config.settings.get(FILTER_SYNTHETIC.name, {})
+    scored = yield from chain.apart(text, SCORE_SYNTHETIC, "filter_scores", real + made, **values)
+    # What the settings say of the filter is all that it does.
+    limits = {} if config.settings.get(FILTER_SYNTHETIC.name) else dict(class_consistent=True, max_likeness=NEAR_COPY)
     given = real + scored.products
-    chosen = yield from chain.apart("Filter them", FILTER_SYNTHETIC, chain.key("filter"), given, **limits)
-    return real + chosen.products
+    chosen = (yield from chain.apart("Filter them", FILTER_SYNTHETIC, "filter", given, **limits)).products
+    for slug in config.filtered:
+        if all(REJECTED in r.tags for r in chosen if r.variant == slug):
+            where = f" in fold {chain.fold}" if config.folds else ""
+            raise UserError(
+                f"No image of {slug} passes the filter{where}: train longer, leave its filtered arm "
+                "out, or set limits of filter_synthetic in settings (class_consistent: false)."
+            )
+    return real + chosen
 
 
 def _classifiers(chain: Chain, arm: Arm, largest: int, among: list[Record]) -> Steps[list[Run]]:
@@ -186,14 +204,14 @@ def _classifiers(chain: Chain, arm: Arm, largest: int, among: list[Record]) -> S
     with_what = " and ".join(["the loaded scans", *arm.include]) + ("" if arm.include else " alone")
     values = dict(evaluate_on=HELD_OUT, **config.probes(chain.run.folder.parent))
     fixed: dict[str, Any] = dict(include=list(arm.include), **arm.fields)
-    if "ratio" not in arm.fields and not arm.filtered and set(arm.include) & set(config.ratios):
+    if arm.ratio is None and not arm.filtered and set(arm.include) & set(config.shared):
         fixed["balance_to"] = largest
     # What an arm does not take changes nothing of it, nor whether its classifiers serve another experiment too.
     records = [r for r in among if not r.synthetic or r.variant in arm.include]
     runs = []
     for number in range(config.seeds):
         text, key = f"Train a classifier on {with_what}", arm.run_key
-        if arm.fields:
+        if arm.fields or arm.filtered:
             text += f" ({arm.name})"
         if config.seeds > 1:
             text += f", seed {number + 1} of {config.seeds}"

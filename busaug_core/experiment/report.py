@@ -12,15 +12,15 @@ import numpy as np
 from markdown_it import MarkdownIt
 from matplotlib.figure import Figure
 
+from busaug_core.data.config import LOAD_BUSI
 from busaug_core.experiment.claims import Claim
 from busaug_core.experiment.config import RunExperiment
+from busaug_core.experiment.findings import METRICS, Findings
 from busaug_core.experiment.table import (
     ARMS,
     BY_CLASS,
     COMPARED,
     COMPARISON,
-    METRICS,
-    Findings,
     told_of,
     write_file,
 )
@@ -113,11 +113,17 @@ def plot_confusion(tested: Tested, path: Path) -> None:
 
 def _protocol(run: Run, config: RunExperiment) -> list[str]:
     """How the figures came about, and with what."""
+    by_image = config.settings.get(LOAD_BUSI.name, {}).get("split_by") == "image"
+    sides = (
+        "The split is by image, as was asked for: frames of one scan lie on both sides, and metrics are too good."
+        if by_image
+        else "Frames of one scan, and images of one patient where patients are known, lie on one side."
+    )
     settings = json.dumps(config.model_dump(mode="json"), indent=1)
     versions = ", ".join(f"{name} {version}" for name, version in run.environment.get("versions", {}).items())
     return [
-        "Splits keep frames of a scan, and what is known of a patient, on one side. No generator and no classifier has "
-        "learned from the images that it is tested on; images that were made to be measured train nothing.",
+        f"{sides} No generator and no classifier has learned from the images that it is tested on; images that were "
+        "made to be measured train nothing.",
         "",
         *([versions, ""] if versions else []),
         "```",

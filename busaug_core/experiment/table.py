@@ -1,22 +1,19 @@
 """What an experiment tells in words and tables: of each arm its classifiers' metrics and its variant's distance."""
 
 import csv
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from busaug_core.experiment.arms import ORIGINAL, parse_arm
+from busaug_core.experiment.arms import ORIGINAL
 from busaug_core.experiment.claims import CLAIMED, Claim, answer, least_shown
+from busaug_core.experiment.findings import IN_FILE, METRICS, MISSING, External, Findings
 from busaug_core.experiment.tested import Classifiers, Tested
 from busaug_core.measure.report import markdown_table, sections
-from busaug_core.measure.rows import COPIES, REAL, overall_distances
+from busaug_core.measure.rows import COPIES, overall_distances
 
-METRICS = {"accuracy": "accuracy", "f1": "F1", "auc": "AUC", "ppv": "PPV", "recall": "recall"}
-"""A classifier's metrics, and what their columns are called."""
-IN_FILE = {**METRICS, "specificity": "specificity", "ece": "ECE"}
-"""Those of the file, which has room for more."""
 ARMS, COMPARISON, BY_CLASS = "Arms", f"Compared with the {ORIGINAL.name}", "By class"
 """Titles of what is told."""
 WITH_INTERVAL = "accuracy"
@@ -27,57 +24,6 @@ UNKNOWN = (
     "Whether an arm is better than the original is not known: each classifier was trained once, or all held-out images "
     "are of one scan. Set seeds for networks, or resamples of train_classifier for probes."
 )
-MISSING = dict.fromkeys(("value", "low", "high"))
-
-
-@dataclass(frozen=True)
-class External:
-    """What the arms' classifiers say of another dataset, untouched.
-
-    Attributes:
-        name: the dataset
-        tested, claims: on its images, as on the held-out ones
-        at_home: the held-out images of the same classes
-        note: which images were left out, and what became of the classes that it lacks
-    """
-
-    name: str
-    tested: Tested
-    claims: list[Claim]
-    at_home: Tested
-    note: str
-
-
-@dataclass(frozen=True)
-class Findings:
-    """All that an experiment has found.
-
-    Attributes:
-        arms: the runs of each arm's classifiers, those without synthetic images first
-        tested: what these say of the held-out images
-        claims: the arms compared, or nothing where no two can be
-        distances, scores: the results of `compute_fid` and `score_synthetic`
-        external: what they say of another dataset, if one was named
-    """
-
-    arms: dict[str, Classifiers]
-    tested: Tested
-    claims: list[Claim]
-    distances: dict[str, Any]
-    scores: dict[str, Any]
-    external: External | None = None
-
-    @property
-    def rows(self) -> dict[str, tuple[float, dict, dict[str, dict]]]:
-        """Each arm's number of training images, mean of the folds, its variant's distance, and its metrics."""
-        by_variant = {row["variant"]: row for row in overall_distances(self.distances)}
-        found = {}
-        for arm, runs in self.arms.items():
-            variant = REAL if arm == self.tested.baseline else _only_variant(arm)
-            n_train = sum(of_fold[0].result["n_train"] for of_fold in runs) / len(runs)
-            metrics = self.tested.metrics[arm]
-            found[arm] = n_train, by_variant.get(variant, MISSING), {m: metrics.get(m, MISSING) for m in IN_FILE}
-        return found
 
 
 def told_of(findings: Findings) -> tuple[str, dict[str, list[str]]]:
@@ -131,12 +77,12 @@ def _elsewhere(external: External) -> list[str]:
     claims = {(claim.arm, claim.metric): claim for claim in external.claims}
     rows = []
     for arm, metrics in external.tested.metrics.items():
-        home = external.at_home.metrics[arm]
+        sides = [side.get(m, MISSING) for m in COMPARED for side in (external.at_home.metrics[arm], metrics)]
         gained = [_cell(asdict(claims[arm, m]), 3, True) if (arm, m) in claims else "–" for m in COMPARED]
-        rows.append([_named(arm), *(_cell(side[m], 3, False) for m in COMPARED for side in (home, metrics)), *gained])
+        rows.append([_named(arm), *(_cell(side, 3, False) for side in sides), *gained])
     where = [f"{METRICS[m]} {place}" for m in COMPARED for place in ("at home", "there")]
     header = ["arm", *where, *(f"{METRICS[m]} gained there" for m in COMPARED)]
-    lost = [side.metrics[external.tested.baseline][CLAIMED]["value"] for side in (external.at_home, external.tested)]
+    lost = [side.metrics[external.tested.baseline]["recall"]["value"] for side in (external.at_home, external.tested)]
     shown = answer(external.claims) if external.claims else UNKNOWN
     return [
         shown,
@@ -144,15 +90,9 @@ def _elsewhere(external: External) -> list[str]:
         *markdown_table(header, rows),
         "",
         f"The same classifiers on {len(external.tested.truth)} images of {external.name}, at home on the "
-        f"{len(external.at_home.truth)} held-out images of the same classes. {external.note} The change of set alone "
-        f"costs the {external.tested.baseline} {lost[0] - lost[1]:.3f} of {CLAIMED}.",
+        f"{len(external.at_home.truth)} held-out images of the same classes. {external.note} The change of set "
+        f"costs the {external.tested.baseline} {lost[0] - lost[1]:.3f} of its mean recall (balanced accuracy).",
     ]
-
-
-def _only_variant(arm: str) -> str | None:
-    """The variant whose images an arm takes, if it is one alone."""
-    include = parse_arm(arm).include
-    return include[0] if len(include) == 1 else None
 
 
 def _cell(estimate: dict[str, Any], digits: int, with_interval: bool, word: str = "") -> str:

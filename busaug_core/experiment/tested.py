@@ -76,9 +76,9 @@ class Tested:
             return {
                 arm: {
                     name: {"value": float(values[0]), "low": None, "high": None}
-                    for name, values in weighted_metrics(self.truth, logits[0], once, self.folds).items()
+                    for name, values in weighted_metrics(self.truth, logits, once, self.folds).items()
                 }
-                for arm, logits in self.logits.items()
+                for arm, logits in self.first.items()
             }
         draws = held_out_draws(self.images, self.seed, self.folds)
         return {

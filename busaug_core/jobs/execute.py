@@ -207,8 +207,7 @@ class Job:
             self._refuse_change(run, config, records)
         except UserError:
             return False
-        given, now = ({r.path for r in some if r.synthetic} for some in (run.records, records))
-        return given == now
+        return _contents(run.records) == _contents(records)
 
     def _heeds_stop(self, run: Run) -> bool:
         """Whether this process honours a request to stop; the launcher ends the helpers of a main process."""
@@ -282,6 +281,11 @@ class Job:
     def _settings(self, config: JobConfig) -> dict[str, Any]:
         """What `config.json` holds."""
         return {"job": self.name, **config.model_dump(mode="json", exclude={"run_key"})}
+
+
+def _contents(records: list[Record]) -> set[tuple]:
+    """What a job reads of its samples: the files, their classes, tags and scores."""
+    return {(r.path, r.label, *sorted(r.tags), str(r.scores and r.scores.to_json())) for r in records}
 
 
 def result_of(events: Generator[Event, None, None]) -> Steps[dict[str, Any]]:

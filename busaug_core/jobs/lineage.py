@@ -141,8 +141,16 @@ def ancestors(run: Run) -> Iterator[Run]:
         if run.folder not in met:
             met.add(run.folder)
             yield run
-            lineage: dict[str, Any] = run.environment.get("lineage", {})
-            waiting += [Run(Path(folder)) for folder in lineage.values()]
+            waiting += _parents(run)
+
+
+def learned_by_parents(run: Run, records: Iterable[Record]) -> list[Record]:
+    """Those of the records that a run's parents learned from, and not the run itself, which may but make images."""
+    records = list(records)
+    for parent in _parents(run):
+        if found := seen_by(parent, records):
+            return found
+    return []
 
 
 def seen_by(run: Run, records: Iterable[Record]) -> list[Record]:
@@ -153,6 +161,11 @@ def seen_by(run: Run, records: Iterable[Record]) -> list[Record]:
         return []
     hashes = {hash_ for member in members for hash_ in _kept_hashes(member)}
     return [r for r in records if r.path in files or (Path(r.path).is_file() and content_hash(r.path) in hashes)]
+
+
+def _parents(run: Run) -> list[Run]:
+    lineage: dict[str, Any] = run.environment.get("lineage", {})
+    return [Run(Path(folder)) for folder in lineage.values()]
 
 
 def training_hashes(records: Iterable[Record]) -> list[str]:

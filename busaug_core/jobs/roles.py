@@ -8,7 +8,7 @@ from pathlib import Path
 from busaug_core.errors import UserError
 from busaug_core.files import refuse_missing
 from busaug_core.jobs.config import LABEL_FIELD
-from busaug_core.jobs.lineage import Ancestor, ancestors, run_that_made, seen_by
+from busaug_core.jobs.lineage import Ancestor, ancestors, learned_by_parents, run_that_made, seen_by
 from busaug_core.jobs.run import Run
 from busaug_core.prompts import named
 from busaug_core.records import SPLITS, Record, count_labels
@@ -165,14 +165,14 @@ def training_set(
             known = ", ".join(sorted({r.variant for r in records if r.synthetic})) or "no synthetic image"
             why = f"all {len(members)} are tagged 'rejected' or 'evaluation'" if members else f"there is {known}"
             raise UserError(f"No synthetic image of variant '{variant}' can be trained with ({why}); generate some.")
-        chosen += added if ratio is balance_to is None else _first(added, variant, amounts)
+        chosen += added if ratio is balance_to is None else first_of(added, variant, amounts)
     return chosen
 
 
 def amounts_of(training: dict[str, int], ratio: float | None, balance_to: int | None) -> dict[str, int]:
     """Synthetic images of each class, given the real ones in training: a share of these, or what they lack to a number.
 
-    None where there is neither.
+    No image where there is neither.
     """
     if balance_to is not None:
         return {label: max(0, balance_to - n) for label, n in training.items()}
@@ -180,7 +180,8 @@ def amounts_of(training: dict[str, int], ratio: float | None, balance_to: int | 
     return {label: math.ceil(round((ratio or 0) * n, 6)) for label, n in training.items()}
 
 
-def _first(images: list[Record], variant: str, amounts: dict[str, int]) -> list[Record]:
+def first_of(images: list[Record], variant: str, amounts: dict[str, int]) -> list[Record]:
+    """The first of a variant's images, so many of each class; raises UserError where there are fewer."""
     found = []
     for label, n in amounts.items():
         members = [r for r in images if r.label == label]
@@ -266,8 +267,7 @@ def refuse_learned_by_makers(images: Iterable[Record], held_out: list[Record]) -
         if (run := run_that_made(place)) is not None:
             makers.setdefault(run.folder, (run, image))
     for run, image in makers.values():
-        _, *learned = ancestors(run)
-        if again := next(filter(None, (seen_by(member, held_out) for member in learned)), []):
+        if again := learned_by_parents(run, held_out):
             raise UserError(
                 f"The images of run '{run.key}' (such as {image.path}) are of a generator that was trained on "
                 f"{counted(len(again), 'image that is', 'images that are')} held out now (the first {again[0].path}), "

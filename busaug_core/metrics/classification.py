@@ -69,14 +69,15 @@ def weighted_metrics(
     """The metrics of `classification_metrics` but `n`, each float B, where images count as `weights`, B × N, say.
 
     `folds`, int N, says whose logits are of the same classifier, where they are of several: each metric is then its
-    mean over these, by the number of images, since scores of one classifier are no measure for another's.
+    mean over these, by what their images weigh, since scores of one classifier are no measure for another's.
     """
     if folds is not None:
         places = [folds == fold for fold in np.unique(folds)]
         parts = [weighted_metrics(truth[here], logits[here], weights[:, here]) for here in places]
-        sizes = [here.sum() for here in places]
+        sizes = np.stack([weights[:, here].sum(1) for here in places])
         shared = set.intersection(*(set(part) for part in parts))
-        return {name: np.average([p[name] for p in parts], 0, sizes) for name in parts[0] if name in shared}
+        found = {name: np.where(sizes > 0, [p[name] for p in parts], 0) for name in parts[0] if name in shared}
+        return {name: (values * sizes).sum(0) / sizes.sum(0) for name, values in found.items()}
     classes, predicted = np.unique(truth), logits.argmax(1)
     actual, claimed = truth[:, None] == classes, predicted[:, None] == classes
     hits, support, calls = (weights @ cells.astype(float) for cells in (actual & claimed, actual, claimed))

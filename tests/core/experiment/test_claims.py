@@ -68,8 +68,8 @@ def test_an_arm_is_called_better_or_worse_only_where_it_is(arm, chances):
     assert found["sd"].low > 0 > found["base"].high
     assert found["same"].low < 0 < found["same"].high
     text = answer(compare(arms))
-    assert text.startswith("+ sd is better than the original in accuracy by 0.")
-    assert "+ base is worse than the original in accuracy by 0." in text
+    assert text.startswith("Arm sd is better than the original in accuracy by 0.")
+    assert "Arm base is worse than the original in accuracy by 0." in text
     assert "same" not in text
     assert found["sd"].value == pytest.approx(0.48 * hard.mean(), abs=0.03)
     assert (found["sd"].n, found["sd"].groups, found["sd"].trainings) == (N, N // 2, TRAININGS)
@@ -113,7 +113,7 @@ def test_the_sentence_tells_the_amount_as_what_it_is_named():
     chances = dict(p=0.001, p_holm=0.004, mcnemar=0.01, t_test=0.01, not_better=0.99, n=150, groups=75, trainings=20)
     worse = Claim("base", "original", CLAIMED, -0.05, -0.08, -0.02, **chances)
     assert answer([worse]) == (
-        "No gain shown: no arm is better than the original with certainty. + base is worse than the original in "
+        "No gain shown: no arm is better than the original with certainty. Arm base is worse than the original in "
         "accuracy by 0.050 (0.020 to 0.080; p = 0.004 after Holm's correction)."
     )
 

@@ -1,0 +1,71 @@
+"""All that an experiment has found, before it is told."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from busaug_core.experiment.arms import parse_arm
+from busaug_core.experiment.claims import Claim
+from busaug_core.experiment.tested import Classifiers, Tested
+from busaug_core.measure.rows import REAL, overall_distances
+
+METRICS = {"accuracy": "accuracy", "f1": "F1", "auc": "AUC", "ppv": "PPV", "recall": "recall"}
+"""A classifier's metrics, and what their columns are called."""
+IN_FILE = {**METRICS, "specificity": "specificity", "ece": "ECE"}
+"""Those of the file, which has room for more."""
+MISSING = dict.fromkeys(("value", "low", "high"))
+
+
+@dataclass(frozen=True)
+class External:
+    """What the arms' classifiers say of another dataset, untouched.
+
+    Attributes:
+        name: the dataset
+        tested, claims: on its images, as on the held-out ones
+        at_home: the held-out images of the same classes
+        note: which images were left out, and what became of the classes that it lacks
+    """
+
+    name: str
+    tested: Tested
+    claims: list[Claim]
+    at_home: Tested
+    note: str
+
+
+@dataclass(frozen=True)
+class Findings:
+    """All that an experiment has found.
+
+    Attributes:
+        arms: the runs of each arm's classifiers, those without synthetic images first
+        tested: what these say of the held-out images
+        claims: the arms compared, or nothing where no two can be
+        distances, scores: the results of `compute_fid` and `score_synthetic`
+        external: what they say of another dataset, if one was named
+    """
+
+    arms: dict[str, Classifiers]
+    tested: Tested
+    claims: list[Claim]
+    distances: dict[str, Any]
+    scores: dict[str, Any]
+    external: External | None = None
+
+    @property
+    def rows(self) -> dict[str, tuple[float, dict, dict[str, dict]]]:
+        """Each arm's number of training images, mean of the folds, its variant's distance, and its metrics."""
+        by_variant = {row["variant"]: row for row in overall_distances(self.distances)}
+        found = {}
+        for arm, runs in self.arms.items():
+            variant = REAL if arm == self.tested.baseline else _only_variant(arm)
+            n_train = sum(of_fold[0].result["n_train"] for of_fold in runs) / len(runs)
+            metrics = self.tested.metrics[arm]
+            found[arm] = n_train, by_variant.get(variant, MISSING), {m: metrics.get(m, MISSING) for m in IN_FILE}
+        return found
+
+
+def _only_variant(arm: str) -> str | None:
+    """The variant whose images an arm takes, all of them as they are, if it is one alone."""
+    parsed = parse_arm(arm)
+    return parsed.include[0] if len(parsed.include) == 1 and not parsed.filtered else None
