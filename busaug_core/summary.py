@@ -131,8 +131,7 @@ def _measured(result: Figures, folder: Path) -> list[str]:
 
 
 def _compared(result: Figures, folder: Path) -> list[str]:
-    lines = align(result.pop("table"))
-    return [*lines, "", *describe(result)]
+    return [*align(result["table"]), "", f"To read, send or print: {folder / 'report.html'}"]
 
 
 BRIEFS: dict[str, Callable[[Figures, Path], list[str]]] = {

@@ -117,6 +117,8 @@ class TrainClassifier(OnSamples):
         probe = [name for name in OF_PROBES if getattr(self, name)]
         if self.ratio is not None and self.balance_to is not None:
             raise ValueError("set one of ratio and balance_to")
+        if twice := sorted({slug for slug in self.include if self.include.count(slug) > 1}):
+            raise ValueError(f"include names {', '.join(twice)} twice")
         if not self.include and (self.ratio or self.balance_to):
             raise ValueError("ratio and balance_to are of synthetic images; name their variants in include")
         if self.arch == PROBE and network:

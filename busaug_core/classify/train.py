@@ -49,6 +49,7 @@ def train_classifier(config: TrainClassifier, run: Run) -> Steps[dict[str, Any]]
         "remarks": [*remarks, *told.pop("remarks", [])],
         "evaluated_on": config.evaluate_on,
         "n_train": len(task.training),
+        "n_synthetic": sum(r.synthetic for r in task.training),
         "train_counts": count_labels(task.training),
         "arch": config.arch,
         **told,

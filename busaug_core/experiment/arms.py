@@ -61,7 +61,9 @@ def parse_arm(text: str) -> Arm:
         name, at, share = (piece.strip() for piece in part.partition(AT))
         parts.append(name)
         if at and not (name in RECIPES and (found := RATIO.fullmatch(share)) and float(found[1])):
-            raise ValueError(f"arm '{text}': a share stands behind a variant, as in sd@50%")
+            raise ValueError(
+                f"arm '{text}': behind a variant may stand a share above 0 with at most two decimals, as in sd@50%"
+            )
         if name in RECIPES:
             shares.add(float(found[1]) / 100 if at else None)
     if len(shares) > 1:

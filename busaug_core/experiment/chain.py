@@ -4,8 +4,10 @@ from dataclasses import replace
 from itertools import count
 from typing import Any
 
+from busaug_core.errors import UserError
 from busaug_core.experiment.config import RunExperiment
-from busaug_core.jobs.events import Begun, Ended, Made, Steps
+from busaug_core.generate.config import GENERATE
+from busaug_core.jobs.events import Begun, Ended, Made, Notice, Steps
 from busaug_core.jobs.execute import Job, result_of
 from busaug_core.jobs.run import Run
 from busaug_core.records import SPLITS, Record
@@ -90,9 +92,11 @@ class Chain:
             title = f"Fold {self.fold} of {self.config.folds}: {title}"
         given = (self.records if records is None else records) if job.takes_samples else []
         values = {**values, **self.config.settings.get(job.name, {}), **fixed}
-        run = self._run_of(job, self.key(run_key), values, given)
+        run, values = self._run_of(job, self.key(run_key), values, given)
         self._number += 1
         yield Begun(self._number, self.total, title, run.key)
+        if run.state == "new" and run.key != self.key(run_key):
+            yield Notice(f"'{self.key(run_key)}' has other settings or other images; '{run.key}' is made beside it.")
         events = job.run(
             {**values, "run_key": run.key}, given, self.run.folder.parents[1].name, self.run.folder.parents[2]
         )
@@ -104,15 +108,24 @@ class Chain:
             yield Ended(run.key)
         return run
 
-    def _run_of(self, job: Job, run_key: str, values: dict[str, Any], records: list[Record]) -> Run:
-        """The run with these settings and images, or a new one: its key ends in a number where another has it.
+    def _run_of(
+        self, job: Job, run_key: str, values: dict[str, Any], records: list[Record]
+    ) -> tuple[Run, dict[str, Any]]:
+        """The run with these settings and images, or a new one, whose key ends in a number where another has it.
 
-        A dataset is loaded once.
+        Returns its settings too: images that a further run makes have other seeds than the first one's, lest the
+        dataset hold them twice. Raises UserError where the dataset was loaded otherwise.
         """
-        keys = (run_key if number == 1 else f"{run_key}_{number}" for number in count(1))
-        return next(run for run in map(self.run.sibling, keys) if self._serves(run, job, values, records))
-
-    def _serves(self, run: Run, job: Job, values: dict[str, Any], records: list[Record]) -> bool:
-        if run.state == "new" or job.makes_dataset:
-            return True
-        return job.fits(run, {**values, "run_key": run.key}, records)
+        for number in count(1):
+            run = self.run.sibling(run_key if number == 1 else f"{run_key}_{number}")
+            own = dict(values)
+            if job is GENERATE and number > 1 and "seed" not in values:
+                own["seed"] = job.config_class().model_fields["seed"].default + number - 1
+            if run.state == "new" or job.fits(run, {**own, "run_key": run.key}, records):
+                return run, own
+            if job.makes_dataset:
+                raise UserError(
+                    f"The dataset '{self.config.dataset_name}' was loaded with other settings, such as its source, "
+                    "folds or number of images; choose another dataset_name for this experiment."
+                )
+        raise AssertionError

@@ -120,8 +120,8 @@ class RunExperiment(JobConfig):
     external: str | None = Field(
         None,
         min_length=1,
-        description="Another dataset, as loaded here, on whose images the arms' classifiers are tested too, untouched; "
-        "those that show a scan of this one are left out.",
+        description="Another dataset, as load_external or load_busi has loaded it, on whose images the arms' "
+        "classifiers are tested too, untouched; those that show a scan of this one are left out.",
     )
     external_classes: Literal["shared", "all"] = Field(
         "shared",

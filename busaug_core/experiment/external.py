@@ -19,7 +19,7 @@ from busaug_core.records import Record
 from busaug_core.words import counted
 
 TAG = "external"
-"""What the images bear while they are tested on."""
+"""What the images bear, before the dataset's name, while they are tested on."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def external_images(name: str, run: Run, loaded: list[Record]) -> Steps[External
         raise UserError(f"external: '{name}' keeps its runs where this dataset does; name another.")
     classes = sorted({r.label for r in loaded})
     images = [replace(r, label=named(r.label, classes) or r.label) for r in images_of(name, run, "external")]
-    known = [replace(r, tags=[TAG], dataset=None) for r in images if r.label in classes]
+    known = [replace(r, tags=[f"{TAG}:{name}"], dataset=None) for r in images if r.label in classes]
     descriptors = yield from describe_files(known)
     yield from find_elsewhere(known, descriptors, {home.name: [r for r in loaded if not r.synthetic]})
     kept = [r for r in known if r.source is None or home.name not in (r.source.also_in or "").split(", ")]
@@ -70,7 +70,7 @@ def try_elsewhere(
     applied: dict[str, Classifiers] = {arm: [[]] for arm in arms}
     for arm, of_folds in arms.items():
         for one in (one for of_fold in of_folds for one in of_fold):
-            values = dict(classifier=one.key, evaluate_on=TAG)
+            values = dict(classifier=one.key, evaluate_on=f"{TAG}:{name}")
             key = f"external_{one.key}"
             run = yield from chain.apart(f"Test {one.key} on {name}", APPLY_CLASSIFIER, key, others.images, **values)
             applied[arm][0].append(run)

@@ -18,6 +18,8 @@ ARMS, COMPARISON, BY_CLASS = "Arms", f"Compared with the {ORIGINAL.name}", "By c
 """Titles of what is told."""
 WITH_INTERVAL = "accuracy"
 """The metric whose interval the table shows too; the file has all of them."""
+ONE_CLASS = 0.95
+"""Share of the images that are taken for one class, from which classifiers are said to tell nothing apart."""
 COMPARED = ("accuracy", "auc")
 """The metrics whose differences the table shows; the result has those of all."""
 UNKNOWN = (
@@ -99,8 +101,8 @@ def _cell(estimate: dict[str, Any], digits: int, with_interval: bool, word: str 
     if estimate["value"] is None:
         return "–"
     text = f"{estimate['value']:.{digits}f}"
-    if with_interval and estimate["low"] is not None:
-        text += f" ({word}{estimate['low']:.{digits}f}–{estimate['high']:.{digits}f})"
+    if with_interval and estimate["low"] is not None and estimate["low"] < estimate["high"]:
+        text += f" ({word}{estimate['low']:.{digits}f} to {estimate['high']:.{digits}f})"
     return text
 
 
@@ -121,14 +123,36 @@ def _notes(findings: Findings) -> list[str]:
         f"N: training images of the arm{', mean of the folds' if folds > 1 else ''}. {distances['metric']}: {n} images "
         f"of an evaluation set against {n} validation scans{' of the first fold' if folds > 1 else ''}, features of "
         f"{distances['extractor']} ({distances['preprocessing']}), seed {distances['seed']}.",
-        f"In brackets 95 % intervals. Floor: {distances['floor']}.",
+        f"In brackets 95 % intervals. Floor: {distances['floor']}; the ladder's is one of these draws.",
         f"Metrics: {_trained(runs)}, on {on}. F1, AUC, PPV and recall (balanced accuracy) are macro means.",
         *([f"Intervals of the metrics: {over}."] if tested.trainings > 1 else []),
+        *_trained_once(tested),
+        *_undecided(tested),
         "Near-copies of training scans: " + ", ".join(f"{v} {share:.0%}" for v, share in copies.items()) + ".",
         "Mean copy ratio (0 a copy of a training scan, 1 as far as these lie apart): "
         + ", ".join(f"{v} {ratio:.2f}" for v, ratio in nearest.items())
         + ".",
     ]
+
+
+def _trained_once(tested: Tested) -> list[str]:
+    """What probes on all training images have, where the table is of probes on draws of these."""
+    if not tested.of_draws:
+        return []
+    right = {arm: (logits.argmax(1) == tested.truth).mean() for arm, logits in tested.first.items()}
+    return [
+        "A draw holds about two thirds of the images, some of them several times. Trained once on all of them, the "
+        "probes have accuracies of " + ", ".join(f"{share:.3f} ({arm})" for arm, share in right.items()) + "."
+    ]
+
+
+def _undecided(tested: Tested) -> list[str]:
+    """That an arm's classifiers tell nothing apart."""
+    shares = {arm: np.bincount(x.argmax(2).ravel()).max() / x[..., 0].size for arm, x in tested.logits.items()}
+    arms = [arm for arm, share in shares.items() if share > ONE_CLASS]
+    if not arms:
+        return []
+    return [f"Nearly all images are taken for one class by the classifiers of {', '.join(arms)}: train them longer."]
 
 
 def _trained(runs: Classifiers) -> str:

@@ -166,6 +166,10 @@ def training_set(
             why = f"all {len(members)} are tagged 'rejected' or 'evaluation'" if members else f"there is {known}"
             raise UserError(f"No synthetic image of variant '{variant}' can be trained with ({why}); generate some.")
         chosen += added if ratio is balance_to is None else first_of(added, variant, amounts)
+    if balance_to is not None and not sum(amounts.values()):
+        raise UserError(
+            f"Every class has {balance_to} real training images already; raise balance_to, or leave it out."
+        )
     return chosen
 
 

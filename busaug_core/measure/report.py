@@ -14,7 +14,8 @@ from busaug_core.measure.config import DISTANCES
 from busaug_core.measure.rows import COLUMNS, COPIES, REAL, overall
 from busaug_core.measure.sets import ALL
 
-PANELS = 4
+PANELS, NAMES = 4, 1.2
+"""Panels in a row, and inches for the variants' names beside the first."""
 LADDER = "Where the distance comes from"
 """The title of the ladder."""
 
@@ -180,9 +181,9 @@ def plot_metrics(rows: list[dict], path: Path, caption: str) -> None:
         return
     columns = min(PANELS, len(metrics))
     lines = -(-len(metrics) // columns)
-    caption = textwrap.fill(caption, 45 * columns)
+    caption = textwrap.fill(caption, 45 * columns + 20)
     margin, height = 0.15 * (caption.count("\n") + 2), (0.9 + 0.28 * len(variants)) * lines
-    figure = Figure(figsize=(2.6 * columns, height + margin))
+    figure = Figure(figsize=(2.6 * columns + NAMES, height + margin))
     panels = figure.subplots(lines, columns, squeeze=False)
     for panel in panels.flat[len(metrics) :]:
         panel.axis("off")

@@ -134,7 +134,11 @@ class JobOperator(JobForm):
         dataset: fo.Dataset | None,
         records: list[Record],
     ) -> Iterator[Any]:
-        told = runs_before(run) if dataset is None else self.remarks_on_slices(dataset)
+        told: list[str] = []
+        if dataset is not None:
+            told = self.remarks_on_slices(dataset)
+        elif not (self.job.chain and fo.dataset_exists(run.folder.parent.parent.name)):
+            told = runs_before(run)
         execution = Execution(ctx, self.label, run, dataset, told)
         yield from execution.work(self.job, values, records, run.folder.parent.parent.name)
         if execution.is_done:
