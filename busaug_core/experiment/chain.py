@@ -1,5 +1,6 @@
 """A chain of runs: each has a key of its own, is reused when it is done, and gives its images to those that follow."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import count
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 from busaug_core.errors import UserError
 from busaug_core.experiment.config import RunExperiment
 from busaug_core.generate.config import GENERATE
-from busaug_core.jobs.events import Begun, Ended, Made, Notice, Steps
+from busaug_core.jobs.events import Begun, Ended, Event, Made, Notice, Steps
 from busaug_core.jobs.execute import Job, result_of
 from busaug_core.jobs.run import Run
 from busaug_core.records import SPLITS, Record
@@ -32,6 +33,7 @@ class Chain:
         self.records: list[Record] = []
         self.fold: int | None = None
         self._number = 0
+        self._told: set[str] = set()
 
     def leave(self) -> None:
         """Go on with what is of no fold."""
@@ -100,13 +102,22 @@ class Chain:
         events = job.run(
             {**values, "run_key": run.key}, given, self.run.folder.parents[1].name, self.run.folder.parents[2]
         )
-        if not lands:
-            events = (event for event in events if not isinstance(event, Made))
-        yield from result_of(events)
+        yield from result_of(self._to_tell(events, lands))
         (self.keys if lands else self.keys_apart).append(run.key)
         if lands:
             yield Ended(run.key)
         return run
+
+    def _to_tell(self, events: Iterator[Event], lands: bool) -> Iterator[Event]:
+        """The events of a run, without images that do not land, and without notices that an earlier one gave."""
+        for event in events:
+            if isinstance(event, Made) and not lands:
+                continue
+            if isinstance(event, Notice):
+                if event.message in self._told:
+                    continue
+                self._told.add(event.message)
+            yield event
 
     def _run_of(
         self, job: Job, run_key: str, values: dict[str, Any], records: list[Record]
