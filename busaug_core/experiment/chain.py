@@ -139,4 +139,3 @@ class Chain:
                     f"The dataset '{self.config.dataset_name}' was loaded with other settings, such as its source, "
                     "folds or number of images; choose another dataset_name for this experiment."
                 )
-        raise AssertionError

@@ -1,0 +1,87 @@
+"""Settings of an experiment: what is wrong is told at once, and arms are read from their names."""
+
+import re
+
+import pytest
+
+from busaug_core.errors import UserError
+from busaug_core.experiment.config import RunExperiment
+
+
+def test_presets_of_the_demo_are_presets_of_the_experiment():
+    assert RunExperiment.presets.keys() >= {"demo", "minute"}
+
+
+def test_what_is_wrong_with_the_settings_of_a_late_job_is_told_at_once():
+    with pytest.raises(UserError, match="train_classifier: a probe has no epochs"):
+        RunExperiment.parse(dict(settings={"train_classifier": dict(epochs=3)}))
+    with pytest.raises(UserError, match="steps of generate: Input should be greater than or equal to 1"):
+        RunExperiment.parse(dict(settings={"generate": dict(steps=0)}))
+    with pytest.raises(UserError, match="stpes of train_lora: is not a field of this job"):
+        RunExperiment.parse(dict(settings={"train_lora": dict(stpes=3)}))
+    for values in (dict(arch="resnet18", epochs=3), dict(preset="hybrid"), dict(resamples=5), dict(extractor="clip")):
+        RunExperiment.parse(dict(settings={"train_classifier": values}))
+
+
+def test_settings_are_checked_and_take_the_presets_place_field_by_field():
+    config = RunExperiment.parse(dict(preset="minute", settings={"generate": dict(steps=9)}))
+    assert config.settings["generate"] == dict(steps=9, batch_size=16, resolution=64)
+    assert config.settings["train_lora"]["steps"] == 4
+    with pytest.raises(UserError, match="no job 'train_lroa' in the chain"):
+        RunExperiment.parse(dict(settings={"train_lroa": {}}))
+    with pytest.raises(UserError, match="include of train_classifier are set by the experiment"):
+        RunExperiment.parse(dict(settings={"train_classifier": dict(include=["sd"])}))
+    with pytest.raises(UserError, match="datasets of train_lora: an experiment trains on the dataset that it makes"):
+        RunExperiment.parse(dict(settings={"train_lora": dict(datasets=["busi"])}))
+
+
+def test_an_arm_joins_variants_and_treatments():
+    network = {"train_classifier": dict(arch="squeezenet1_1")}
+    config = RunExperiment.parse(
+        dict(arms=["trivial", "sd + trivial", "sd+base+confidence"], settings=network, seeds=3)
+    )
+    assert config.arms == ["trivial", "sd+trivial", "base+sd+confidence"]
+    assert [arm.run_key for arm in config.compared] == ["clf_trivial", "clf_sd_trivial", "clf_base_sd_confidence"]
+    assert config.compared[1].fields == {"augmentation": "trivial"} and config.compared[2].include == ("base", "sd")
+    assert config.variants == ["sd", "base"] and config.trained == ["lora"]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (dict(arms=["sd+trivail"]), "there is no 'trivail'; an arm joins by . some of base, sd,"),
+        (dict(arms=["sd+"]), "there is no ''"),
+        (dict(arms=["sd", "filtered"]), "chooses among synthetic images and takes none"),
+        (dict(arms=["sd@50%+filtered"]), "takes all that passes the filter"),
+        (dict(arms=["sd@half"]), "behind a variant may stand a share above 0"),
+        (dict(arms=["sd@0%"]), "behind a variant may stand a share above 0"),
+        (dict(arms=["sd@0.001%"]), "with at most two decimals"),
+        (dict(arms=["sd+confidence@50%"]), "behind a variant may stand a share above 0"),
+        (dict(arms=["sd@50%+base"]), "in different shares; give all of them one"),
+        (dict(arms=["sd@50%", "sd @ 50.0 %"]), "sd@50% is there twice"),
+        (dict(settings={"train_classifier": dict(ratio=0.5)}), "ratio of train_classifier are set by"),
+        (dict(arms=["sd+confidence", "confidence+sd"]), "sd.confidence is there twice"),
+        (dict(arms=["sd+sd"]), "names one of its parts twice"),
+        (dict(arms=["sd+oversample+class_weights"]), "sets balance twice"),
+        (dict(arms=["sd", "confidence"]), "chooses among synthetic images and takes none"),
+        (dict(arms=["trivial"], settings={"train_classifier": dict(arch="resnet18")}), "must take synthetic images"),
+        (dict(arms=["sd", "trivial"]), "arm 'trivial' is for networks; set arch of train_classifier in settings"),
+        (dict(arms=["sd"], seeds=2), "seeds are of networks"),
+        (dict(external="busaug-demo"), "external is 'busaug-demo', the dataset that is made"),
+        (dict(folds=3, settings={"load_busi": dict(split="70-30")}), "folds deal the scans out; leave split of load"),
+        (dict(settings={"train_classifier": dict(weighting="confidence")}), "weighting of train_classifier are set by"),
+        (
+            dict(arms=["sd+trivial"], settings={"train_classifier": dict(arch="resnet18", augmentation="none")}),
+            "arm 'sd.trivial' sets augmentation; leave that out of settings, or the arm",
+        ),
+    ],
+)
+def test_arms_that_cannot_be_are_told_at_once(values, message):
+    with pytest.raises(UserError, match=message):
+        RunExperiment.parse(values)
+    assert any(re.search(message, text) for text in RunExperiment.find_problems(values).values())
+
+
+def test_only_what_the_arms_need_is_trained():
+    assert RunExperiment.parse(dict(arms=["base"])).trained == []
+    assert RunExperiment.parse(dict(arms=["sd_ti", "base"])).trained == ["lora", "token"]
