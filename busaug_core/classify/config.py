@@ -10,7 +10,7 @@ from busaug_core.errors import UserError
 from busaug_core.features.extractors import LITE0, PROBE, is_probe, refuse_unknown
 from busaug_core.jobs.config import OnSamples
 from busaug_core.jobs.execute import Job, imported
-from busaug_core.jobs.lineage import Product
+from busaug_core.jobs.lineage import Product, seen_by
 from busaug_core.jobs.roles import of_split, refuse_learned_by_makers, synthetic_in_training, training_set
 from busaug_core.jobs.run import Run
 from busaug_core.records import SPLITS, Record
@@ -202,9 +202,10 @@ def check_application(config: ApplyClassifier, run: Run, records: list[Record]) 
             f"evaluate_on: none of these samples is tagged '{config.evaluate_on}'; tags are {', '.join(sorted(known))}."
         )
     if (trained := run.used["classifier"].run) is not None:
-        evaluated = [r for r in records if config.evaluate_on in r.tags and not r.synthetic]
-        included = [r for r in trained.records if r.variant in trained.config.get("include", [])]
-        refuse_learned_by_makers(included, evaluated)
+        tagged = [r for r in records if config.evaluate_on in r.tags and not r.synthetic]
+        own = {r.path for r in seen_by(trained, tagged)}  # which are not evaluated
+        included = [r for r in trained.records if r.synthetic and r.variant in trained.config.get("include", [])]
+        refuse_learned_by_makers(included, [r for r in tagged if r.path not in own])
 
 
 TRAIN_CLASSIFIER = Job(

@@ -70,15 +70,15 @@ class Chain:
         """Run a job on other records; its run, which is returned, does not land."""
         return (yield from self._work(title, job, run_key, {}, fixed, records, False))
 
-    def key(self, run_key: str) -> str:
-        """A run's key in the fold at hand."""
-        return run_key if self.fold in (None, 1) else f"{run_key}_fold{self.fold}"
-
     def make(self, title: str, job: Job, run_key: str, **values: Any) -> Steps[list[Record]]:
         """`call` a job that loads or makes images, which join the chain's; returns them."""
         run = yield from self.call(title, job, run_key, **values)
         self.records = self.records + run.products
         return run.products
+
+    def _key(self, run_key: str) -> str:
+        """A run's key in the fold at hand."""
+        return run_key if self.fold in (None, 1) else f"{run_key}_fold{self.fold}"
 
     def _work(
         self,
@@ -94,11 +94,11 @@ class Chain:
             title = f"Fold {self.fold} of {self.config.folds}: {title}"
         given = (self.records if records is None else records) if job.takes_samples else []
         values = {**values, **self.config.settings.get(job.name, {}), **fixed}
-        run, values = self._run_of(job, self.key(run_key), values, given)
+        run, values = self._run_of(job, self._key(run_key), values, given)
         self._number += 1
         yield Begun(self._number, self.total, title, run.key)
-        if run.state == "new" and run.key != self.key(run_key):
-            yield Notice(f"'{self.key(run_key)}' has other settings or other images; '{run.key}' is made beside it.")
+        if run.state == "new" and run.key != self._key(run_key):
+            yield Notice(f"'{self._key(run_key)}' has other settings or other images; '{run.key}' is made beside it.")
         events = job.run(
             {**values, "run_key": run.key}, given, self.run.folder.parents[1].name, self.run.folder.parents[2]
         )
