@@ -1,5 +1,7 @@
 """What the operators' tests share: a loaded dataset and a way to call operators."""
 
+import sys
+
 import fiftyone as fo
 import fiftyone.operators as foo
 import pytest
@@ -7,6 +9,14 @@ from fiftyone.operators.executor import ExecutionContext, Executor
 
 URI = "@busaug/busaug/"
 SIZES = dict(images=30, image_size=64)
+
+
+@pytest.fixture(autouse=True)
+def unhurried(monkeypatch):
+    """The App is sent all progress and every image at once, so that what it gets hangs on no machine's speed."""
+    host = type(foo.get_operator(URI + "generate")).__module__.rpartition(".")[0] + ".host"
+    for module, interval in (("execution", "INTERVAL"), ("progress", "APP_INTERVAL"), ("progress", "QUEUE_INTERVAL")):
+        monkeypatch.setattr(sys.modules[f"{host}.{module}"], interval, -1.0)
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,6 @@
 """How an operator carries a job to its end: view and keys, stopping and resuming, progress, failures, old runs."""
 
 import json
-import sys
 
 import fiftyone as fo
 import pytest
@@ -19,11 +18,6 @@ from busaug_core.registry import JOBS, register
 from operators.host.operator import JobOperator
 
 PLAIN = dict(variants=["base"], steps=2)
-
-
-def host_module(operator, name):
-    """A module of the host as the plugin has loaded it."""
-    return sys.modules[type(operator).__module__.rpartition(".")[0] + f".host.{name}"]
 
 
 def state(dataset, key):
@@ -53,9 +47,7 @@ def test_training_uses_the_samples_of_the_view(call, loaded, small):
     dataset.delete()
 
 
-def test_samples_appear_while_the_job_runs_and_a_stopped_run_goes_on(call, context, loaded, small, monkeypatch):
-    operator, _ = context("generate")
-    monkeypatch.setattr(host_module(operator, "execution"), "INTERVAL", 0.0)
+def test_samples_appear_while_the_job_runs_and_a_stopped_run_goes_on(call, context, loaded, small):
     config = PLAIN | small | dict(counts={"normal": 4}, run_key="stopped", batch_size=1)
     operator, ctx = context("generate", loaded, **config)
     events = operator.execute(ctx)
