@@ -3,7 +3,7 @@
 import time
 from typing import Any
 
-from busaug_core.jobs.events import Finished, Progress
+from busaug_core.jobs.events import Finished, Progress, Steps
 from busaug_core.records import Record
 from busaug_core.registry import job
 
@@ -19,3 +19,12 @@ def run(name: str, records: list[Record], dataset: str, **values: Any) -> dict[s
             result = event.result
     print(f"{values['run_key']}: {time.perf_counter() - start:.0f} s", flush=True)
     return result
+
+
+def drained(steps: Steps[Any]) -> Any:
+    """What a generator returns."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value

@@ -1,80 +1,185 @@
-"""What adapting the base to real BUSI brings: a LoRA and a tuned UNet at about equal time, several seeds.
+"""How near to real scans the adapted base comes: its recipes, judged by what took no part in them, several seeds.
 
-    python benchmarks/adapt_busi.py /path/to/Dataset_BUSI_with_GT --seeds 1 2 3
+    python benchmarks/adapt_busi.py /path/to/Dataset_BUSI_with_GT --recipes lora unet --seeds 1 2 3
 
-For each seed: a LoRA and a tuned UNet on the training split, an evaluation set with the validation split's class
-counts of `base`, `sd` and `ft`, and for each the distance to the validation split with both sides in the images' own
-size, what share of each class the independent judge recognises, the share of near-copies of training images, and how
-well the losses tell training from held-out images. What real images have stands beside it. Runs are kept under
-$BUSAUG_HOME and resumed when the script is called again.
+For each seed and recipe: the trainings on the training split, an evaluation set in the validation split's class counts,
+and of each of its variants what decides whether it is of use. All sides are seen in the images' own size:
+
+- distance to the validation split, and the share of near-copies of training images;
+- what share of each class is recognised, by a probe and by a small network from random weights, both of them trained
+  on real training images;
+- AUC on the validation split of a probe that was trained on the variant alone, beside as many real training images;
+- coverage of the validation split, and how far images of a class lie apart, as shares of what real ones reach;
+- how well the losses tell training from held-out images.
+
+`--inner` does all of it within the training split, to choose between recipes without a look at the validation split.
+Runs are kept under $BUSAUG_HOME and resumed when the script is called again.
 """
 
 import argparse
 import os
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from _runs import run
+from _runs import drained, run
+from scipy.spatial.distance import pdist
+from sklearn.metrics import roc_auc_score
 
-from busaug_core.jobs.roles import of_split
+from busaug_core.classify.predictions import read_predictions
+from busaug_core.classify.regression import FALLBACK, Regression
+from busaug_core.data.splits import grouped_split
+from busaug_core.features.cache import Seen, extract
+from busaug_core.features.extractors import LITE0, make_extractor
+from busaug_core.jobs.device import pick_device
+from busaug_core.jobs.roles import evaluation_sets, of_split
+from busaug_core.jobs.run import Run
 from busaug_core.jobs.runs import run_of
 from busaug_core.measure.grids import variant_grid
 from busaug_core.measure.rows import COPIES
+from busaug_core.metrics.prdc import prdc
+from busaug_core.records import Record, count_labels
 
 DATASET = "benchmark-adapt-busi"
+SIDE = 128
+DRAWS = 5
+
+LORA = ("train_lora", "lora", dict(steps=300))
+UNET = ("finetune_unet", "unet", dict(steps=350))
+RECIPES: dict[str, tuple[list[tuple[str, str, dict]], dict[str, Any]]] = {
+    "base": ([], dict(variants=["base"])),
+    "lora": ([LORA], dict(variants=["sd", "sd_img2img"])),
+    "mask": ([LORA, ("train_controlnet", "controlnet", dict(steps=300, uses="lora"))], dict(variants=["sd_mask"])),
+    "unet": ([UNET], dict(variants=["ft"])),
+}
+"""By name: the trainings in order (job, the field that takes what it makes, settings), and what is generated."""
 
 
 def main() -> None:
-    """Run all seeds and print the table."""
+    """Run all recipes with all seeds and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("busi", type=Path, nargs="?", default=os.environ.get("BUSI"))
+    parser.add_argument("--recipes", nargs="+", choices=sorted(RECIPES), default=["base", "lora", "unet"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--base", default="mini")
-    parser.add_argument("--lora-steps", type=int, default=600)
-    parser.add_argument("--unet-steps", type=int, default=700)
-    parser.add_argument("--sampling-steps", type=int, help="of the images; the base's own without")
+    parser.add_argument("--inner", action="store_true", help="split the training images anew, and measure there")
     options = parser.parse_args()
     if options.busi is None:
         print("Needs real BUSI: give its folder, or set BUSI.")
         return
-    run("load_busi", [], DATASET, run_key="load", source=str(options.busi), dataset_name=DATASET)
-    real = run_of(DATASET, "load").products
-    table: dict[str, list[float]] = {}
-    for seed in options.seeds:
-        shared = dict(base_model=options.base, seed=seed)
-        lora, unet, images = (f"{name}_{seed}" for name in ("lora", "unet", "images"))
-        trained = {
-            "sd": run("train_lora", real, DATASET, run_key=lora, steps=options.lora_steps, **shared),
-            "ft": run("finetune_unet", real, DATASET, run_key=unet, steps=options.unet_steps, **shared),
-        }
-        variants = ["base", *trained]
-        made = dict(lora=lora, unet=unet, variants=variants, mode="evaluation", steps=options.sampling_steps)
-        run("generate", real, DATASET, run_key=images, **made, **shared)
-        synthetic = run_of(DATASET, images).products
-        metrics = ["fid", "ladder", "judge"]
-        result = run("compute_fid", real + synthetic, DATASET, run_key=f"fid_{seed}", metrics=metrics)
-        for name, value in figures(result, trained):
-            table.setdefault(name, []).append(value)
-        grid = run_of(DATASET, images).folder / "grid.png"
-        variant_grid(of_split(real, "val") + synthetic, grid, rows_per_class=3)
-        print(grid)
-    for name, values in table.items():
-        numbers = "  ".join(f"{v:.3f}" for v in values)
-        print(f"{name}: {numbers}   mean {np.mean(values):.3f}, spread {np.ptp(values):.3f}")
+    dataset = f"{DATASET}-inner" if options.inner else DATASET
+    run("load_busi", [], dataset, run_key="load", source=str(options.busi), dataset_name=dataset)
+    real = [r for r in run_of(dataset, "load").products if r.label]
+    if options.inner:
+        real = within_training(real)
+    network = dict(arch="resnet18", resolution=SIDE, run_key="network")
+    run("train_classifier", real, dataset, **network)
+    table: dict[str, list[float]] = dict(of_real(real, run_of(dataset, "load")))
+    for name in options.recipes:
+        for seed in options.seeds:
+            for figure, value in measured(name, seed, options.base, real, dataset):
+                table.setdefault(figure, []).append(value)
+        show(table)
 
 
-def figures(result: dict, trained: dict[str, dict]) -> list[tuple[str, float]]:
-    """What is told of a seed, by name."""
-    found = []
+def within_training(real: list[Record]) -> list[Record]:
+    """The training split alone, split once more."""
+    inner = [replace(r, tags=[t for t in r.tags if t != "train"]) for r in of_split(real, "train")]
+    names = grouped_split([r.label for r in inner], [r.cluster for r in inner], "80-20", 7)
+    return [replace(r, tags=[*r.tags, name]) for r, name in zip(inner, names, strict=True)]
+
+
+def measured(name: str, seed: int, base: str, real: list[Record], dataset: str) -> list[tuple[str, float]]:
+    """Train and generate by a recipe; returns what is told of it, by name."""
+    trainings, generation = RECIPES[name]
+    shared, made, found = dict(base_model=base, seed=seed), {}, []
+    for job, field, settings in trainings:
+        values, key = dict(settings), f"{field}_{'_'.join(f'{k}{v}' for k, v in settings.items())}_{seed}"
+        values.update({used: made[used] for used in filter(None, [values.pop("uses", None)])})
+        result = run(job, real, dataset, run_key=key, **values, **shared)
+        made[field] = key
+        found += [(f"membership {b} | {name} {field}", result["membership"][b]) for b in ("value", "high")]
+    images = f"images_{name}_{seed}"
+    run("generate", real, dataset, run_key=images, mode="evaluation", **generation, **made, **shared)
+    synthetic = run_of(dataset, images).products
+    every = real + synthetic
+    result = run("compute_fid", every, dataset, run_key=f"fid_{name}_{seed}", metrics=["fid", "ladder", "judge"])
+    applied = f"network_{name}_{seed}"
+    recognised = run("apply_classifier", every, dataset, run_key=applied, classifier="network")
+    grid = run_of(dataset, images).folder / "grid.png"
+    variant_grid(of_split(real, "val") + synthetic, grid, rows_per_class=3)
+    print(grid, recognised["recognised"])
     for ladder in result["ladders"]:
         rows = [r for r in ladder["rows"] if r["reference"].endswith("px")] or ladder["rows"]
-        found += [(f"{row['metric']} against {row['reference']} | {row['variant']}", row["value"]) for row in rows]
+        found += [(f"distance | {name} {row['variant']}", row["value"]) for row in rows]
     for judge in result["judges"]:
-        found += [(f"recall of {row['class']} | {row['variant']}", row["value"]) for row in judge["rows"]]
-    found += [(f"{COPIES} | {row['variant']}", row["value"]) for row in result["rows"] if row["metric"] == COPIES]
-    for variant, training in trained.items():
-        found += [(f"membership, {bound} | {variant}", training["membership"][bound]) for bound in ("value", "high")]
+        found += [(f"probe sees {row['class']} | {name} {row['variant']}", row["value"]) for row in judge["rows"]]
+    found += [(f"copies | {name} {row['variant']}", row["value"]) for row in result["rows"] if row["metric"] == COPIES]
+    predicted = {p.path: p.label for p in read_predictions(run_of(dataset, applied).folder)}
+    held_out = of_split(real, "val")
+    for variant, members in {"real": held_out, **evaluation_sets(synthetic, None)}.items():
+        for label in count_labels(members):
+            hits = [predicted[r.path] == label for r in members if r.label == label]
+            found.append((f"network sees {label} | {name} {variant}", float(np.mean(hits))))
+    for variant, members in evaluation_sets(synthetic, None).items():
+        found += [
+            (f"{figure} | {name} {variant}", v) for figure, v in usefulness(members, real, run_of(dataset, images))
+        ]
     return found
+
+
+def features(records: list[Record], of_run: Run) -> np.ndarray:
+    """What the extractor sees in the images, reduced to `SIDE`."""
+    return drained(extract(records, make_extractor(LITE0, of_run, pick_device()), of_run, 32, Seen(side=SIDE))).matrix
+
+
+def auc(training: np.ndarray, labels: list[str], held_out: np.ndarray, truth: list[str]) -> float:
+    """Macro AUC, one class against the others, of a probe on features."""
+    probe = Regression(training, labels).fit(FALLBACK)
+    logits = probe.logits(held_out).astype(float)
+    shares = np.exp(logits - logits.max(1, keepdims=True))
+    return roc_auc_score(truth, shares / shares.sum(1, keepdims=True), multi_class="ovr", labels=probe.classes)
+
+
+def spread(matrix: np.ndarray, labels: list[str]) -> dict[str, float]:
+    """The mean distance between two images of a class."""
+    return {c: float(pdist(matrix[[i for i, x in enumerate(labels) if x == c]]).mean()) for c in sorted(set(labels))}
+
+
+def usefulness(members: list[Record], real: list[Record], of_run: Run) -> list[tuple[str, float]]:
+    """What a variant's images are good for."""
+    held_out = of_split(real, "val")
+    reference, seen = features(held_out, of_run), features(members, of_run)
+    truth, labels = [r.label for r in held_out], [r.label for r in members]
+    apart, of_real = spread(seen, labels), spread(reference, truth)
+    return [
+        ("AUC of a probe of it alone", auc(seen, labels, reference, truth)),
+        ("coverage", prdc(reference, seen).coverage.value),
+        *((f"spread of {c}", apart[c] / of_real[c]) for c in sorted(apart)),
+    ]
+
+
+def of_real(real: list[Record], of_run: Run) -> list[tuple[str, list[float]]]:
+    """The same of as many real training images, for several draws."""
+    held_out, training = of_split(real, "val"), of_split(real, "train")
+    reference, seen = features(held_out, of_run), features(training, of_run)
+    truth, labels = [r.label for r in held_out], np.array([r.label for r in training])
+    found: dict[str, list[float]] = {"AUC | real, all": [auc(seen, list(labels), reference, truth)]}
+    for draw in range(DRAWS):
+        rng = np.random.default_rng(draw)
+        rows = np.concatenate(
+            [rng.choice(np.flatnonzero(labels == c), n, replace=False) for c, n in count_labels(held_out).items()]
+        )
+        found.setdefault("AUC | real, as many", []).append(auc(seen[rows], list(labels[rows]), reference, truth))
+        found.setdefault("coverage | real", []).append(prdc(reference, seen[rows]).coverage.value)
+    return list(found.items())
+
+
+def show(table: dict[str, list[float]]) -> None:
+    """A line a figure: each seed's value, and their mean."""
+    for name, values in table.items():
+        print(f"{name:60} {np.mean(values):7.3f}   {'  '.join(f'{v:.3f}' for v in values)}")
 
 
 if __name__ == "__main__":

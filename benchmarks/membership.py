@@ -13,11 +13,10 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from _runs import run
+from _runs import drained, run
 
 from busaug_core.base.components import LORA
 from busaug_core.base.loading import load_pipeline
-from busaug_core.jobs.events import Steps
 from busaug_core.jobs.runs import run_of
 from busaug_core.metrics.estimate import Estimate
 from busaug_core.prompts import prompt_of
@@ -42,15 +41,6 @@ class Finished(Denoising):
 
     def save(self, folder):
         pass
-
-
-def drained(steps: Steps):
-    """What a generator returns."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return end.value
 
 
 def area(method: Finished, records: list[Record], learned: list[Record], config: Lora) -> Estimate:
