@@ -9,7 +9,13 @@ from busaug_core.generate.config import GENERATE
 from busaug_core.jobs.execute import Job
 from busaug_core.measure.config import COMPUTE_EMBEDDINGS, COMPUTE_FID, FILTER_SYNTHETIC, SCORE_SYNTHETIC
 from busaug_core.pretrain.config import PRETRAIN_MINI
-from busaug_core.train.config import FINETUNE_UNET, TRAIN_CONTROLNET, TRAIN_LORA, TRAIN_TEXTUAL_INVERSION
+from busaug_core.train.config import (
+    FINETUNE_DECODER,
+    FINETUNE_UNET,
+    TRAIN_CONTROLNET,
+    TRAIN_LORA,
+    TRAIN_TEXTUAL_INVERSION,
+)
 
 JOBS = {
     job.name: job
@@ -20,6 +26,7 @@ JOBS = {
         TRAIN_LORA,
         TRAIN_TEXTUAL_INVERSION,
         FINETUNE_UNET,
+        FINETUNE_DECODER,
         TRAIN_CONTROLNET,
         GENERATE,
         COMPUTE_EMBEDDINGS,

@@ -140,6 +140,7 @@ BRIEFS: dict[str, Callable[[Figures, Path], list[str]]] = {
     "train_lora": _trained,
     "train_textual_inversion": _trained,
     "finetune_unet": _trained,
+    "finetune_decoder": _trained,
     "train_controlnet": _trained,
     "generate": _generated,
     "compute_fid": _measured,

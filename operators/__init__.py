@@ -11,7 +11,7 @@ from .panel import WatchRun
 from .return_to_form import ReturnToForm
 from .scores import FilterSynthetic, ScoreSynthetic
 from .setup import CheckSetup
-from .train import FinetuneUnet, TrainControlnet, TrainLora, TrainTextualInversion
+from .train import FinetuneDecoder, FinetuneUnet, TrainControlnet, TrainLora, TrainTextualInversion
 from .watch_queue import WatchQueue
 
 OPERATORS = (
@@ -21,6 +21,7 @@ OPERATORS = (
     TrainLora,
     TrainTextualInversion,
     FinetuneUnet,
+    FinetuneDecoder,
     TrainControlnet,
     Generate,
     ComputeEmbeddings,

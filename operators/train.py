@@ -1,6 +1,7 @@
-"""Operators that train diffusion models: LoRA, textual inversion, the whole UNet, ControlNet."""
+"""Operators that train on a base model: LoRA, textual inversion, the whole UNet, the decoder, ControlNet."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import fiftyone as fo
 from fiftyone.operators import types
@@ -13,17 +14,22 @@ from .host.operator import JobOperator
 from .host.suggestions import BASES, other_datasets, prompts_for, remark_on_few
 
 
-class DiffusionTraining(JobOperator):
+class BaseTraining(JobOperator):
     """What the operators that train on a base model share."""
 
     def suggest(self, dataset: fo.Dataset, label_field: str) -> Suggestions:
-        return Suggestions(
-            choices={"base_model": BASES, "datasets": other_datasets(dataset)},
-            defaults={"prompts": prompts_for(dataset, label_field)},
-        )
+        return Suggestions(choices={"base_model": BASES, "datasets": other_datasets(dataset)})
 
     def remarks(self, ctx: ExecutionContext, config: JobConfig) -> Iterator[types.View]:
         yield from remark_on_few(ctx.target_view(), config.label_field, config.datasets or ())
+
+
+class DiffusionTraining(BaseTraining):
+    """What those share that learn from prompts."""
+
+    def suggest(self, dataset: fo.Dataset, label_field: str) -> Suggestions:
+        found = super().suggest(dataset, label_field)
+        return replace(found, defaults={"prompts": prompts_for(dataset, label_field)})
 
 
 class TrainLora(DiffusionTraining):
@@ -51,6 +57,15 @@ class FinetuneUnet(DiffusionTraining):
     label = "fine-tune UNet"
     icon = "tune"
     main_fields = ("base_model", "steps", "batch_size", "learning_rate")
+
+
+class FinetuneDecoder(BaseTraining):
+    """Tunes the autoencoder's decoder on the training split."""
+
+    job_name = "finetune_decoder"
+    label = "fine-tune decoder"
+    icon = "texture"
+    main_fields = ("base_model", "steps", "learning_rate")
 
 
 class TrainControlnet(DiffusionTraining):

@@ -53,6 +53,8 @@ class BaseDefaults:
     token_learning_rate: float
     unet_steps: int
     unet_learning_rate: float
+    decoder_steps: int
+    decoder_learning_rate: float
     controlnet_steps: int
     controlnet_learning_rate: float
     train_batch_size: int
@@ -73,6 +75,8 @@ DEFAULTS = {
         token_learning_rate=5e-4,
         unet_steps=3000,
         unet_learning_rate=1e-5,
+        decoder_steps=1000,
+        decoder_learning_rate=1e-4,
         controlnet_steps=5000,
         controlnet_learning_rate=1e-5,
         train_batch_size=4,
@@ -91,6 +95,8 @@ DEFAULTS = {
         token_learning_rate=5e-3,
         unet_steps=600,
         unet_learning_rate=3e-4,
+        decoder_steps=500,
+        decoder_learning_rate=5e-4,
         controlnet_steps=600,
         controlnet_learning_rate=1e-3,
         train_batch_size=8,

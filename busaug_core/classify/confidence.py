@@ -17,8 +17,10 @@ def confidences(training: Sequence[Record], features: np.ndarray, seed: int) -> 
     real = np.array([not r.synthetic for r in training])
     known = [r for r in training if not r.synthetic]
     regression = Regression(features[real], [r.label for r in known])
-    strength = regression.choose([r.cluster for r in known], seed) or FALLBACK
-    judged = softmax(regression.fit(strength).logits(features).astype(np.float64), axis=1)
+    choice = regression.choose([r.cluster for r in known], seed)
+    judged = softmax(
+        regression.fit(choice.strength if choice else FALLBACK).logits(features).astype(np.float64), axis=1
+    )
     own = judged[np.arange(len(training)), [regression.classes.index(r.label) for r in training]]
     return np.where(real, 1.0, own)
 

@@ -40,9 +40,11 @@ class TrainClassifier(OnSamples):
             resolution=224,
             augmentation="flip",
             balance="none",
-        )
+        ),
+        "meddap": dict(arch="densenet121", learning_rate=1e-3, batch_size=32, epochs=100, augmentation="none"),
+        "controlnet-paper": dict(arch="resnet50"),
     }
-    preset: Literal["hybrid"] | None = Field(
+    preset: Literal["hybrid", "meddap", "controlnet-paper"] | None = Field(
         None, description="Settings of a paper; what you set yourself goes before them."
     )
     arch: str | None = Field(
@@ -68,6 +70,10 @@ class TrainClassifier(OnSamples):
         ge=1,
         le=1_000_000,
         description="Or: of each variant those first that fill each class up to so many (empty: all).",
+    )
+    synthetic_only: bool = Field(
+        False,
+        description="Train on these alone: what they are worth without a real image, by which they are judged still.",
     )
     epochs: int | None = Field(None, ge=1, le=10_000, description="Passes over the training images (empty: 30).")
     batch_size: int | None = Field(None, ge=2, le=4096, description="Images a step (empty: 16).")
@@ -119,8 +125,14 @@ class TrainClassifier(OnSamples):
             raise ValueError("set one of ratio and balance_to")
         if twice := sorted({slug for slug in self.include if self.include.count(slug) > 1}):
             raise ValueError(f"include names {', '.join(twice)} twice")
-        if not self.include and (self.ratio or self.balance_to):
-            raise ValueError("ratio and balance_to are of synthetic images; name their variants in include")
+        if not self.include and (self.ratio or self.balance_to or self.synthetic_only):
+            raise ValueError(
+                "ratio, balance_to and synthetic_only are of synthetic images; name their variants in include"
+            )
+        if self.synthetic_only and self.weighting == "confidence":
+            raise ValueError("confidence is judged by real training images, which synthetic_only leaves out")
+        if self.synthetic_only and self.balance_to:
+            raise ValueError("balance_to fills real classes up, and synthetic_only leaves these out; set a ratio")
         if self.arch == PROBE and network:
             raise ValueError(f"a probe has no {' and no '.join(network)}; leave that out, or choose another arch")
         if self.arch != PROBE and probe:
@@ -131,6 +143,10 @@ class TrainClassifier(OnSamples):
         if self.arch == PROBE:
             return self.model_copy(update={"extractor": self.extractor or LITE0})
         return self.fill(self.presets["hybrid"])
+
+    def training_set(self, records: list[Record]) -> list[Record]:
+        """The images that it trains on; raises UserError where a named variant has none, or too few."""
+        return training_set(records, self.include, self.ratio, self.balance_to, self.synthetic_only)
 
     @property
     def also_makes(self) -> tuple[str, ...]:
@@ -160,7 +176,7 @@ def check_training(config: TrainClassifier, run: Run, records: list[Record]) -> 
         refuse_unknown(config.extractor, run)
     else:
         imported("busaug_core.classify.model:refuse_network")(config.arch, config.resolution)
-    training = training_set(records, config.include, config.ratio, config.balance_to)
+    training = config.training_set(records)
     held_out = of_split(records, config.evaluate_on)
     if not training or not held_out:
         raise UserError(

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from scipy.special import log_softmax
@@ -47,6 +48,13 @@ class LinearClassifier:
         return [self.classes[i] for i in self.logits(features).argmax(1)]
 
 
+class Choice(NamedTuple):
+    """A C, and its log-loss on images held out in turn, every class counting the same."""
+
+    strength: float
+    loss: float
+
+
 class Regression:
     """Logistic regressions on one set of training images, or on draws of them.
 
@@ -80,7 +88,7 @@ class Regression:
             coefficients = coefficients @ self._basis.T
         return LinearClassifier(self.classes, self.mean, self.std, coefficients, intercept)
 
-    def choose(self, groups: Sequence[str], seed: int, held_out: np.ndarray | None = None) -> float | None:
+    def choose(self, groups: Sequence[str], seed: int, held_out: np.ndarray | None = None) -> Choice | None:
         """The C of the least log-loss, every class counting the same, in stratified folds that part no group.
 
         Args:
@@ -114,7 +122,8 @@ class Regression:
         if not tested.any():
             return None
         weights = _balanced(self.truth, tested.astype(float))
-        return min(STRENGTHS, key=lambda strength: float(weights @ losses[strength]))
+        means = {strength: float(weights @ losses[strength] / weights.sum()) for strength in STRENGTHS}
+        return Choice(*min(means.items(), key=lambda item: item[1]))
 
     def _fit(self, strength: float, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Coefficients, C × the rows' width, and intercept."""

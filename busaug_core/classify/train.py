@@ -12,7 +12,7 @@ from busaug_core.features.extractors import PROBE
 from busaug_core.files import refuse_missing
 from busaug_core.jobs.device import describe, pick_device
 from busaug_core.jobs.events import Notice, Steps
-from busaug_core.jobs.roles import REJECTED, of_split, remarks_on_training, training_set
+from busaug_core.jobs.roles import REJECTED, of_split, remarks_on_training
 from busaug_core.jobs.run import Run
 from busaug_core.metrics.classification import classification_metrics
 from busaug_core.records import count_labels
@@ -27,8 +27,7 @@ def train_classifier(config: TrainClassifier, run: Run) -> Steps[dict[str, Any]]
     its kind of classifier has; of a probe with `resamples` also `resampled`, see `ProbeTraining`.
     """
     records = run.records
-    training_images = training_set(records, config.include, config.ratio, config.balance_to)
-    task = Task(training_images, of_split(records, config.evaluate_on))
+    task = Task(config.training_set(records), of_split(records, config.evaluate_on))
     refuse_missing(r.path for r in task.training + task.held_out)
     device = pick_device()
     kind = ProbeTraining if config.arch == PROBE else NetworkTraining

@@ -30,9 +30,10 @@ class ProbeTraining:
         """Train, save; returns the logits of the held-out images, float32 N × classes, and what the result tells.
 
         C is chosen in folds of the real training images, if there are any, since by such the probe is judged; synthetic
-        ones train in every fold. Among what is told is `resampled` where that was asked for: of each metric the mean
-        and the 95 % interval over probes trained on draws of the training images, each tested on draws of the held-out
-        ones; the C is that of the probe itself, and so is the confidence in synthetic images.
+        ones train in every fold. Among what is told are `inner_loss`, the log-loss in these folds, and, where draws
+        were asked for, `resampled`: of each metric the mean and the 95 % interval over probes trained on draws of the
+        training images, each tested on draws of the held-out ones; the C is that of the probe itself, and so is the
+        confidence in synthetic images.
         """
         config, run, task = self.config, self.run, self.task
         features = yield from features_of(task.training + task.held_out, self.extractor, config.resolution, run)
@@ -43,10 +44,9 @@ class ProbeTraining:
         regression = Regression(features.of(task.training), labels, weights)
         yield Progress(0, 1 + config.resamples, "Training the probe")
         held_out = real if real.any() else None
-        strength = regression.choose([r.cluster for r in task.training], config.seed, held_out)
-        remarks = []
-        if strength is None:
-            strength = FALLBACK
+        choice = regression.choose([r.cluster for r in task.training], config.seed, held_out)
+        strength, remarks = choice.strength if choice else FALLBACK, []
+        if choice is None:
             remarks.append(
                 f"C is not chosen but {FALLBACK}: some class has images of a single scan, which cannot be both "
                 "trained on and tested."
@@ -61,6 +61,7 @@ class ProbeTraining:
             preprocessing=self.extractor.preprocessing,
             resolution=config.resolution,
             C=strength,
+            inner_loss=choice.loss if choice else None,
             confidence=mean_confidence(task.training, weights),
             resamples=config.resamples,
         )

@@ -1,7 +1,7 @@
 """The arms of an experiment: what each classifier is trained with, written as in `sd+trivial` or `sd@50%`."""
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from busaug_core.generate.recipes import RECIPES
@@ -12,10 +12,13 @@ TREATMENTS: dict[str, dict[str, Any]] = {
     "oversample": dict(balance="oversample"),
     "imagenet": dict(pretrained=True),
     "confidence": dict(weighting="confidence"),
+    "alone": dict(synthetic_only=True),
 }
 """What an arm may do besides taking synthetic images: fields of its classifier."""
 FILTERED = "filtered"
 """The treatment of synthetic images by their scores, before any of them is taken."""
+BEST = "best"
+"""Stands for the variant that helps most within the training images."""
 JOIN, AT = "+", "@"
 RATIO = re.compile(r"(\d+(?:\.\d\d?)?) ?%")
 
@@ -26,7 +29,7 @@ class Arm:
 
     Attributes:
         name: as it was written
-        include: the variants whose images it takes
+        include: the variants whose images it takes; `best` is chosen among those of the arms that take one as it is
         fields: of `train_classifier`
         filtered: whether of these images it takes those alone that pass a filter
     """
@@ -42,6 +45,15 @@ class Arm:
         return self.fields.get("ratio")
 
     @property
+    def is_plain(self) -> bool:
+        """Whether it fills the classes up by images of one variant and does nothing else."""
+        return len(self.include) == 1 and BEST not in self.include and not self.fields and not self.filtered
+
+    def with_best(self, variant: str | None) -> "Arm":
+        """The arm with a variant in the place of `best`."""
+        return replace(self, include=tuple(variant if part == BEST and variant else part for part in self.include))
+
+    @property
     def run_key(self) -> str:
         return f"clf_{re.sub('[^A-Za-z0-9]+', '_', self.name).strip('_')}"
 
@@ -55,16 +67,17 @@ def parse_arm(text: str) -> Arm:
     Variants and treatments are joined by `+` in any order. Behind a variant may stand, as in `sd@50%`, how many of its
     images are taken as a share of the real ones, which then holds for all variants of the arm.
     """
-    known = [*RECIPES, *TREATMENTS, FILTERED]
+    variants = [*RECIPES, BEST]
+    known = [*variants, *TREATMENTS, FILTERED]
     parts, shares = [], set()
     for part in text.split(JOIN):
         name, at, share = (piece.strip() for piece in part.partition(AT))
         parts.append(name)
-        if at and not (name in RECIPES and (found := RATIO.fullmatch(share)) and float(found[1])):
+        if at and not (name in variants and (found := RATIO.fullmatch(share)) and float(found[1])):
             raise ValueError(
                 f"arm '{text}': behind a variant may stand a share above 0 with at most two decimals, as in sd@50%"
             )
-        if name in RECIPES:
+        if name in variants:
             shares.add(float(found[1]) / 100 if at else None)
     if len(shares) > 1:
         raise ValueError(f"arm '{text}' takes its variants in different shares; give all of them one")
@@ -73,7 +86,9 @@ def parse_arm(text: str) -> Arm:
     if len(set(parts)) < len(parts):
         raise ValueError(f"arm '{text}' names one of its parts twice")
     parts.sort(key=known.index)
-    include = tuple(part for part in parts if part in RECIPES)
+    include = tuple(part for part in parts if part in variants)
+    if BEST in include and len(include) > 1:
+        raise ValueError(f"arm '{text}': {BEST} may be any of the variants, so no other stands beside it")
     ratio = next(iter(shares), None)
     fields: dict[str, Any] = {} if ratio is None else {"ratio": ratio}
     for part in (part for part in parts if part in TREATMENTS):
@@ -85,5 +100,7 @@ def parse_arm(text: str) -> Arm:
         raise ValueError(f"arm '{text}' chooses among synthetic images and takes none; name a variant too")
     if filtered and ratio is not None:
         raise ValueError(f"arm '{text}' takes all that passes the filter; leave out {FILTERED}, or the share")
+    if "synthetic_only" in fields and ratio is None:
+        raise ValueError(f"arm '{text}' takes no real images; say how many synthetic ones by a share, as in sd@100%")
     ending = "" if ratio is None else f"{AT}{f'{100 * ratio:.2f}'.rstrip('0').rstrip('.')}%"
-    return Arm(JOIN.join(f"{part}{ending}" if part in RECIPES else part for part in parts), include, fields, filtered)
+    return Arm(JOIN.join(f"{part}{ending}" if part in variants else part for part in parts), include, fields, filtered)

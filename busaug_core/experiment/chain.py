@@ -1,5 +1,7 @@
 """A chain of runs: each has a key of its own, is reused when it is done, and gives its images to those that follow."""
 
+import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import count
@@ -7,6 +9,7 @@ from typing import Any
 
 from busaug_core.errors import UserError
 from busaug_core.experiment.config import RunExperiment
+from busaug_core.experiment.plan import Pace
 from busaug_core.generate.config import GENERATE
 from busaug_core.jobs.events import Begun, Ended, Event, Made, Notice, Steps
 from busaug_core.jobs.execute import Job, result_of
@@ -26,8 +29,10 @@ class Chain:
         fold: its number, from 1; None before and after the folds
     """
 
-    def __init__(self, run: Run, config: RunExperiment, total: int):
-        self.run, self.config, self.total = run, config, total
+    def __init__(self, run: Run, config: RunExperiment, runs: Counter[str]):
+        """`runs` says how many of each job there will be."""
+        self.run, self.config, self.total = run, config, runs.total()
+        self.pace = Pace(runs)
         self.keys: list[str] = []
         self.keys_apart: list[str] = []
         self.records: list[Record] = []
@@ -70,9 +75,11 @@ class Chain:
         """Run a job on other records; its run, which is returned, does not land."""
         return (yield from self._work(title, job, run_key, {}, fixed, records, False))
 
-    def make(self, title: str, job: Job, run_key: str, **values: Any) -> Steps[list[Record]]:
+    def make(
+        self, title: str, job: Job, run_key: str, fixed: dict[str, Any] | None = None, **values: Any
+    ) -> Steps[list[Record]]:
         """`call` a job that loads or makes images, which join the chain's; returns them."""
-        run = yield from self.call(title, job, run_key, **values)
+        run = yield from self.call(title, job, run_key, fixed, **values)
         self.records = self.records + run.products
         return run.products
 
@@ -96,13 +103,20 @@ class Chain:
         values = {**values, **self.config.settings.get(job.name, {}), **fixed}
         run, values = self._run_of(job, self._key(run_key), values, given)
         self._number += 1
+        is_done = run.state == "done"
+        if outlook := self.pace.outlook():
+            title = f"{title} ({outlook})"
+        # Runs of the best variant may be there already, or be needed beside those of the plan.
+        self.total = max(self.total, self._number)
         yield Begun(self._number, self.total, title, run.key)
         if run.state == "new" and run.key != self._key(run_key):
             yield Notice(f"'{self._key(run_key)}' has other settings or other images; '{run.key}' is made beside it.")
         events = job.run(
             {**values, "run_key": run.key}, given, self.run.folder.parents[1].name, self.run.folder.parents[2]
         )
+        began = time.monotonic()
         yield from result_of(self._to_tell(events, lands))
+        self.pace.ended(job.name, None if is_done else time.monotonic() - began)
         (self.keys if lands else self.keys_apart).append(run.key)
         if lands:
             yield Ended(run.key)

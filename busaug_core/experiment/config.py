@@ -5,19 +5,27 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from busaug_core.base.defaults import BASE, HELP, MINI, defaults_of
+from busaug_core.base.components import VAE
+from busaug_core.base.defaults import BASE, HELP, MINI, STABLE_DIFFUSION, defaults_of
 from busaug_core.classify.config import APPLY_CLASSIFIER, OF_NETWORKS, TRAIN_CLASSIFIER
 from busaug_core.data.config import LOAD_BUSI, SIMULATED
-from busaug_core.experiment.arms import Arm, parse_arm
+from busaug_core.experiment.arms import BEST, Arm, parse_arm
 from busaug_core.features.extractors import PROBE
 from busaug_core.generate.config import GENERATE
 from busaug_core.generate.recipes import RECIPES
 from busaug_core.jobs.config import JobConfig
 from busaug_core.jobs.execute import Job
 from busaug_core.measure.config import COMPUTE_EMBEDDINGS, COMPUTE_FID, FILTER_SYNTHETIC, SCORE_SYNTHETIC
-from busaug_core.train.config import FINETUNE_UNET, TRAIN_CONTROLNET, TRAIN_LORA, TRAIN_TEXTUAL_INVERSION
+from busaug_core.train.config import (
+    FINETUNE_DECODER,
+    FINETUNE_UNET,
+    TRAIN_CONTROLNET,
+    TRAIN_LORA,
+    TRAIN_TEXTUAL_INVERSION,
+)
 
 TRAININGS = {
+    "vae": FINETUNE_DECODER,
     "lora": TRAIN_LORA,
     "token": TRAIN_TEXTUAL_INVERSION,
     "unet": FINETUNE_UNET,
@@ -26,6 +34,7 @@ TRAININGS = {
 """The components that an experiment trains, each with those before it."""
 CHAINED: dict[Job, tuple[str, ...]] = {
     LOAD_BUSI: ("source", "dataset_name"),
+    FINETUNE_DECODER: ("base_model",),
     TRAIN_LORA: ("base_model",),
     TRAIN_TEXTUAL_INVERSION: ("base_model", "lora"),
     TRAIN_CLASSIFIER: ("include", "ratio", "balance_to", "weighting", "evaluate_on"),
@@ -47,6 +56,7 @@ RESAMPLES = 20
 FOUR = ["sd", "sd_img2img", "sd_ti", "sd_ti_img2img"]
 """The variants of the hybrid-diffusion paper."""
 OF_REAL_SCANS: dict[str, dict[str, Any]] = {
+    "finetune_decoder": dict(membership=False),
     "train_lora": dict(steps=240, batch_size=8, membership=False),
     "train_textual_inversion": dict(steps=100, batch_size=8, membership=False),
     "finetune_unet": dict(steps=300, batch_size=8, membership=False),
@@ -54,6 +64,56 @@ OF_REAL_SCANS: dict[str, dict[str, Any]] = {
     "generate": dict(batch_size=16, steps=6),
 }
 """What suits real scans, and a computer without a GPU."""
+BREAST = {c: f"ultrasound image of a {c} breast" for c in ("benign", "malignant", "normal")}
+"""The ControlNet paper's prompts."""
+TUMOR = {
+    "benign": "ultrasound image of benign tumor in the breast",
+    "malignant": "ultrasound image of malignant tumor in the breast",
+    "normal": "ultrasound image of no tumor in the breast",
+}
+"""MEDDAP's prompts, before which an adjective may stand."""
+PAPERS: dict[str, dict[str, Any]] = {
+    # Hybrid diffusion augmentation of BUSI: five arms, of which that of real images alone is always there.
+    "hybrid": dict(
+        base_model=STABLE_DIFFUSION,
+        decoder=False,
+        seeds=3,
+        arms=FOUR,
+        settings={
+            "train_lora": dict(preset="hybrid"),
+            "train_textual_inversion": dict(preset="hybrid"),
+            "generate": dict(preset="hybrid"),
+            "train_classifier": dict(preset="hybrid"),
+        },
+    ),
+    # MEDDAP: a small LoRA for 100 epochs, adjectives in the prompts, three ratios, five folds.
+    "meddap": dict(
+        base_model="CompVis/stable-diffusion-v1-4",
+        decoder=False,
+        folds=5,
+        seeds=3,
+        arms=["sd_adj@50%", "sd_adj@100%", "sd_adj@200%"],
+        settings={
+            "train_lora": dict(preset="meddap", steps=54_500, prompts=TUMOR),
+            "generate": dict(resolution=224, prompts=TUMOR),
+            "train_classifier": dict(preset="meddap"),
+        },
+    ),
+    # Latent diffusion with ControlNet: the UNet as a whole, then masks on it; real images, these and both, these alone.
+    "controlnet-paper": dict(
+        base_model=STABLE_DIFFUSION,
+        decoder=False,
+        seeds=3,
+        arms=["ft", "ft_mask", "ft_mask@100%", "ft_mask@100%+alone"],
+        settings={
+            "finetune_unet": dict(prompts=BREAST),
+            "train_controlnet": dict(prompts=BREAST),
+            "generate": dict(samples_per_mask=4, prompts=BREAST),
+            "train_classifier": dict(preset="controlnet-paper"),
+        },
+    ),
+}
+"""What the three papers did, at full size; for a GPU."""
 
 
 class RunExperiment(JobConfig):
@@ -70,15 +130,17 @@ class RunExperiment(JobConfig):
                 "train_controlnet": dict(steps=150, batch_size=8, membership=False),
                 "generate": dict(preset="demo"),
             },
+            decoder=False,
             arms=FOUR,
         ),
         # Real scans, in about half an hour on two cores with mini, which has to learn their look.
-        "half_hour": dict(settings=OF_REAL_SCANS, arms=FOUR),
+        "half_hour": dict(settings=OF_REAL_SCANS, decoder=True, arms=FOUR),
         # The same in folds and with more arms, in some three hours, so that smaller gains can be shown.
         "laptop": dict(
             settings=OF_REAL_SCANS,
+            decoder=True,
             folds=3,
-            arms=[*FOUR, "sd@50%", "sd@100%", "sd+filtered", "sd+confidence"],
+            arms=[*FOUR, *(f"best{how}" for how in ("@50%", "@100%", "+filtered", "+confidence"))],
         ),
         # The same stages at sizes that show that they work, and nothing else.
         "minute": dict(
@@ -90,25 +152,39 @@ class RunExperiment(JobConfig):
                 "train_controlnet": dict(steps=4, batch_size=4, resolution=64, membership=False),
                 "generate": dict(steps=4, batch_size=16, resolution=64),
             },
+            decoder=False,
             arms=FOUR,
         ),
+        **PAPERS,
     }
-    preset: Literal["demo", "half_hour", "laptop", "minute"] = Field(
+    preset: Literal["demo", "half_hour", "laptop", "minute", "hybrid", "meddap", "controlnet-paper"] = Field(
         "demo",
         description="Sizes of all stages: demo of simulated scans in minutes, half_hour of real ones, laptop of these "
-        "in three folds.",
+        "in three folds; hybrid, meddap and controlnet-paper what the papers did, on Stable Diffusion.",
     )
     source: str = Field(SIMULATED, min_length=1, description="What is loaded first, as in load_busi.")
     dataset_name: str = Field("busaug-demo", min_length=1, description="Name of the dataset that is made.")
-    base_model: Annotated[str, BASE] = Field(MINI, min_length=1, description=HELP)
+    base_model: Annotated[str | None, BASE] = Field(
+        None, min_length=1, description=f"{HELP} (empty: the preset's, mini but for those of the papers)"
+    )
+    decoder: bool | None = Field(
+        None,
+        description="Tune the decoder of the base's autoencoder on the training images first; the images of all "
+        "variants but the base's come out of it (empty: the preset's).",
+    )
     arms: list[str] | None = Field(
         None,
         min_length=1,
         description="What is compared with the classifier of real images alone: variants (sd@50%: half as many of its "
-        "images as real ones), treatments, or some joined by + such as sd+confidence (empty: the preset's).",
+        "images as real ones), treatments, or some joined by + such as sd+confidence; best is the variant that helps "
+        "most within the training images (empty: the preset's).",
     )
-    seeds: int = Field(
-        1, ge=1, le=100, description="Networks of each arm, which differ in their seeds alone; a probe has resamples."
+    seeds: int | None = Field(
+        None,
+        ge=1,
+        le=100,
+        description="Networks of each arm, which differ in their seeds alone; a probe has resamples (empty: the "
+        "preset's).",
     )
     folds: int | None = Field(
         None,
@@ -135,7 +211,7 @@ class RunExperiment(JobConfig):
     @classmethod
     def preset_values(cls, given: dict[str, Any]) -> dict[str, Any]:
         """The preset, of whose settings those that are given take the place field by field."""
-        preset = super().preset_values({"preset": "demo", **given})
+        preset = {"base_model": MINI, "seeds": 1, **super().preset_values({"preset": "demo", **given})}
         asked = given.get("settings", {})
         if not isinstance(asked, dict) or not all(isinstance(values, dict) for values in asked.values()):
             return preset
@@ -174,6 +250,10 @@ class RunExperiment(JobConfig):
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"{', '.join(twice)} is there twice")
         variants = variants_of(parsed)
+        if any(BEST in arm.include for arm in parsed) and sum(arm.is_plain for arm in parsed) < 2:
+            raise ValueError(
+                f"{BEST} is chosen among arms that take one variant as it is; name two of these, such as sd"
+            )
         for slug in variants:
             if unknown := sorted(RECIPES[slug].components - set(TRAININGS)):
                 raise ValueError(f"variant '{slug}' needs {', '.join(unknown)}, which no experiment trains yet")
@@ -207,6 +287,8 @@ class RunExperiment(JobConfig):
         for arm in self.compared:
             if both := sorted(values.keys() & arm.fields.keys()):
                 raise ValueError(f"arm '{arm.name}' sets {', '.join(both)}; leave that out of settings, or the arm")
+            if BEST in arm.include and not probes:
+                raise ValueError(f"arm '{arm.name}': {BEST} is chosen by the inner folds of probes; name a variant")
             if probes and arm.fields.keys() & set(OF_NETWORKS):
                 raise ValueError(f"arm '{arm.name}' is for networks; set arch of train_classifier in settings")
             values_of_arm = {**values, **arm.fields, "include": list(arm.include)}
@@ -236,24 +318,20 @@ class RunExperiment(JobConfig):
         return variants_of(self.compared)
 
     @property
-    def filtered(self) -> list[str]:
-        """The variants whose images some arm takes filtered."""
-        return variants_of([arm for arm in self.compared if arm.filtered])
+    def chosen(self) -> list[Arm]:
+        """The arms among which the best variant is chosen, or none."""
+        asked = any(BEST in arm.include for arm in self.compared)
+        return [arm for arm in self.compared if arm.is_plain] if asked else []
 
     @property
-    def shared(self) -> list[str]:
-        """The variants of whose images some arm takes a share of the real ones."""
-        return variants_of([arm for arm in self.compared if arm.ratio])
+    def filling(self) -> list[str]:
+        """The variants whose images are to fill each class up: those that some arm takes in no share."""
+        return variants_of([arm for arm in self.compared if not arm.ratio])
 
     @property
     def largest_share(self) -> float:
         """Of the shares that arms take."""
         return max(arm.ratio or 0 for arm in self.compared)
-
-    @property
-    def filling(self) -> list[str]:
-        """The variants of which no arm takes a share: their images fill each class up."""
-        return [slug for slug in self.variants if slug not in self.shared]
 
     def beside(self, component: str) -> set[str]:
         """The components that the variants put beside one, which it is trained on where it can be."""
@@ -263,12 +341,14 @@ class RunExperiment(JobConfig):
     def trained(self) -> list[str]:
         """The components that the variants need, in the order in which they are trained."""
         needed = {name for slug in self.variants for name in RECIPES[slug].components}
+        if self.decoder and needed:
+            needed.add(VAE.field)
         return [name for name in TRAININGS if name in needed]
 
 
 def variants_of(arms: list[Arm]) -> list[str]:
-    """The variants that arms take, each once, in their order."""
-    return list(dict.fromkeys(slug for arm in arms for slug in arm.include))
+    """The variants that arms take by name, each once, in their order."""
+    return list(dict.fromkeys(slug for arm in arms for slug in arm.include if slug != BEST))
 
 
 def _beside(component: str, variants: list[str]) -> set[str]:

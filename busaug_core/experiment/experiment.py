@@ -1,23 +1,24 @@
 """The job `run_experiment`: an arm of real images alone and others, from loading to the table."""
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from busaug_core.classify.config import APPLY_CLASSIFIER, TRAIN_CLASSIFIER
 from busaug_core.data.config import FIRST_FOLD, LOAD_BUSI, SIMULATED
 from busaug_core.errors import UserError
-from busaug_core.experiment.arms import ORIGINAL, Arm
+from busaug_core.experiment.arms import BEST, ORIGINAL, Arm
 from busaug_core.experiment.chain import Chain
 from busaug_core.experiment.claims import compare
 from busaug_core.experiment.config import CHAINED, TRAININGS, RunExperiment
 from busaug_core.experiment.external import external_images, try_elsewhere
 from busaug_core.experiment.findings import External, Findings
+from busaug_core.experiment.plan import fill_to, planned, told
 from busaug_core.experiment.report import write_report
 from busaug_core.experiment.tested import Classifiers, read_tested
 from busaug_core.features.extractors import LITE0, default_extractor
 from busaug_core.generate.config import GENERATE
 from busaug_core.jobs.events import Notice, Steps
-from busaug_core.jobs.roles import REJECTED, TRAIN, amounts_of, first_of, of_split, training_images
+from busaug_core.jobs.roles import REJECTED, TRAIN, amounts_of, of_split, training_images
 from busaug_core.jobs.run import Run
 from busaug_core.measure.config import (
     COMPUTE_EMBEDDINGS,
@@ -33,6 +34,7 @@ from busaug_core.words import counted
 HELD_OUT = "val"
 """The split that every arm is tested on, which no generator has seen."""
 TITLES = {
+    "vae": "Fine-tune the base: the decoder",
     "lora": "Fine-tune the base: LoRA",
     "token": "Learn a token of the modality: textual inversion",
     "unet": "Fine-tune the base: the whole UNet",
@@ -40,8 +42,8 @@ TITLES = {
 }
 UNTUNED = "base"
 """The variant that is measured beside the others, to show what tuning gains."""
-OF_THE_FIRST = 6
-"""Runs besides those of each fold: the loading, and what measures the first fold's images."""
+OTHER_SEEDS = 1_000_000
+"""What lies between the seeds of runs that make images of one variant."""
 
 
 def run_experiment(config: RunExperiment, run: Run) -> Steps[dict[str, Any]]:
@@ -55,38 +57,40 @@ def run_experiment(config: RunExperiment, run: Run) -> Steps[dict[str, Any]]:
     """
     arms = [ORIGINAL, *config.compared]
     folds = range(1, (config.folds or 1) + 1)
-    of_each = bool(config.filling) + bool(config.shared) + len(config.trained) + len(arms) * config.seeds
-    of_each += 2 * bool(config.filtered)
-    external = len(folds) * len(arms) * config.seeds if config.external else 0
-    chain = Chain(run, config, OF_THE_FIRST + len(folds) * of_each + external)
+    chain = Chain(run, config, planned(config))
     text = f"Load {'simulated' if config.source == SIMULATED else 'BUSI'} scans"
     values = dict(source=config.source, dataset_name=config.dataset_name)
     if config.folds is not None:
         values |= dict(folds=config.folds, split=FIRST_FOLD)
     loaded = yield from chain.make(text, LOAD_BUSI, "load", **values)
+    yield Notice(told(config, loaded))
     others = None
     if config.external is not None:
         others = yield from external_images(config.external, run, loaded)
     classifiers: dict[str, Classifiers] = {arm.name: [] for arm in arms}
+    chosen = []
     for fold in folds:
         chain.enter(fold, loaded)
-        largest, parts = yield from _make_images(chain)
-        passing: list[Record] = []
-        for arm in arms:
-            trained = yield from _classifiers(chain, arm, largest, passing if arm.filtered else chain.records)
+        images = yield from _make_images(chain)
+        best = None
+        # What stands for the best can be said when the others are trained.
+        for arm in sorted(arms, key=lambda arm: BEST in arm.include):
+            if BEST in arm.include and best is None:
+                best = _best(config.chosen, classifiers)
+                chosen.append(best)
+            trained = yield from _classifiers(chain, arm.with_best(best), images)
             classifiers[arm.name].append(trained)
-            if arm is ORIGINAL and config.filtered:
-                passing = yield from _filter(chain, trained[0], largest)
+            if arm is ORIGINAL:
+                images.original = trained[0]
         if fold == 1:
-            original = classifiers[ORIGINAL.name][0][0]
-            distances, scores = yield from _measure(chain, parts, original)
+            distances, scores = yield from _measure(chain, images)
     chain.leave()
     tested = read_tested(classifiers)
     claims = compare(tested)
     elsewhere = None
     if others is not None:
         elsewhere = yield from try_elsewhere(chain, classifiers, tested, others)
-    findings = Findings(classifiers, tested, claims, distances, scores, elsewhere)
+    findings = Findings(classifiers, tested, claims, distances, scores, elsewhere, chosen)
     table = write_report(run, config, findings)
     return {
         "dataset": config.dataset_name,
@@ -119,40 +123,93 @@ def _metrics_elsewhere(elsewhere: External) -> list[dict[str, Any]]:
     ]
 
 
-def _make_images(chain: Chain) -> Steps[tuple[int, dict[str, Any]]]:
-    """Train what the variants need on the fold's training images, and make images to train classifiers with.
+@dataclass
+class Images:
+    """What a fold's arms train with.
 
-    Returns the number that each class is filled up to, and the fields of `generate` that name what was trained.
+    Attributes:
+        parts: the fields of `generate` that name what was trained
+        largest: the number that each class is filled up to
+        filling: the real images, and those that fill each class up
+        shares: the variants of which there are also as many as the largest share takes
+        passing: of a variant the real images and what a filter has made of its own
+        original: the classifier of the real images alone, once it is trained
     """
+
+    parts: dict[str, Any]
+    largest: int
+    filling: list[Record]
+    shares: set[str] = field(default_factory=set)
+    passing: dict[str, list[Record]] = field(default_factory=dict)
+    original: Run | None = None
+
+
+def _make_images(chain: Chain) -> Steps[Images]:
+    """Train what the variants need on the fold's training images, and fill the classes up by images of each variant."""
     config = chain.config
-    # The next ten above the largest class: on BUSI 350, as in the hybrid-diffusion paper.
-    training = count_labels(training_images(chain.records))
-    largest = max(training.values()) // 10 * 10 + 10
+    largest = fill_to(count_labels(training_images(chain.records)))
     parts: dict[str, Any] = dict(base_model=config.base_model)
     for name in config.trained:
         own = {"base_model", *config.beside(name)} & set(CHAINED[TRAININGS[name]])
         values = {field: parts[field] for field in parts if field in own}
         trained = yield from chain.call(TITLES[name], TRAININGS[name], name, **values)
         parts[name] = trained.key
-    if plain := config.filling:
-        text = f"Fill each class up to {largest} by images of {counted(len(plain), 'variant')}"
-        yield from chain.make(text, GENERATE, "balancing", variants=plain, balance_to=largest, **parts)
-    if config.shared:
-        # For arms that fill classes up, and for those that take a share.
-        filled = amounts_of(training, None, largest)
-        shared = amounts_of(training, config.largest_share, None)
-        counts = {label: max(filled[label], shared[label]) for label in training}
-        text = f"Make images of {counted(len(config.shared), 'variant')} for all shares"
-        yield from chain.make(text, GENERATE, "shares", variants=config.shared, counts=counts, **parts)
-    return largest, parts
+    if filling := config.filling:
+        text = f"Fill each class up to {largest} by images of {counted(len(filling), 'variant')}"
+        yield from chain.make(text, GENERATE, "balancing", variants=filling, balance_to=largest, **parts)
+    return Images(parts, largest, chain.records)
 
 
-def _measure(chain: Chain, parts: dict[str, Any], original: Run) -> Steps[tuple[dict[str, Any], dict[str, Any]]]:
+def _images_of(chain: Chain, arm: Arm, images: Images) -> Steps[list[Record]]:
+    """The images that an arm's classifiers are given: the real ones, and of the synthetic those that it takes.
+
+    What an arm does not take changes nothing of it, nor whether its classifiers serve another experiment too.
+    """
+    for slug in arm.include:
+        if arm.ratio is not None and slug not in images.shares:
+            yield from _make_shares(chain, images, slug)
+        if arm.filtered and slug not in images.passing:
+            images.passing[slug] = yield from _filter(chain, images, slug)
+    given = chain.records if arm.ratio is not None else images.filling
+    if arm.filtered:
+        given = list({r.path: r for slug in arm.include for r in images.passing[slug]}.values())
+    return [r for r in given if not r.synthetic or r.variant in arm.include]
+
+
+def _make_shares(chain: Chain, images: Images, slug: str) -> Steps[None]:
+    """Make as many images of a variant as the largest share takes, less those that fill classes up."""
+    config = chain.config
+    wanted = amounts_of(count_labels(training_images(images.filling)), config.largest_share, None)
+    there = count_labels([r for r in images.filling if r.synthetic and r.variant == slug])
+    counts = {label: n - there.get(label, 0) for label, n in wanted.items() if n > there.get(label, 0)}
+    if counts:
+        # Other seeds than those of the images that are there.
+        seed = GENERATE.config_class().model_fields["seed"].default
+        fixed = dict(seed=config.settings.get(GENERATE.name, {}).get("seed", seed) + OTHER_SEEDS)
+        text = f"Make images of {slug} for all shares"
+        values = dict(variants=[slug], counts=counts, **images.parts)
+        yield from chain.make(text, GENERATE, f"shares_{slug}", fixed, **values)
+    images.shares.add(slug)
+
+
+def _best(arms: list[Arm], classifiers: dict[str, Classifiers]) -> str:
+    """The variant whose probe, in the fold at hand, has the least log-loss in folds of its own training images."""
+    losses = {arm.include[0]: classifiers[arm.name][-1][0].result["inner_loss"] for arm in arms}
+    if unknown := [slug for slug, loss in losses.items() if loss is None]:
+        raise UserError(
+            f"The best of {', '.join(losses)} cannot be told: there are too few scans to part the training images "
+            f"again ({unknown[0]}). Name a variant instead of {BEST}, or load more."
+        )
+    return min(losses, key=losses.__getitem__)
+
+
+def _measure(chain: Chain, images: Images) -> Steps[tuple[dict[str, Any], dict[str, Any]]]:
     """Make sets to measure and measure them; returns the results of `compute_fid` and `score_synthetic`."""
-    held_out = of_split(chain.records, HELD_OUT)
-    parts["variants"] = list(dict.fromkeys([*chain.config.variants, UNTUNED]))
+    original, held_out = images.original, of_split(chain.records, HELD_OUT)
+    variants = list(dict.fromkeys([*chain.config.variants, UNTUNED]))
     text = "Generate sets to measure, also of the untuned base, in the validation split's class counts"
-    evaluation = yield from chain.make(text, GENERATE, "evaluation", mode="evaluation", **parts)
+    values = dict(images.parts, variants=variants, mode="evaluation")
+    evaluation = yield from chain.make(text, GENERATE, "evaluation", **values)
     text = "Classify every image with the classifier of the loaded scans alone"
     yield from chain.call(text, APPLY_CLASSIFIER, "predictions", classifier=original.key)
     extractor = yield from _choose_extractor()
@@ -166,52 +223,42 @@ def _measure(chain: Chain, parts: dict[str, Any], original: Run) -> Steps[tuple[
     return distances.result, scores.result
 
 
-def _filter(chain: Chain, original: Run, largest: int) -> Steps[list[Record]]:
-    """Score and filter the images that fill the classes up; returns real and these, the rejected ones tagged so.
+def _filter(chain: Chain, images: Images, slug: str) -> Steps[list[Record]]:
+    """Score and filter a variant's images that fill the classes up; returns real and these, the rejected tagged so.
 
     The scores are of the fold's training images alone. Nothing of this lands: other arms take the images as they are.
-    Raises UserError where none of a variant passes.
+    Raises UserError where none passes.
     """
-    config = chain.config
-    real = [r for r in chain.records if not r.synthetic]
-    amounts = amounts_of(count_labels(training_images(real)), None, largest)
-    made = []
-    for slug in config.filtered:
-        made += first_of([r for r in chain.records if r.synthetic and r.variant == slug], slug, amounts)
-    text = "Score the images that a filter is to choose from"
-    values = dict(classifier=original.key, extractor=default_extractor(), reference=TRAIN)
-    scored = yield from chain.apart(text, SCORE_SYNTHETIC, "filter_scores", real + made, **values)
+    given = [r for r in images.filling if not r.synthetic or r.variant == slug]
+    text = f"Score the images of {slug} that a filter is to choose from"
+    values = dict(classifier=images.original.key, extractor=default_extractor(), reference=TRAIN)
+    scored = yield from chain.apart(text, SCORE_SYNTHETIC, f"filter_scores_{slug}", given, **values)
     # What the settings say of the filter is all that it does.
-    limits = {} if config.settings.get(FILTER_SYNTHETIC.name) else dict(class_consistent=True, max_likeness=NEAR_COPY)
+    set_by_user = chain.config.settings.get(FILTER_SYNTHETIC.name)
+    limits = {} if set_by_user else dict(class_consistent=True, max_likeness=NEAR_COPY)
+    real = [r for r in given if not r.synthetic]
     given = real + scored.products
-    chosen = (yield from chain.apart("Filter them", FILTER_SYNTHETIC, "filter", given, **limits)).products
-    for slug in config.filtered:
-        if all(REJECTED in r.tags for r in chosen if r.variant == slug):
-            where = f" in fold {chain.fold}" if config.folds else ""
-            raise UserError(
-                f"No image of {slug} passes the filter{where}: train longer, leave its filtered arm "
-                "out, or set limits of filter_synthetic in settings (class_consistent: false)."
-            )
-    return real + chosen
+    chosen = yield from chain.apart(f"Filter those of {slug}", FILTER_SYNTHETIC, f"filter_{slug}", given, **limits)
+    if all(REJECTED in r.tags for r in chosen.products if r.variant == slug):
+        where = f" in fold {chain.fold}" if chain.config.folds else ""
+        raise UserError(
+            f"No image of {slug} passes the filter{where}: train longer, leave its filtered arm "
+            "out, or set limits of filter_synthetic in settings (class_consistent: false)."
+        )
+    return real + chosen.products
 
 
-def _classifiers(chain: Chain, arm: Arm, largest: int, among: list[Record]) -> Steps[list[Run]]:
-    """Train the classifiers of an arm, one for each seed; returns their runs.
-
-    An arm without a share fills each class up to `largest`; a filtered one takes of `among` what passed.
-    """
+def _classifiers(chain: Chain, arm: Arm, images: Images) -> Steps[list[Run]]:
+    """Train the classifiers of an arm, one for each seed; returns their runs."""
     config = chain.config
+    records = yield from _images_of(chain, arm, images)
     with_what = " and ".join(["the loaded scans", *arm.include]) + ("" if arm.include else " alone")
     values = dict(evaluate_on=HELD_OUT, **config.probes(chain.run.folder.parent))
     fixed: dict[str, Any] = dict(include=list(arm.include), **arm.fields)
-    if arm.ratio is None and not arm.filtered and set(arm.include) & set(config.shared):
-        fixed["balance_to"] = largest
-    # What an arm does not take changes nothing of it, nor whether its classifiers serve another experiment too.
-    records = [r for r in among if not r.synthetic or r.variant in arm.include]
     runs = []
     for number in range(config.seeds):
         text, key = f"Train a classifier on {with_what}", arm.run_key
-        if arm.fields or arm.filtered:
+        if arm.fields or arm.filtered or BEST in arm.name:
             text += f" ({arm.name})"
         if config.seeds > 1:
             text += f", seed {number + 1} of {config.seeds}"

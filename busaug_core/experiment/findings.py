@@ -1,6 +1,6 @@
 """All that an experiment has found, before it is told."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from busaug_core.experiment.arms import parse_arm
@@ -43,6 +43,7 @@ class Findings:
         claims: the arms compared, or nothing where no two can be
         distances, scores: the results of `compute_fid` and `score_synthetic`
         external: what they say of another dataset, if one was named
+        chosen: the variant that stood for the best, in each fold; nothing where none was asked for
     """
 
     arms: dict[str, Classifiers]
@@ -51,6 +52,7 @@ class Findings:
     distances: dict[str, Any]
     scores: dict[str, Any]
     external: External | None = None
+    chosen: list[str] = field(default_factory=list)
 
     @property
     def rows(self) -> dict[str, tuple[float, dict, dict[str, dict]]]:

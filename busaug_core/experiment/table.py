@@ -126,12 +126,24 @@ def _notes(findings: Findings) -> list[str]:
         f"In brackets 95 % intervals. Floor: {distances['floor']}; the ladder's is one of these draws.",
         f"Metrics: {_trained(runs)}, on {on}. F1, AUC, PPV and recall (balanced accuracy) are macro means.",
         *([f"Intervals of the metrics: {over}."] if tested.trainings > 1 else []),
+        *_chosen(findings.chosen),
         *_trained_once(tested),
         *_undecided(tested),
         "Near-copies of training scans: " + ", ".join(f"{v} {share:.0%}" for v, share in copies.items()) + ".",
         "Mean copy ratio (0 a copy of a training scan, 1 as far as these lie apart): "
         + ", ".join(f"{v} {ratio:.2f}" for v, ratio in nearest.items())
         + ".",
+    ]
+
+
+def _chosen(chosen: list[str]) -> list[str]:
+    """Which variant stood for the best."""
+    if not chosen:
+        return []
+    which = chosen[0] if len(set(chosen)) == 1 else ", ".join(f"{slug} (fold {i})" for i, slug in enumerate(chosen, 1))
+    return [
+        f"Best: {which}, by the log-loss of each variant's probe in folds of its own training images, from which "
+        "the generators have learned; the held-out scans had no part in it."
     ]
 
 

@@ -156,12 +156,19 @@ class Generation(OnSamples):
 
     def takes_mask(self, slug: str) -> bool:
         """Whether a variant's images are conditioned on lesion masks."""
-        return any(c.takes_mask for c in self.components if c.field in RECIPES[slug].components)
+        return any(c.takes_mask for c in self.components if c.field in self.parts(slug))
+
+    def parts(self, slug: str) -> frozenset[str]:
+        """The fields of the components that are on in a variant."""
+        own = RECIPES[slug].components
+        if not own:
+            return own
+        return own | {c.field for c in COMPONENTS.values() if c.for_all and getattr(self, c.field)}
 
     @property
     def components(self) -> list[Component]:
         """The components that some chosen variant needs, in the order in which they are attached."""
-        needed = {name for slug in self.variants for name in RECIPES[slug].components}
+        needed = {name for slug in self.variants for name in self.parts(slug)}
         return [component for name, component in COMPONENTS.items() if name in needed]
 
 

@@ -46,8 +46,8 @@ class Producer:
         recipes = {slug: RECIPES[slug] for slug in self.config.variants}
         for source in dict.fromkeys(recipe.text2img for recipe in recipes.values()):
             growing = {slug: recipe for slug, recipe in recipes.items() if recipe.text2img == source}
-            first = next(iter(growing.values()))
-            self.sampler.switch(first.components, masks)
+            slug, first = next(iter(growing.items()))
+            self.sampler.switch(self.config.parts(slug), masks)
             prompts = [self.prompt(item, first) for item in batch]
             seeds = [item.seed for item in batch]
             latents = yield from self.sampler.text_to_image(prompts, seeds)
@@ -69,7 +69,7 @@ class Producer:
 
     def synthesis(self, slug: str, item: Item, mask_sample_id: str | None = None) -> Synthesis:
         """The provenance of an image, as stored in the sample and in the PNG."""
-        config, recipe = self.config, RECIPES[slug]
+        config, recipe, parts = self.config, RECIPES[slug], self.config.parts(slug)
         return Synthesis(
             run=self.run.key,
             index=item.index,
@@ -87,5 +87,5 @@ class Producer:
             base_model=config.base_model,
             mask_sample_id=mask_sample_id,
             handoff=config.handoff if recipe.refine else None,
-            components={name: self.run.used[name].given for name in self.attached if name in recipe.components},
+            components={name: self.run.used[name].given for name in self.attached if name in parts},
         )

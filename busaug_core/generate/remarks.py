@@ -4,7 +4,7 @@ import json
 from collections.abc import Collection
 from typing import Any
 
-from busaug_core.base.components import LORA, UNET
+from busaug_core.base.components import LORA, UNET, VAE
 from busaug_core.generate.config import Generation
 from busaug_core.generate.plan import Item
 from busaug_core.generate.recipes import RECIPES
@@ -62,7 +62,7 @@ def _on_other_ground(field: str, config: Generation, run: Run, trained: Run) -> 
     learned_on = ground(trained.environment, {part for part in GROUND if trained.config.get(part)}, field)
     found = []
     for slug in config.variants:
-        parts = RECIPES[slug].components
+        parts = config.parts(slug)
         if field in parts:
             now = ground(run.environment, parts & GROUND - {field}, field)
             if learned_on and now and learned_on != now:
@@ -71,10 +71,15 @@ def _on_other_ground(field: str, config: Generation, run: Run, trained: Run) -> 
 
 
 def ground(environment: dict[str, Any], parts: Collection[str], without: str) -> dict[str, Any]:
-    """The hashes of a base's weights with some parts put on, by file, less what the component `without` replaces."""
+    """The hashes of a base's weights with some parts put on, by file, less what the component `without` replaces.
+
+    What replaces the decoder was trained on the autoencoder alone.
+    """
     weights = dict(environment.get("base_weights", {}))
     if not weights:
         return {}
+    if without == VAE.field:
+        return {name: value for name, value in weights.items() if name.startswith("vae/")}
     if UNET.field in parts:
         weights = {name: value for name, value in weights.items() if not name.startswith("unet/")}
         own = environment["unet_weights"]

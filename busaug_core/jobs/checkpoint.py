@@ -49,8 +49,18 @@ def restore_checkpoint(
             states[int(number[0]) if number else 0]["state"].setdefault(int(index), {})[key] = value
     for optimizer, state in zip(optimizers, states, strict=True):
         optimizer.load_state_dict(state)
+        for parameter, own in optimizer.state.items():
+            # A fused optimizer takes it for granted that both lie in memory alike, be it channels last.
+            own |= {key: _laid_out_as(parameter, value) for key, value in own.items() if torch.is_tensor(value)}
     with safe_open(path, "pt") as file:
         document = json.loads(file.metadata()["busaug"])
     if scaler and document["scaler"]:
         scaler.load_state_dict(document["scaler"])
     return document["step"]
+
+
+def _laid_out_as(parameter: Tensor, value: Tensor) -> Tensor:
+    """The values in the memory format of a parameter, if they are of its shape."""
+    if value.shape != parameter.shape:
+        return value
+    return torch.empty_like(parameter, dtype=value.dtype, device=value.device).copy_(value)

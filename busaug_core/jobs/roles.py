@@ -149,15 +149,21 @@ def remarks_on_training(chosen: list[Record]) -> list[str]:
 
 
 def training_set(
-    records: list[Record], include: list[str], ratio: float | None = None, balance_to: int | None = None
+    records: list[Record],
+    include: list[str],
+    ratio: float | None = None,
+    balance_to: int | None = None,
+    synthetic_only: bool = False,
 ) -> list[Record]:
     """The training split and the synthetic images of the variants in `include` that may train a classifier.
 
     Of each variant all of them, or of each class the first: `ratio` times as many as the split has, or what it lacks to
-    `balance_to`. Raises UserError where a named variant has no image to train with, or fewer than are to be taken.
+    `balance_to`. With `synthetic_only` they are all there is. Raises UserError where a named variant has no image to
+    train with, or fewer than are to be taken.
     """
-    chosen = _training_split(records)
-    amounts = amounts_of(count_labels(chosen), ratio, balance_to)
+    real = _training_split(records)
+    amounts = amounts_of(count_labels(real), ratio, balance_to)
+    chosen = [] if synthetic_only else real
     for variant in include:
         members = [r for r in records if r.synthetic and r.variant == variant]
         added = [r for r in members if not _never_trains(r)]

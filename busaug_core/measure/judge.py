@@ -105,5 +105,6 @@ def train_judge(
     if others is None:
         return None
     regression = Regression(seen.of(training), [r.label for r in training])
-    probe = regression.fit(regression.choose([r.cluster for r in training], SEED) or FALLBACK)
+    choice = regression.choose([r.cluster for r in training], SEED)
+    probe = regression.fit(choice.strength if choice else FALLBACK)
     return Judge(way, probe, extractor.weights, len(training), held_out, seen, decoded, others)

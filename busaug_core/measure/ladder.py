@@ -13,9 +13,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from diffusers import StableDiffusionPipeline
 from PIL import Image
 
 from busaug_core.base.autoencoder import reconstruct
+from busaug_core.base.components import VAE
 from busaug_core.base.tuned import load_base
 from busaug_core.errors import UserError
 from busaug_core.features.cache import Features, Seen, extract, is_larger
@@ -24,13 +26,14 @@ from busaug_core.files import content_hash, write_whole
 from busaug_core.images import load_batch
 from busaug_core.jobs.device import pick_device
 from busaug_core.jobs.events import Progress, Steps
+from busaug_core.jobs.lineage import resolve_product
 from busaug_core.jobs.processes import Team
 from busaug_core.jobs.run import Run
 from busaug_core.measure.rows import REAL, row_of, tried
 from busaug_core.measure.sets import ALL
 from busaug_core.metrics.influence import frechet_interval
 from busaug_core.parallel import in_order
-from busaug_core.records import Record
+from busaug_core.records import Record, Synthesis
 
 FOLDER = "autoencoder"
 """Where real images out of the autoencoder lie, in the run's folder."""
@@ -39,10 +42,14 @@ BATCH = 8
 
 @dataclass(frozen=True)
 class Way:
-    """What befalls every image that a generator makes: it has `side` pixels and comes out of `base`'s autoencoder."""
+    """What befalls every image that a generator makes: it has `side` pixels and comes out of an autoencoder.
+
+    That is `base`'s, or the tuned one that `vae` names, as in an image's provenance.
+    """
 
     side: int
     base: str
+    vae: str | None = None
 
     @property
     def reduced(self) -> str:
@@ -52,23 +59,31 @@ class Way:
     @property
     def decoded(self) -> str:
         """What real images out of the autoencoder are called."""
+        if self.vae is not None:
+            return f"real through the autoencoder of {Path(self.vae).name}"
         return f"real through {Path(self.base).name.removesuffix('.safetensors')}'s autoencoder"
 
     @property
     def name(self) -> str:
         """What its images' folder is called, apart for bases of one name."""
-        return f"{Path(self.base).name}-{hashlib.sha256(self.base.encode()).hexdigest()[:8]}-{self.side}"
+        known = self.base if self.vae is None else f"{self.base} {self.vae}"
+        return f"{Path(self.vae or self.base).name}-{hashlib.sha256(known.encode()).hexdigest()[:8]}-{self.side}"
 
 
 def ways_of(variants: dict[str, list[Record]]) -> dict[Way, list[str]]:
     """The variants by the way that their images came; those are left out whose provenance does not tell."""
     found: dict[Way, list[str]] = {}
     for variant, members in variants.items():
-        made = {(s.width, s.height, s.base_model) if (s := r.synthesis) else (None, None, None) for r in members}
-        width, height, base = made.pop()
-        if not made and base and width and width == height:
-            found.setdefault(Way(width, base), []).append(variant)
+        made = {_way_of(record.synthesis) for record in members}
+        if len(made) == 1 and (way := made.pop()) is not None:
+            found.setdefault(way, []).append(variant)
     return found
+
+
+def _way_of(synthesis: Synthesis | None) -> Way | None:
+    if synthesis is None or not synthesis.base_model or not synthesis.width or synthesis.width != synthesis.height:
+        return None
+    return Way(synthesis.width, synthesis.base_model, synthesis.components.get(VAE.field))
 
 
 @dataclass
@@ -175,10 +190,18 @@ def passed_through(way: Way, records: list[Record], run: Run) -> Steps[list[Reco
 def _pass_through(way: Way, paths: dict[str, Path], run: Run) -> Steps[None]:
     """Write the images out of the autoencoder that are not there, each to its path."""
     missing = [path for path, made in paths.items() if not made.exists()]
-    pipe = load_base(run, way.base, pick_device(), torch.float32) if missing else None
+    pipe = _base_of(way, run) if missing else None
     for i in range(0, len(missing), BATCH):
         chosen = missing[i : i + BATCH]
         for path, pixels in zip(chosen, reconstruct(pipe, load_batch(chosen, way.side)), strict=True):
             picture = Image.fromarray(pixels)
             write_whole(paths[path], lambda partial, picture=picture: picture.save(partial, format="png"))
         yield Progress(i + len(chosen), len(missing), "Passing real images through the autoencoder")
+
+
+def _base_of(way: Way, run: Run) -> StableDiffusionPipeline:
+    """The base of a way, with its autoencoder."""
+    pipe = load_base(run, way.base, pick_device(), torch.float32)
+    if way.vae is not None:
+        VAE.attach(pipe, resolve_product(run, way.vae, VAE.product).path).switch(True)
+    return pipe

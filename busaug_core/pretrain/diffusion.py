@@ -16,9 +16,9 @@ from busaug_core.files import write_whole
 from busaug_core.jobs.device import bfloat16_where_fast
 from busaug_core.pretrain.autoencoder import encode
 from busaug_core.pretrain.config import PretrainMini
-from busaug_core.pretrain.method import PartMethod, averaged
 from busaug_core.pretrain.text import ADJECTIVES, CLASSES, caption, tokenize
 from busaug_core.prompts import BUSI_PROMPTS
+from busaug_core.train.seeded import SeededMethod, averaged
 
 DIFFUSION = "diffusion.safetensors"
 """The averaged UNet and text encoder, as a module list of the two."""
@@ -120,7 +120,7 @@ def latent_corpus(
             }
 
 
-class UNetAndText(PartMethod):
+class UNetAndText(SeededMethod):
     """UNet and text encoder together, which learn to predict v.
 
     Timesteps are t = 999·u^(1/high_noise) for uniform u: above 1 the noisy end, where it is decided whether there is

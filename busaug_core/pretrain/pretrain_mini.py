@@ -27,7 +27,7 @@ from busaug_core.pretrain.diffusion import DIFFUSION, Corpus, UNetAndText, build
 from busaug_core.pretrain.evaluate import band_powers, grid, prompt_gap, read_folder, reconstruction, sample
 from busaug_core.pretrain.export import export, pipeline, write_card
 from busaug_core.pretrain.text import ADJECTIVES, CLASSES, build_text_encoder, build_tokenizer
-from busaug_core.pretrain.train_autoencoder import DECODER, ENCODER, DecoderAlone, WholeAutoencoder
+from busaug_core.pretrain.train_autoencoder import DECODER, ENCODER, MiniDecoder, WholeAutoencoder
 from busaug_core.simulate import write_busi
 from busaug_core.train.loop import Method, train
 
@@ -114,10 +114,10 @@ def _train_autoencoder(config: PretrainMini, run: Run, device: torch.device) -> 
 def _train_decoder(config: PretrainMini, run: Run, device: torch.device) -> Steps[None]:
     """The same latents, a decoder that has texture."""
 
-    def build() -> DecoderAlone:
+    def build() -> MiniDecoder:
         images, _ = _scans(run.folder / TRAINING)
         vae = _autoencoder(run.folder / ENCODER, config.seed)  # seeds the discriminator's weights too
-        return DecoderAlone(vae, images, config.crop_batch, config.seed + 2, device)
+        return MiniDecoder(vae, images, config.crop_batch, config.seed + 2, device)
 
     settings = config.decoder_steps, config.decoder_rate, config.checkpoint_seconds
     yield from _train(run, DECODER, build, *settings)

@@ -15,7 +15,7 @@ from busaug_core.files import weights_hash, write_whole
 from busaug_core.jobs.run import Run
 from busaug_core.prompts import MODALITY
 from busaug_core.records import SPLITS, Record, count_labels
-from busaug_core.train.config import DiffusionTraining
+from busaug_core.train.config import BaseTraining
 from busaug_core.train.learned_images import LEFT_OUT, remarks_on_left_out
 from busaug_core.words import counted
 
@@ -25,7 +25,7 @@ SHIPPED = "busaug_core/base/mini"
 
 
 def write_card(
-    run: Run, config: DiffusionTraining, result: dict[str, Any], records: list[Record], compared: int, prompt: str
+    run: Run, config: BaseTraining, result: dict[str, Any], records: list[Record], compared: int, prompt: str
 ) -> None:
     """Write the card into the run's folder.
 
@@ -41,9 +41,10 @@ def write_card(
     base, tuned = root_of(run, config.base_model)
     licence, notice = licence_of(base)
     kind = component.title if component else weights.name
-    tags = ["diffusers", "stable-diffusion", config.modality, "synthetic", "research-only"]
+    modality = getattr(config, "modality", MODALITY)
+    tags = ["diffusers", "stable-diffusion", modality, "synthetic", "research-only"]
     front = {"library_name": "diffusers", "license": licence, "base_model": _name(base), "tags": tags}
-    subject = "breast ultrasound" if config.modality == MODALITY else config.modality
+    subject = "breast ultrasound" if modality == MODALITY else modality
     hashes = weights_hash(weights)
     known = {name: value for name, value in run.environment.items() if name.endswith("_weights")}
     settings = config.model_dump(mode="json", exclude={"run_key", "checkpoint_seconds"})
@@ -98,7 +99,7 @@ def write_card(
 
 def _usage(
     run: Run,
-    config: DiffusionTraining,
+    config: BaseTraining,
     base: str,
     tuned: Path | None,
     component: Component | None,
@@ -136,7 +137,15 @@ def _figures(result: dict[str, Any]) -> list[str]:
         "the base's UNet has.",
         f"- Mean loss of the last tenth of the steps: {result['loss']:.4g}.",
     ]
-    if "read_back" in result:
+    if "reconstruction" in result:
+        before, after = (result["reconstruction"][side] for side in ("before", "after"))
+        lines.append(
+            f"- Held-out images out of the autoencoder: PSNR {before['psnr']:.1f} dB before and {after['psnr']:.1f} "
+            f"after, their power above a quarter of a cycle a pixel {before['fine_power']:.2f} and "
+            f"{after['fine_power']:.2f} of what went in; loaded from its file it changes them by "
+            f"{result['read_back']['change']:.2g} gray levels in the mean."
+        )
+    elif "read_back" in result:
         found = result["read_back"]
         lines.append(
             f"- Loaded from its file onto the base, it changes the prediction at fixed noise by "
@@ -159,7 +168,7 @@ def _figures(result: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _datasets(run: Run, config: DiffusionTraining) -> str:
+def _datasets(run: Run, config: BaseTraining) -> str:
     names = [run.folder.parents[1].name, *(config.datasets or ())]
     return f"the {'datasets' if len(names) > 1 else 'dataset'} {', '.join(names)}"
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from busaug_core.base.components import CONTROLNET, LORA, TOKEN, UNET
+from busaug_core.base.components import CONTROLNET, LORA, TOKEN, UNET, VAE
 from busaug_core.base.defaults import BASE, HELP, MINI, BaseDefaults, defaults_of
 from busaug_core.errors import UserError
 from busaug_core.jobs.config import OnSamples, Precision
@@ -29,8 +29,8 @@ from busaug_core.records import SPLITS, Record
 CAPTION_DROPOUT = "Share of the images that are shown without their prompt, which guidance departs from."
 
 
-class DiffusionTraining(OnSamples):
-    """What all diffusion trainings share."""
+class BaseTraining(OnSamples):
+    """What all trainings on a base share."""
 
     without_effect = frozenset({"checkpoint_seconds", "gradient_checkpointing", "accumulation"})
     kind: ClassVar[str]
@@ -56,6 +56,34 @@ class DiffusionTraining(OnSamples):
         description="Side of the training images in pixels (empty: the base's).",
     )
     seed: int = Field(51, ge=0, lt=2**31, description="Seed of order, noise and initial weights.")
+    membership: bool = Field(
+        True, description="At the end, measure how well the loss tells training from held-out images."
+    )
+    checkpoint_seconds: float = Field(60, gt=0, description="Least time between checkpoints to resume from.")
+
+    def resolve(self, runs: Path | None = None) -> Self:
+        return self.fill(self.open_fields(defaults_of(self.base_model, runs)))
+
+    def open_fields(self, base: BaseDefaults) -> dict[str, Any]:
+        """What the fields that are left open are on a base."""
+        return dict(
+            steps=getattr(base, f"{self.kind}_steps"),
+            batch_size=base.train_batch_size,
+            learning_rate=getattr(base, f"{self.kind}_learning_rate"),
+            resolution=base.resolution,
+        )
+
+    @field_validator("datasets")
+    @classmethod
+    def _named_once(cls, datasets: list[str] | None) -> list[str] | None:
+        if datasets and len(set(datasets)) < len(datasets):
+            raise ValueError("a dataset is named twice")
+        return datasets
+
+
+class DiffusionTraining(BaseTraining):
+    """What all trainings of diffusion share."""
+
     flip: bool = Field(True, description="Mirror half of the training images.")
     precision: Precision = Field(
         "auto", description="Arithmetic, and dtype of what is frozen: auto is fp16 on CUDA, bf16 or fp32 elsewhere."
@@ -103,10 +131,6 @@ class DiffusionTraining(OnSamples):
         description="Steps between grids of images at noise that stays the same, four of each class, from before the "
         "first step to what is kept in the end; on mini a grid takes some ten seconds of two cores (empty: none).",
     )
-    membership: bool = Field(
-        True, description="At the end, measure how well the loss tells training from held-out images."
-    )
-    checkpoint_seconds: float = Field(60, gt=0, description="Least time between checkpoints to resume from.")
     balance: Literal["none", "oversample"] = Field(
         "none", description="oversample: show each class equally often, images of small ones more often."
     )
@@ -123,29 +147,10 @@ class DiffusionTraining(OnSamples):
     )
     modality: Modality = Field(MODALITY, description=MODALITY_HELP)
 
-    def resolve(self, runs: Path | None = None) -> Self:
-        return self.fill(self.open_fields(defaults_of(self.base_model, runs)))
-
-    def open_fields(self, base: BaseDefaults) -> dict[str, Any]:
-        """What the fields that are left open are on a base."""
-        return dict(
-            steps=getattr(base, f"{self.kind}_steps"),
-            batch_size=base.train_batch_size,
-            learning_rate=getattr(base, f"{self.kind}_learning_rate"),
-            resolution=base.resolution,
-        )
-
     @property
     def part_size(self) -> int:
         """Images that pass through the networks at once."""
         return -(-self.batch_size // self.accumulation)
-
-    @field_validator("datasets")
-    @classmethod
-    def _named_once(cls, datasets: list[str] | None) -> list[str] | None:
-        if datasets and len(set(datasets)) < len(datasets):
-            raise ValueError("a dataset is named twice")
-        return datasets
 
     @model_validator(mode="after")
     def _patience_with_validation(self) -> "DiffusionTraining":
@@ -234,6 +239,16 @@ class FinetuneUnet(DiffusionTraining):
     )
 
 
+class FinetuneDecoder(BaseTraining):
+    """The autoencoder's decoder, which paints the texture of what the UNet has drawn."""
+
+    kind = "decoder"
+    batch_size: int = Field(4, ge=1, le=1024, description="Crops of the images a step.")
+
+    def open_fields(self, base: BaseDefaults) -> dict[str, Any]:
+        return super().open_fields(base) | dict(batch_size=self.batch_size)
+
+
 class TrainControlnet(DiffusionTraining):
     """A ControlNet on lesion masks (Zhang et al. 2023)."""
 
@@ -268,16 +283,21 @@ def check(config: DiffusionTraining, run: Run, records: list[Record]) -> None:
         raise UserError(f"accumulation is {config.accumulation}, more than the {config.batch_size} images of a step.")
     if config.validate_every:
         validation_images(records)
-    for split in SPLITS if config.datasets else ():
-        of_split(records, split)
+    check_images(config, run, records)
     training = training_images(records)
-    refuse_unused_datasets(config.datasets or (), training)
     if config.lesion_weight > 1:
         masked_images(training)
     labels = sorted({r.label for r in training})
     refuse_unknown_classes(config.prompts, labels)
     shown = [wording for label in labels for wording in wordings_of(label, config.prompts, config.modality)]
     refuse_unused_modality(config.modality, shown)
+
+
+def check_images(config: BaseTraining, run: Run, records: list[Record]) -> None:
+    """Raises UserError where no sample trains, or of a dataset none does."""
+    for split in SPLITS if config.datasets else ():
+        of_split(records, split)
+    refuse_unused_datasets(config.datasets or (), training_images(records))
 
 
 def check_token(config: TextualInversion, run: Run, records: list[Record]) -> None:
@@ -322,4 +342,12 @@ TRAIN_CONTROLNET = _training(
     "controlnet:train_controlnet",
     _network(CONTROLNET.product.name),
     check_masks,
+)
+FINETUNE_DECODER = Job(
+    VAE.product.job,
+    FinetuneDecoder,
+    "busaug_core.train.decoder:finetune_decoder",
+    check_images,
+    learns=True,
+    files=_network(VAE.product.name),
 )

@@ -6,7 +6,7 @@ from busaug_core.jobs.lineage import TRAINED_ON, training_hashes
 from busaug_core.jobs.roles import TRAIN, refuse_unused_datasets, training_images
 from busaug_core.jobs.run import INPUTS, Run
 from busaug_core.records import Record, write_records
-from busaug_core.train.config import DiffusionTraining
+from busaug_core.train.config import BaseTraining
 from busaug_core.words import counted
 
 LEFT_OUT = "left_out"
@@ -15,7 +15,7 @@ NAMED = 5
 """Images that a message names at most."""
 
 
-def learned_images(config: DiffusionTraining, run: Run) -> Steps[list[Record]]:
+def learned_images(config: BaseTraining, run: Run) -> Steps[list[Record]]:
     """The images that a training learns from, once those are left out that another dataset of its holds out.
 
     These are listed in the run's environment and taken from its records and hashes, so that nobody takes the run for

@@ -21,7 +21,7 @@ from busaug_core.prompts import wordings_of
 from busaug_core.records import SPLITS, Record, count_labels
 from busaug_core.train.batch import Batches, read_masks
 from busaug_core.train.card import write_card
-from busaug_core.train.config import DiffusionTraining
+from busaug_core.train.config import BaseTraining, DiffusionTraining
 from busaug_core.train.curves import Curves
 from busaug_core.train.denoising import Denoising
 from busaug_core.train.latents import ENCODE_BATCH, encode_images
@@ -30,10 +30,10 @@ from busaug_core.train.loop import train
 from busaug_core.train.outlook import Outlook
 from busaug_core.train.read_back import fixed_prediction, read_back
 from busaug_core.train.samples import Samples
-from busaug_core.train.validation import Validation, membership
+from busaug_core.train.validation import Validation, membership, remarks_on_membership
 
 
-def prepare_base(config: DiffusionTraining, run: Run, dtype: torch.dtype | None = None) -> StableDiffusionPipeline:
+def prepare_base(config: BaseTraining, run: Run, dtype: torch.dtype | None = None) -> StableDiffusionPipeline:
     """The config's base with the components that it names, frozen, noted in the run.
 
     It is held in `dtype`, or else in that of the arithmetic.
@@ -129,13 +129,9 @@ def train_denoising(
         area = yield from membership(method, every, len(records), arithmetic)
         if area is not None:
             result["membership"] = asdict(area)
-            if area.low > 0.5:
-                remarks.append(
-                    f"The loss tells training from held-out images better than chance (area under the curve "
-                    f"{area.value:.2f}, {area.low:.2f} to {area.high:.2f}): these weights, or those that they were "
-                    "trained on, hold something of single images. Fewer steps or more images keep less of them."
-                )
-                yield Notice(remarks[-1])
+            found = remarks_on_membership(area)
+            remarks += found
+            yield from map(Notice, found)
     if is_main_process():
         found = read_back(method, Path(result["weights"]), begun, arithmetic)
         if found is not None:

@@ -121,7 +121,12 @@ def membership(
     if not is_main_process():
         return None
     errors = yield from fixed_errors(method, range(len(records)), DRAWS, arithmetic)
-    losses, labels = errors.mean(1), np.array([r.label for r in records])
+    return membership_area(errors.mean(1), records, trained)
+
+
+def membership_area(losses: np.ndarray, records: list[Record], trained: int) -> Estimate | None:
+    """The area by each image's loss, float N, the first `trained` of which were learned from; see `membership`."""
+    losses, labels = losses.copy(), np.array([r.label for r in records])
     learned, used = np.arange(len(records)) < trained, np.zeros(len(records), bool)
     for label in set(labels):
         sides = [(labels == label) & side for side in (learned, ~learned)]
@@ -133,6 +138,17 @@ def membership(
     clusters = np.array([r.cluster for r in records])
     sides = (used & learned, used & ~learned)
     return mann_whitney_area(*(losses[s] for s in sides), tuple(len(set(clusters[s])) for s in sides))
+
+
+def remarks_on_membership(area: Estimate) -> list[str]:
+    """A sentence where training images are told from held-out ones better than chance."""
+    if area.low <= 0.5:
+        return []
+    return [
+        f"The loss tells training from held-out images better than chance (area under the curve {area.value:.2f}, "
+        f"{area.low:.2f} to {area.high:.2f}): these weights, or those that they were trained on, hold something of "
+        "single images. Fewer steps or more images keep less of them."
+    ]
 
 
 def _spaced(places: Sequence[int], n: int) -> list[int]:

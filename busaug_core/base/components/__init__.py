@@ -5,8 +5,20 @@ from busaug_core.base.components.controlnet import CONTROLNET
 from busaug_core.base.components.lora import LORA
 from busaug_core.base.components.token import TOKEN
 from busaug_core.base.components.unet import UNET
+from busaug_core.base.components.vae import VAE
 
-__all__ = ["COMPONENTS", "CONTROLNET", "LORA", "TOKEN", "UNET", "Attached", "Component", "component_of", "register"]
+__all__ = [
+    "COMPONENTS",
+    "CONTROLNET",
+    "LORA",
+    "TOKEN",
+    "UNET",
+    "VAE",
+    "Attached",
+    "Component",
+    "component_of",
+    "register",
+]
 
 COMPONENTS: dict[str, Component] = {}
 """The components by the config field that names them, in the order in which they are attached."""
@@ -22,5 +34,5 @@ def register(component: Component) -> None:
     COMPONENTS[component.field] = component
 
 
-for component in (LORA, TOKEN, UNET, CONTROLNET):
+for component in (LORA, TOKEN, UNET, CONTROLNET, VAE):
     register(component)

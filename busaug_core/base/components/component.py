@@ -41,6 +41,7 @@ class Component(ABC):
         description: what the config field holds
         product: the file or folder that it lies in, and the job that makes it
         takes_mask: whether its images are conditioned on lesion masks
+        for_all: whether it is on, where it is named, in all variants that put anything on the base
         in_diffusers: lines of Python that put it on a diffusers pipeline `pipe`, with {path}, its {folder} and {name}
     """
 
@@ -50,6 +51,7 @@ class Component(ABC):
     description: str
     product: Product
     takes_mask: bool = False
+    for_all: bool = False
     in_diffusers: str = ""
 
     @abstractmethod

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,8 @@ import pytest
 import torch
 from PIL import Image
 
-from busaug_core.experiment.config import RUN_EXPERIMENT
+from busaug_core.experiment.config import RUN_EXPERIMENT, RunExperiment
+from busaug_core.experiment.plan import planned
 from busaug_core.jobs.events import Begun, Ended, Finished, Made, Notice, Stopped
 from busaug_core.jobs.run import Run
 from busaug_core.registry import job
@@ -160,7 +162,9 @@ def test_an_arm_may_take_a_share_of_its_variants_images(events, values, home, tm
     *_, finished = RUN_EXPERIMENT.run(asked, [], "tiny", tmp_path)
     runs = {key: Run(tmp_path / "tiny/runs" / key) for key in finished.result["runs"]}
     real = runs["clf_original"].result["train_counts"]
-    assert "balancing" not in runs and runs["shares"].config["variants"] == ["base"]
+    added = runs["shares_base"]
+    assert added.config["variants"] == ["base"] and added.config["seed"] != runs["balancing_2"].config["seed"]
+    assert set(runs["clf_base_100"].records) >= {*runs["balancing_2"].products, *added.products}
     assert {"clf_original", "lora"} & runs.keys() == {"clf_original"}
     taken = {
         key: {label: n - real[label] for label, n in runs[key].result["train_counts"].items()}
@@ -183,14 +187,53 @@ def test_a_filtered_arm_takes_what_passes_and_no_other_arm_knows_of_it(events, v
     asked = dict(values, arms=["base", "sd_img2img", "base+filtered"], run_key="filtering")
     *_, finished = RUN_EXPERIMENT.run(asked, [], "tiny", tmp_path)
     runs = {key: Run(tmp_path / "tiny/runs" / key) for key in finished.result["runs"]}
-    assert finished.result["further_runs"] == ["filter_scores", "filter"]
-    products = Run(tmp_path / "tiny/runs/filter").products
+    assert finished.result["further_runs"] == ["filter_scores_base", "filter_base"]
+    products = Run(tmp_path / "tiny/runs/filter_base").products
     rejected = {r.path for r in products if "rejected" in r.tags}
     assert {r.path for r in products} == {r.path for r in runs["balancing"].products if r.variant == "base"}
     assert rejected == {r.path for r in products if not r.scores.class_consistent or r.scores.likeness > 0.6} != set()
     counts = {key: runs[key].result["n_train"] for key in ("clf_original", "clf_base", "clf_base_filtered")}
     assert counts["clf_base"] == counts["clf_original"] + len(products)
     assert counts["clf_base_filtered"] == counts["clf_base"] - len(rejected)
+
+
+def test_an_arm_may_take_the_variant_that_helps_most_within_training_and_no_real_image(events, values, home, tmp_path):
+    shutil.copytree(home / "tiny", tmp_path / "tiny", ignore=shutil.ignore_patterns("demo"))
+    arms = ["base", "sd_img2img", "best@100%", "best+filtered", "best@100%+alone"]
+    told = list(RUN_EXPERIMENT.run(dict(values, arms=arms, run_key="best"), [], "tiny", tmp_path))
+    result = told[-1].result
+    runs = {key: Run(tmp_path / "tiny/runs" / key) for key in (*result["runs"], *result["further_runs"])}
+    losses = {slug: runs[f"clf_{slug}"].result["inner_loss"] for slug in ("base", "sd_img2img")}
+    best = min(losses, key=losses.get)
+    assert f"Best: {best}, by the log-loss" in " ".join(result["table"])
+    assert [runs[key].config["include"] for key in ("clf_best_100", "clf_best_filtered", "clf_best_100_alone")] == [
+        [best]
+    ] * 3
+    assert f"filter_{best}" in runs and runs[f"shares_{best}"].config["variants"] == [best]
+    real, alone = runs["clf_original"].result, runs["clf_best_100_alone"].result
+    assert alone["n_synthetic"] == alone["n_train"] == real["n_train"]
+    assert alone["train_counts"] == real["train_counts"]
+    assert runs["clf_best_100"].result["n_train"] == 2 * real["n_train"]
+
+
+def test_what_will_be_run_is_told_first_and_is_run(events, folded, values, home):
+    for told, folder, asked in (
+        (events, "tiny", values),
+        (folded[1], "folds", dict(values, arms=["sd"], folds=2)),
+    ):
+        begun = [Run(home / folder / "runs" / e.run_key).job for e in told if isinstance(e, Begun)]
+        assert Counter(begun) == planned(RunExperiment.parse(asked))
+        (plan,) = [e.message for e in told if isinstance(e, Notice) and e.message.startswith("Planned: ")]
+        assert plan.startswith(f"Planned: {len(begun)} runs (1 load_busi, ")
+        made = sum(len(Run(home / folder / "runs" / e.run_key).products) for e in told if _generates(e, home / folder))
+        images = int(re.search(r"up to (\d+) images", plan)[1])
+        assert made * 0.9 <= images <= made * 1.25
+        titles = [e.title for e in told if isinstance(e, Begun)]
+        assert "left)" in titles[-1] and "left)" not in titles[0]
+
+
+def _generates(event, dataset):
+    return isinstance(event, Begun) and Run(dataset / "runs" / event.run_key).job == "generate"
 
 
 def test_what_another_experiment_did_otherwise_is_done_anew_under_a_key_of_its_own(events, values, home, tmp_path):
@@ -310,7 +353,8 @@ def test_killed_at_any_instant_it_ends_in_the_same_table(events, values, tmp_pat
 import sys
 sys.path.insert(0, {str(ROOT)!r})
 from pathlib import Path
-from busaug_core.experiment.config import RUN_EXPERIMENT
+from busaug_core.experiment.config import RUN_EXPERIMENT, RunExperiment
+from busaug_core.experiment.plan import planned
 import busaug_core.registry
 list(RUN_EXPERIMENT.run({values!r}, [], "tiny", Path({str(tmp_path)!r})))
 """

@@ -4,8 +4,10 @@ import re
 
 import pytest
 
+from busaug_core.classify.config import TRAIN_CLASSIFIER
 from busaug_core.errors import UserError
 from busaug_core.experiment.config import RunExperiment
+from busaug_core.train.config import TRAIN_LORA
 
 
 def test_presets_of_the_demo_are_presets_of_the_experiment():
@@ -61,6 +63,11 @@ def test_an_arm_joins_variants_and_treatments():
         (dict(arms=["sd@50%", "sd @ 50.0 %"]), "sd@50% is there twice"),
         (dict(settings={"train_classifier": dict(ratio=0.5)}), "ratio of train_classifier are set by"),
         (dict(arms=["sd+confidence", "confidence+sd"]), "sd.confidence is there twice"),
+        (dict(arms=["sd", "best@50%"]), "best is chosen among arms that take one variant as it is"),
+        (dict(arms=["sd", "base", "best+sd"]), "so no other stands beside it"),
+        (dict(arms=["sd", "base", "best"], settings={"train_classifier": dict(arch="resnet18")}), "folds of probes"),
+        (dict(arms=["sd+alone"]), "takes no real images; say how many synthetic ones by a share"),
+        (dict(arms=["sd@50%+alone+confidence"]), "confidence is judged by real training images"),
         (dict(arms=["sd+sd"]), "names one of its parts twice"),
         (dict(arms=["sd+oversample+class_weights"]), "sets balance twice"),
         (dict(arms=["sd", "confidence"]), "chooses among synthetic images and takes none"),
@@ -85,3 +92,34 @@ def test_arms_that_cannot_be_are_told_at_once(values, message):
 def test_only_what_the_arms_need_is_trained():
     assert RunExperiment.parse(dict(arms=["base"])).trained == []
     assert RunExperiment.parse(dict(arms=["sd_ti", "base"])).trained == ["lora", "token"]
+
+
+@pytest.mark.parametrize("preset", ["hybrid", "meddap", "controlnet-paper"])
+def test_what_the_papers_did_is_of_stable_diffusion_unless_another_base_is_named(preset):
+    config = RunExperiment.parse(dict(preset=preset, source="/data/busi"))
+    assert "stable-diffusion" in config.base_model and config.seeds == 3 and not config.decoder
+    assert RunExperiment.parse(dict(preset=preset, base_model="mini", seeds=1)).base_model == "mini"
+
+
+def test_the_papers_settings_are_those_that_were_published():
+    hybrid, meddap, controlnet = (
+        RunExperiment.parse(dict(preset=name)) for name in ("hybrid", "meddap", "controlnet-paper")
+    )
+    assert hybrid.arms == ["sd", "sd_img2img", "sd_ti", "sd_ti_img2img"] and hybrid.folds is None
+    network = TRAIN_CLASSIFIER.config_class().parse(hybrid.settings["train_classifier"]).resolve()
+    told = (network.arch, network.learning_rate, network.batch_size, network.epochs, network.augmentation)
+    assert told == ("resnet18", 1e-4, 16, 30, "flip")
+    assert meddap.folds == 5 and [arm.ratio for arm in meddap.compared] == [0.5, 1, 2]
+    lora = TRAIN_LORA.config_class().parse(meddap.settings["train_lora"])
+    # 100 epochs of 545 images, one a step
+    assert (lora.rank, lora.layers, lora.steps, lora.batch_size) == (4, "cross_attention", 54_500, 1)
+    network = TRAIN_CLASSIFIER.config_class().parse(meddap.settings["train_classifier"]).resolve()
+    assert (network.arch, network.learning_rate, network.batch_size, network.epochs) == ("densenet121", 1e-3, 32, 100)
+    assert controlnet.trained == ["unet", "controlnet"]
+    assert [arm.name for arm in controlnet.compared if arm.fields.get("synthetic_only")] == ["ft_mask@100%+alone"]
+
+
+def test_a_tuned_decoder_is_trained_first_where_it_is_asked_for():
+    assert RunExperiment.parse(dict(arms=["sd"], decoder=True)).trained == ["vae", "lora"]
+    assert RunExperiment.parse(dict(arms=["sd"])).trained == ["lora"]
+    assert RunExperiment.parse(dict(arms=["base"], decoder=True)).trained == []

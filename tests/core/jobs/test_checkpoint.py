@@ -39,3 +39,26 @@ def test_a_checkpoint_of_one_optimizer_as_earlier_versions_wrote_it_is_read(tmp_
     fresh, (other, _) = stepped(0)
     assert restore_checkpoint(tmp_path / "old.safetensors", {"weight": fresh["weight"]}, [other]) == 2
     assert torch.equal(other.state_dict()["state"][0]["exp_avg_sq"], state["exp_avg_sq"])
+
+
+def test_the_state_of_an_optimizer_lies_in_memory_as_its_parameter_does(tmp_path):
+    """A fused one reads both by their order in memory, so that a step after the resume would mix up channels."""
+
+    def trained(steps, path=None, resumed=False):
+        torch.manual_seed(0)
+        network = torch.nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)
+        optimizer = torch.optim.AdamW(network.parameters(), 0.1, fused=True)
+        weights = dict(network.named_parameters())
+        start = restore_checkpoint(path, weights, [optimizer]) if resumed else 0
+        for step in range(start, steps):
+            images = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(step))
+            optimizer.zero_grad()
+            network(images).square().sum().backward()
+            optimizer.step()
+        if path is not None and not resumed:
+            save_checkpoint(path, steps, weights, [optimizer])
+        return network.weight.detach().clone()
+
+    whole = trained(5)
+    trained(2, tmp_path / "checkpoint")
+    assert torch.equal(trained(5, tmp_path / "checkpoint", resumed=True), whole)

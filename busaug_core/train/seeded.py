@@ -1,4 +1,4 @@
-"""What the trainings of mini's parts have in common: seeded steps, the learning rate's course, averaged weights."""
+"""Trainings whose random numbers are the global ones, seeded step by step; with a fall of their learning rate."""
 
 import math
 
@@ -9,7 +9,7 @@ from torch.optim.swa_utils import AveragedModel
 from busaug_core.train.loop import Method
 
 
-class PartMethod(Method):
+class SeededMethod(Method):
     """A method of which a step's random numbers, those of its loss too, are the global ones, seeded by its number.
 
     The networks run in bfloat16 by an autocast of their own, where the device is fast at it, the losses in float32.

@@ -1,0 +1,96 @@
+"""What an experiment will run, before it begins, and how long what is left of it will take."""
+
+from collections import Counter, defaultdict
+from statistics import mean
+
+from busaug_core.base.defaults import defaults_of
+from busaug_core.classify.config import APPLY_CLASSIFIER, TRAIN_CLASSIFIER
+from busaug_core.data.config import LOAD_BUSI
+from busaug_core.experiment.arms import ORIGINAL
+from busaug_core.experiment.config import TRAININGS, RunExperiment
+from busaug_core.generate.config import GENERATE
+from busaug_core.jobs.roles import amounts_of
+from busaug_core.measure.config import COMPUTE_EMBEDDINGS, COMPUTE_FID, FILTER_SYNTHETIC, SCORE_SYNTHETIC
+from busaug_core.records import Record, count_labels
+from busaug_core.words import counted, lasting
+
+HELD_OUT = 0.2
+"""The share of the scans that validates where there are no folds, as load_busi splits them by default."""
+BYTES = 0.75
+"""Bytes a pixel of a gray scan as PNG; 0.7 on BUSI and on what mini makes."""
+
+
+def planned(config: RunExperiment) -> Counter[str]:
+    """The runs of an experiment by job, in their order: of the best variant those that it takes if it has none yet."""
+    arms, folds = [ORIGINAL, *config.compared], config.folds or 1
+    classifiers = len(arms) * config.seeds
+    shared = {slug for arm in arms if arm.ratio for slug in arm.include}
+    filtered = {slug for arm in arms if arm.filtered for slug in arm.include}
+    of_fold = Counter({TRAININGS[name].name: 1 for name in config.trained})
+    of_fold[GENERATE.name] = bool(config.filling) + len(shared)
+    of_fold[TRAIN_CLASSIFIER.name] = classifiers
+    of_fold[SCORE_SYNTHETIC.name] = of_fold[FILTER_SYNTHETIC.name] = len(filtered)
+    found = Counter({LOAD_BUSI.name: 1})
+    found.update({name: folds * n for name, n in of_fold.items()})
+    # What is measured is of the first fold.
+    found.update(
+        {job.name: 1 for job in (GENERATE, APPLY_CLASSIFIER, COMPUTE_EMBEDDINGS, COMPUTE_FID, SCORE_SYNTHETIC)}
+    )
+    if config.external:
+        found[APPLY_CLASSIFIER.name] += folds * classifiers
+    return +found
+
+
+def images_planned(config: RunExperiment, scans: dict[str, int]) -> int:
+    """How many images will be generated at most, given how many scans of each class there are; folds are even."""
+    folds = config.folds or 1
+    held_out = 1 / config.folds if config.folds else HELD_OUT
+    training = {label: round(n * (1 - held_out)) for label, n in scans.items()}
+    filling = sum(amounts_of(training, None, fill_to(training)).values())
+    shared = sum(amounts_of(training, config.largest_share, None).values())
+    variants = {slug for arm in config.compared if arm.ratio for slug in arm.include}
+    measured = round(held_out * sum(scans.values())) * (len(config.variants) + 1)
+    return folds * (len(config.filling) * filling + len(variants) * shared) + measured
+
+
+def fill_to(training: dict[str, int]) -> int:
+    """The number that each class is filled up to: the next ten above the largest; on BUSI 350, as in its paper."""
+    return max(training.values()) // 10 * 10 + 10
+
+
+def told(config: RunExperiment, loaded: list[Record]) -> str:
+    """What will be run and made, in words."""
+    runs = planned(config)
+    images = images_planned(config, count_labels([r for r in loaded if r.splits]))
+    side = config.settings.get(GENERATE.name, {}).get("resolution") or defaults_of(config.base_model).resolution
+    return (
+        f"Planned: {counted(runs.total(), 'run')} ({', '.join(f'{n} {name}' for name, n in runs.items())}); up to "
+        f"{images} images of {side} px, about {images * side**2 * BYTES / 1e6:.0f} MB. How long it takes is told when "
+        "the first of each kind is done; what was done before is not done again."
+    )
+
+
+class Pace:
+    """How long runs take by job, and so those that are left.
+
+    Attributes:
+        left: the runs that are left, by job
+    """
+
+    def __init__(self, runs: Counter[str]):
+        self.left = Counter(runs)
+        self._took: dict[str, list[float]] = defaultdict(list)
+
+    def ended(self, job: str, seconds: float | None) -> None:
+        """A run is done; `seconds` is None where it was so before."""
+        self.left[job] -= 1
+        if seconds is not None:
+            self._took[job].append(seconds)
+
+    def outlook(self) -> str | None:
+        """How long what is left will take, as far as some run of each kind has told; None where none has."""
+        known = {job: n * mean(self._took[job]) for job, n in (+self.left).items() if self._took[job]}
+        seconds = sum(known.values())
+        if not seconds:
+            return None
+        return f"{'about' if len(known) == len(+self.left) else 'at least'} {lasting(seconds)} left"
