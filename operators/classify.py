@@ -56,7 +56,7 @@ class ApplyClassifier(JobOperator):
     job_name = "apply_classifier"
     label = "apply classifier"
     icon = "fact_check"
-    main_fields = ("classifier", "evaluate_on")
+    main_fields = ("classifier", "evaluate_on", "heatmaps")
 
     def summarise(self, result: dict[str, Any]) -> str:
         predictions = counted(result["n"], "prediction")

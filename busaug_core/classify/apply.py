@@ -5,7 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from busaug_core.classify.config import ApplyClassifier
+from busaug_core.classify.attention import attention_rows, measure_attention
+from busaug_core.classify.config import HEATMAP_GRID, ApplyClassifier
+from busaug_core.classify.heatmap_grid import heatmap_grid
+from busaug_core.classify.heatmaps import GradCam, write_heatmaps
 from busaug_core.classify.load import load_classifier
 from busaug_core.classify.predictions import write_predictions, write_resampled
 from busaug_core.classify.remarks import remarks_on_evaluation
@@ -25,10 +28,15 @@ def apply_classifier(config: ApplyClassifier, run: Run) -> Steps[dict[str, Any]]
     Returns `n`, the `classes`, the `classifier`, the `metrics` of `classification_metrics` on `evaluated_on` with
     `remarks` on what they cannot tell, and of each variant the share `recognised` as its class. Of a probe that was
     also trained on draws, `resampled` has the metrics over these, whose logits `resampled.safetensors` keeps.
+
+    With `heatmaps` there are a map of each image in the folder `heatmaps`, a picture of some, and of each in
+    `attention.jsonl` how much lies on the lesion; besides `attention`, the rows of `attention_rows`, the result then
+    has `heatmap_layer`, in which the maps are, and `empty_heatmaps`, how many show nothing for the predicted class.
     """
-    classifier = run.used["classifier"]
-    model = load_classifier(classifier.path, run, pick_device())
+    classifier, device = run.used["classifier"], pick_device()
+    model = load_classifier(classifier.path, run, device)
     records = run.records
+    cam = GradCam(model, model.load(records[0].path)) if config.heatmaps else None
     logits = yield from model.logits_of(records, run, config.batch_size)
     predicted = [model.classes[i] for i in logits.argmax(1)]
     summary = {"classes": model.classes, "classifier": run.name_of(classifier), "n": len(records)}
@@ -51,6 +59,14 @@ def apply_classifier(config: ApplyClassifier, run: Run) -> Steps[dict[str, Any]]
         if record.synthetic and record.label:
             agreement.setdefault(record.variant, []).append(label == record.label)
     summary["recognised"] = {variant: float(np.mean(hits)) for variant, hits in sorted(agreement.items())}
+    if cam is not None:
+        yield from write_heatmaps(cam, records, logits.argmax(1), run, config.batch_size, device)
+        found = measure_attention(run, records, predicted)
+        shown = held_out or range(len(records))
+        heatmap_grid([records[i] for i in shown], [found[i] for i in shown], run.folder, run.folder / HEATMAP_GRID)
+        summary["heatmap_layer"] = cam.layer
+        summary["empty_heatmaps"] = sum(one.empty for one in found)
+        summary["attention"] = attention_rows(run, records, found, held_out)
     return summary
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from busaug_core.errors import UserError
-from busaug_core.features.extractors import LITE0, PROBE, is_probe, refuse_unknown
+from busaug_core.features.extractors import LITE0, PROBE, is_probe, refuse_unknown, refuse_without_maps
 from busaug_core.jobs.config import OnSamples
 from busaug_core.jobs.execute import Job, imported
 from busaug_core.jobs.lineage import Product, seen_by
@@ -16,6 +16,8 @@ from busaug_core.jobs.run import Run
 from busaug_core.records import SPLITS, Record
 
 WEIGHTS, PREDICTIONS, RESAMPLED = "classifier.safetensors", "predictions.jsonl", "resampled.safetensors"
+HEATMAPS, HEATMAP_GRID, ATTENTION = "heatmaps", "heatmaps.png", "attention.jsonl"
+"""The folder of the maps, a picture of some, and what was measured of each."""
 CLASSIFIER = Product(WEIGHTS, job="train_classifier", held_out=False)
 """What a field that names a trained classifier holds; who uses it says what it may not have seen."""
 OF_NETWORKS = ("preset", "epochs", "batch_size", "learning_rate", "pretrained", "augmentation", "balance")
@@ -164,7 +166,16 @@ class ApplyClassifier(OnSamples):
         min_length=1,
         description="The tag of the real images that are evaluated, such as val, test or external.",
     )
+    heatmaps: bool = Field(
+        False,
+        description="Also map where each image speaks for the class that is predicted (Grad-CAM), and measure how much "
+        "of that lies on lesions; each image is looked at once more for it.",
+    )
     batch_size: int = Field(64, ge=1, le=4096, description="Images at a time.")
+
+    @property
+    def also_makes(self) -> tuple[str, ...]:
+        return (HEATMAPS, HEATMAP_GRID, ATTENTION) if self.heatmaps else ()
 
 
 def check_training(config: TrainClassifier, run: Run, records: list[Record]) -> None:
@@ -209,7 +220,10 @@ def _refuse_no_judge(training: list[Record]) -> None:
 
 
 def check_application(config: ApplyClassifier, run: Run, records: list[Record]) -> None:
-    """Raises UserError where there is no sample, or the tag to evaluate on is neither a split's nor any sample's."""
+    """Raises UserError where there is no sample, or the tag to evaluate on is neither a split's nor any sample's.
+
+    Also where heat maps are asked for of a probe on features that have none.
+    """
     if not records:
         raise UserError("There is no sample to classify.")
     known = {*SPLITS, *(tag for record in records for tag in record.tags)}
@@ -218,6 +232,8 @@ def check_application(config: ApplyClassifier, run: Run, records: list[Record]) 
             f"evaluate_on: none of these samples is tagged '{config.evaluate_on}'; tags are {', '.join(sorted(known))}."
         )
     if (trained := run.used["classifier"].run) is not None:
+        if config.heatmaps and is_probe(trained):
+            refuse_without_maps(trained.config["extractor"])
         tagged = [r for r in records if config.evaluate_on in r.tags and not r.synthetic]
         own = {r.path for r in seen_by(trained, tagged)}  # which are not evaluated
         included = [r for r in trained.records if r.synthetic and r.variant in trained.config.get("include", [])]

@@ -6,6 +6,7 @@ from typing import Protocol
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
 from busaug_core.classify.model import load_network
 from busaug_core.classify.probe import load_probe
@@ -28,6 +29,19 @@ class Trained(Protocol):
     @property
     def draws(self) -> Sequence[LinearClassifier]:
         """Classifiers that were trained besides, on draws of the training images; a network has none."""
+        ...
+
+    @property
+    def network(self) -> nn.Module | None:
+        """What turns images into logits, or into the features that these are linear in; None for formulas."""
+        ...
+
+    def load(self, path: str) -> np.ndarray:
+        """The image of a file as it is looked at; raises UserError where it cannot be read."""
+        ...
+
+    def scores(self, images: Sequence[np.ndarray]) -> Tensor:
+        """Logits, N × classes, of N images as `load` returns them, with their derivatives where these are asked for."""
         ...
 
     def logits_of(self, records: list[Record], run: Run, batch_size: int) -> Steps[np.ndarray | None]:

@@ -1,5 +1,6 @@
 """A torchvision classifier for gray images: making, saving, loading, and its penultimate features."""
 
+from collections.abc import Sequence
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
@@ -65,6 +66,14 @@ class Classifier(nn.Module):
             hook.remove()
         return kept[0].mean((2, 3)) if kept[0].ndim == 4 else kept[0]
 
+    def load(self, path: str) -> np.ndarray:
+        """The image of a file, uint8 S×S; raises UserError where it cannot be read."""
+        return load_gray(path, self.resolution)
+
+    def scores(self, images: Sequence[np.ndarray]) -> Tensor:
+        """Logits, N × classes, of N images as `load` returns them."""
+        return self(torch.from_numpy(np.stack(images)).to(self.mean.device))
+
     def logits_of(self, records: list[Record], run: Run, batch_size: int) -> Steps[np.ndarray | None]:
         """Yield progress; returns logits, float32 N × classes, of images.
 
@@ -75,7 +84,7 @@ class Classifier(nn.Module):
         paths = [r.path for r in records]
         refuse_missing(paths)
         logits = []
-        images = in_order(lambda path: load_gray(path, self.resolution), paths)
+        images = in_order(self.load, paths)
         for done in range(0, len(paths), batch_size):
             batch = np.stack(list(islice(images, batch_size)))
             logits.append(predict(self, batch, batch_size, self.mean.device))

@@ -1,5 +1,6 @@
 """A linear probe: a classifier that reads classes off the features of a network that it does not train."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -7,12 +8,13 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.numpy import load_file
+from torch import Tensor, nn
 
 from busaug_core.classify.config import RESAMPLED
 from busaug_core.classify.regression import LinearClassifier
 from busaug_core.classify.weights import save_weights
 from busaug_core.errors import UserError
-from busaug_core.features.cache import Features, Seen, extract
+from busaug_core.features.cache import Features, Seen, extract, is_larger
 from busaug_core.features.extractor import Extractor
 from busaug_core.features.extractors import PROBE, is_of_a_run, make_extractor
 from busaug_core.foreign import reading
@@ -45,6 +47,23 @@ class Probe:
     @property
     def classes(self) -> list[str]:
         return self.linear.classes
+
+    @property
+    def network(self) -> nn.Module | None:
+        return self.extractor.network
+
+    def load(self, path: str) -> np.ndarray:
+        """The image of a file as the extractor takes it, reduced where it is larger than `resolution`."""
+        side = self.resolution
+        return self.extractor.load(path, side if side is not None and is_larger(path, side) else None)
+
+    def scores(self, images: Sequence[np.ndarray]) -> Tensor:
+        """Logits, float32 N × classes, of N images as `load` returns them."""
+        features = self.extractor.features(self.extractor.prepare(images)).float()
+        scaled = self.linear.coefficients / self.linear.std
+        offset = self.linear.intercept - scaled @ self.linear.mean
+        weight, bias = (torch.from_numpy(part).to(features) for part in (scaled, offset))
+        return features @ weight.T + bias
 
     def logits_of(self, records: list[Record], run: Run, batch_size: int) -> Steps[np.ndarray | None]:
         """Yield progress; returns logits, float32 N × classes, of images, whose features are kept.

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from busaug_core.images import PREPROCESSING, load_gray, open_image, to_gray
 from busaug_core.jobs.run import Run
@@ -31,6 +31,7 @@ class Extractor(ABC):
         cpu_batch: images that a CPU takes at a time; for more, most layers would fetch their memory anew from the
             system, at several times the cost
         preprocessing: what is done to an image before the network's own normalisation
+        network: in whose layers there are maps of features; None where it is a list of formulas
     """
 
     name: str
@@ -41,6 +42,7 @@ class Extractor(ABC):
     device: torch.device
     families: dict[str, slice] = {}
     cpu_batch = 4
+    network: nn.Module | None = None
 
     @property
     def preprocessing(self) -> str:

@@ -21,6 +21,8 @@ INCEPTION = "inception"
 LITE0 = "efficientnet_lite0"
 RADIOMICS = "radiomics"
 TORCHVISION = "torchvision"
+OF_FORMULAS = (RADIOMICS,)
+"""Those that are no network."""
 WIDTHS = {INCEPTION: 2048, "inception-64": 64, "inception-192": 192, "inception-768": 768}
 INCEPTION_FILE = "pt_inception-2015-12-05-6726825d.pth"
 OF_A_RUN = "run"
@@ -103,6 +105,15 @@ def refuse_unknown(name: str, run: Run, preprocessing: str = CANONICAL) -> None:
             raise UserError(f"There is no file {place}; put pytorch-fid's {INCEPTION_FILE} there.")
     elif place.startswith(("/", "~", ".")) and not Path(place).expanduser().is_dir():
         raise UserError(f"There is no folder {place} with weights of {kind}.")
+
+
+def refuse_without_maps(name: str) -> None:
+    """Raises UserError where the extractor of that name is no network, in whose layers there are maps of features."""
+    if name in OF_FORMULAS:
+        raise UserError(
+            f"There are no heat maps of a probe on '{name}', whose features are formulas of the whole image, and lie "
+            f"nowhere in it; leave heatmaps out, or train a probe on a network's features, such as {LITE0}."
+        )
 
 
 def is_of_a_run(name: str) -> bool:

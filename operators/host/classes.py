@@ -9,7 +9,7 @@ from busaug_core.jobs.run import Run
 from busaug_core.words import with_article
 
 NOT_OF_CLASSES = ("filepath", "origin", "variant", "pair", "duplicate_group", "split_group")
-PREDICTIONS = "predictions_"
+PREDICTIONS, HEATMAPS = "predictions_", "heatmap_"
 
 
 def label_field_of(run: Run) -> str:

@@ -103,8 +103,13 @@ def refuse_other_fields(dataset: fo.Dataset, roots: Collection[str] | None = Non
 
 def is_ours(samples: SampleCollection, path: str) -> bool:
     """Whether a field is missing, or of the type that this plugin gives it."""
-    kind, options, _ = all_fields()[path]
-    own, document = samples.get_field(path), options.get("embedded_doc_type")
+    return fits(samples.get_field(path), all_fields()[path])
+
+
+def fits(own: fo.Field | None, declared: Declaration) -> bool:
+    """Whether a dataset's field is missing, or of the type that is declared."""
+    kind, options, _ = declared
+    document = options.get("embedded_doc_type")
     return own is None or (isinstance(own, kind) and (document is None or own.document_type == document))
 
 

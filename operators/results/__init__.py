@@ -15,7 +15,7 @@ from busaug_core.registry import JOBS
 
 from ..host.appearance import tidy
 from ..host.classes import label_field_of, likely_field, refuse_nested
-from ..host.fields import declare_fields, move_old_fields, refuse_other_fields
+from ..host.fields import declare_fields, fits, move_old_fields, refuse_other_fields
 from ..host.names import home_of, refuse_shared_folder
 from . import mirror
 from .adoption import adopt
@@ -94,8 +94,10 @@ def write(dataset: fo.Dataset | None, run: Run) -> fo.Dataset:
         fields, values = results.fields(run), results.values(dataset, run, ids)
         lost = [name for name in kept.columns if not is_tag(name) and dataset.get_field(name) is None]
         kept.note(made=[name for name in fields if dataset.get_field(name) is None])
-        for name, (field, options, description) in fields.items():
-            if (own := dataset.get_field(name)) is not None and not isinstance(own, field):
+        for name, declared in fields.items():
+            field, options, description = declared
+            own = dataset.get_field(name)
+            if not fits(own, declared):
                 raise UserError(
                     f"The dataset has a field '{name}' of another kind, which run '{run.key}' writes to; rename it by "
                     f'dataset.rename_sample_field("{name}", "…") and call the same run again, which is done.'

@@ -1,19 +1,21 @@
-"""Results of the classifier jobs: a field of predictions, and their evaluation where some are held out.
+"""Results of the classifier jobs: a field of predictions, one of heat maps, and an evaluation where some are held out.
 
 `train_classifier` predicts the held-out images alone, `apply_classifier` every image, in the same field.
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import fiftyone as fo
 import numpy as np
 from fiftyone.operators.store import ExecutionStore
 
+from busaug_core.classify.config import ATTENTION
 from busaug_core.classify.config import PREDICTIONS as FILE
+from busaug_core.files import read_rows
 from busaug_core.jobs.run import Run
 
-from ..host.classes import PREDICTIONS, is_classification, label_field_of
+from ..host.classes import HEATMAPS, PREDICTIONS, is_classification, label_field_of
 from ..host.fields import Declaration
 from ..host.images import every_image
 from .ids import SampleIds
@@ -39,11 +41,16 @@ class Predictions(Results):
             return {}
         key = _classifier(run)
         description = f"Prediction of {key}; its logits are those of {', '.join(run.result['classes'])}"
-        return {_field(run): (fo.EmbeddedDocumentField, dict(embedded_doc_type=fo.Classification), description)}
+        declared = {_field(run): (fo.EmbeddedDocumentField, dict(embedded_doc_type=fo.Classification), description)}
+        if _attention(run):
+            about = f"Where what speaks for the class lies that {key} predicts, by Grad-CAM"
+            declared[_map_field(run)] = (fo.EmbeddedDocumentField, dict(embedded_doc_type=fo.Heatmap), about)
+        return declared
 
     def values(self, dataset: fo.Dataset, run: Run, ids: SampleIds) -> Values:
         found = {id_: _classification(p) for p in _read(run) for id_ in ids.of_file(p.path)}
-        return {_field(run): found} if found else {}
+        maps = {id_: _heatmap(run, row) for row in _attention(run) for id_ in ids.of_file(row["path"])}
+        return {name: values for name, values in ((_field(run), found), (_map_field(run), maps)) if values}
 
     def derived(self, run: Run) -> set[str]:
         return {_evaluation(run)} if run.result.get("metrics") and _read(run) else set()
@@ -79,6 +86,10 @@ def _field(run: Run) -> str:
     return PREDICTIONS + _classifier(run)
 
 
+def _map_field(run: Run) -> str:
+    return HEATMAPS + _classifier(run)
+
+
 def _evaluation(run: Run) -> str:
     return f"eval_{_classifier(run)}"
 
@@ -87,6 +98,15 @@ def _read(run: Run) -> "list[Prediction]":
     from busaug_core.classify.predictions import read_predictions  # loads SciPy
 
     return read_predictions(run.folder) if (run.folder / FILE).exists() else []
+
+
+def _attention(run: Run) -> list[dict[str, Any]]:
+    """What the run says of its heat maps; nothing where it drew none."""
+    return read_rows(run.folder / ATTENTION) if (run.folder / ATTENTION).exists() else []
+
+
+def _heatmap(run: Run, row: dict[str, Any]) -> fo.Heatmap:
+    return fo.Heatmap(map_path=str(run.folder / row["heatmap"]), range=[0, 255])
 
 
 def _classification(prediction: "Prediction") -> fo.Classification:
