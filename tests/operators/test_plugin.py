@@ -16,6 +16,7 @@ NAMES = {
     "train_lora",
     "train_textual_inversion",
     "finetune_unet",
+    "finetune_decoder",
     "train_controlnet",
     "generate",
     "compute_embeddings",
