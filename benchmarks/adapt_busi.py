@@ -47,11 +47,15 @@ DRAWS = 5
 
 LORA = ("train_lora", "lora", dict(steps=300))
 UNET = ("finetune_unet", "unet", dict(steps=350))
+LONG = ("finetune_unet", "unet", dict(steps=3000, schedule="cosine", learning_rate=5e-4))
+DECODER = ("finetune_decoder", "vae", dict(steps=1000))
 RECIPES: dict[str, tuple[list[tuple[str, str, dict]], dict[str, Any]]] = {
     "base": ([], dict(variants=["base"])),
     "lora": ([LORA], dict(variants=["sd", "sd_img2img"])),
     "mask": ([LORA, ("train_controlnet", "controlnet", dict(steps=300, uses="lora"))], dict(variants=["sd_mask"])),
+    "lora-decoder": ([DECODER, LORA], dict(variants=["sd", "sd_img2img"])),
     "unet": ([UNET], dict(variants=["ft"])),
+    "long": ([DECODER, LONG], dict(variants=["ft"])),
 }
 """By name: the trainings in order (job, the field that takes what it makes, settings), and what is generated."""
 
@@ -73,7 +77,7 @@ def main() -> None:
     real = [r for r in run_of(dataset, "load").products if r.label]
     if options.inner:
         real = within_training(real)
-    network = dict(arch="resnet18", resolution=SIDE, run_key="network")
+    network = dict(arch="resnet18", resolution=SIDE, balance="oversample", augmentation="trivial", run_key="network")
     run("train_classifier", real, dataset, **network)
     table: dict[str, list[float]] = dict(of_real(real, run_of(dataset, "load")))
     for name in options.recipes:

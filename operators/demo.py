@@ -53,7 +53,7 @@ def main() -> int:
     """Run the demo as the environment says; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--busi", default=os.environ.get("BUSI"), help="a copy of BUSI; simulated scans without")
-    parser.add_argument("--base", default=os.environ.get("BASE") or MINI, help="the base model")
+    parser.add_argument("--base", default=os.environ.get("BASE") or None, help="the base model; the preset's without")
     parser.add_argument("--preset", default=os.environ.get("PRESET") or None, choices=RunExperiment.presets)
     options = parser.parse_args()
     source, begun = options.busi or SIMULATED, time.monotonic()

@@ -18,6 +18,9 @@ from .host.operator import JobOperator
 from .host.pictures import address_of
 from .host.suggestions import BASES
 
+EXAMPLES = ("sd@100%", "sd+filtered", "sd@100%+alone", "best@100%", "best+filtered", "best+confidence")
+"""Arms that show how others are written."""
+
 
 class RunExperiment(JobOperator):
     """Loads, trains, generates, classifies and measures, for an arm of real images alone and others."""
@@ -28,7 +31,7 @@ class RunExperiment(JobOperator):
     main_fields = ("preset", "source", "dataset_name", "base_model", "arms", "folds")
 
     def resolve_input(self, ctx: ExecutionContext) -> types.Property:
-        choices = {"source": [SIMULATED], "base_model": BASES, "arms": [*RECIPES, *TREATMENTS, FILTERED]}
+        choices = {"source": [SIMULATED], "base_model": BASES, "arms": [*RECIPES, *TREATMENTS, FILTERED, *EXAMPLES]}
         choices["external"] = datasets_with(LOADS)
         return self.make_form(ctx, Suggestions(choices=choices))
 

@@ -25,7 +25,7 @@ RATIO = re.compile(r"(\d+(?:\.\d\d?)?) ?%")
 
 @dataclass(frozen=True)
 class Arm:
-    """What a classifier is trained with besides the real images.
+    """What a classifier is trained with.
 
     Attributes:
         name: as it was written

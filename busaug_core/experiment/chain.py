@@ -76,10 +76,16 @@ class Chain:
         return (yield from self._work(title, job, run_key, {}, fixed, records, False))
 
     def make(
-        self, title: str, job: Job, run_key: str, fixed: dict[str, Any] | None = None, **values: Any
+        self,
+        title: str,
+        job: Job,
+        run_key: str,
+        fixed: dict[str, Any] | None = None,
+        records: list[Record] | None = None,
+        **values: Any,
     ) -> Steps[list[Record]]:
         """`call` a job that loads or makes images, which join the chain's; returns them."""
-        run = yield from self.call(title, job, run_key, fixed, **values)
+        run = yield from self.call(title, job, run_key, fixed, records, **values)
         self.records = self.records + run.products
         return run.products
 
@@ -144,8 +150,9 @@ class Chain:
         for number in count(1):
             run = self.run.sibling(run_key if number == 1 else f"{run_key}_{number}")
             own = dict(values)
-            if job is GENERATE and number > 1 and "seed" not in values:
-                own["seed"] = job.config_class().model_fields["seed"].default + number - 1
+            if job is GENERATE and number > 1 and not self._sets_seed(values):
+                seed = values.get("seed", job.config_class().model_fields["seed"].default)
+                own["seed"] = seed + number - 1
             if run.state == "new" or job.fits(run, {**own, "run_key": run.key}, records):
                 return run, own
             if job.makes_dataset:
@@ -153,3 +160,8 @@ class Chain:
                     f"The dataset '{self.config.dataset_name}' was loaded with other settings, such as its source, "
                     "folds or number of images; choose another dataset_name for this experiment."
                 )
+
+    def _sets_seed(self, values: dict[str, Any]) -> bool:
+        """Whether the seed of images is that of the experiment's settings."""
+        given = self.config.settings.get(GENERATE.name, {}).get("seed")
+        return given is not None and values.get("seed") == given

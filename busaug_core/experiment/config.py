@@ -1,5 +1,6 @@
 """Settings of an experiment."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -24,22 +25,27 @@ from busaug_core.train.config import (
     TRAIN_TEXTUAL_INVERSION,
 )
 
+
+@dataclass(frozen=True)
+class Training:
+    """How an experiment comes by a component: the job that makes it, and what it is told as."""
+
+    job: Job
+    title: str
+
+
 TRAININGS = {
-    "vae": FINETUNE_DECODER,
-    "lora": TRAIN_LORA,
-    "token": TRAIN_TEXTUAL_INVERSION,
-    "unet": FINETUNE_UNET,
-    "controlnet": TRAIN_CONTROLNET,
+    "vae": Training(FINETUNE_DECODER, "Fine-tune the base: the decoder"),
+    "lora": Training(TRAIN_LORA, "Fine-tune the base: LoRA"),
+    "token": Training(TRAIN_TEXTUAL_INVERSION, "Learn a token of the modality: textual inversion"),
+    "unet": Training(FINETUNE_UNET, "Fine-tune the base: the whole UNet"),
+    "controlnet": Training(TRAIN_CONTROLNET, "Learn to follow lesion masks: ControlNet"),
 }
 """The components that an experiment trains, each with those before it."""
 CHAINED: dict[Job, tuple[str, ...]] = {
     LOAD_BUSI: ("source", "dataset_name"),
-    FINETUNE_DECODER: ("base_model",),
-    TRAIN_LORA: ("base_model",),
-    TRAIN_TEXTUAL_INVERSION: ("base_model", "lora"),
-    TRAIN_CLASSIFIER: ("include", "ratio", "balance_to", "weighting", "evaluate_on"),
-    FINETUNE_UNET: ("base_model",),
-    TRAIN_CONTROLNET: ("base_model", "lora", "unet"),
+    **{t.job: ("base_model", *(t.job.config_class().model_fields.keys() & TRAININGS)) for t in TRAININGS.values()},
+    TRAIN_CLASSIFIER: ("include", "ratio", "balance_to", "synthetic_only", "weighting", "evaluate_on"),
     GENERATE: ("base_model", *TRAININGS, "variants", "mode", "balance_to", "ratio", "counts", "reference"),
     APPLY_CLASSIFIER: ("classifier",),
     COMPUTE_EMBEDDINGS: ("extractor",),
@@ -76,7 +82,7 @@ PAPERS: dict[str, dict[str, Any]] = {
     # Hybrid diffusion augmentation of BUSI: five arms, of which that of real images alone is always there.
     "hybrid": dict(
         base_model=STABLE_DIFFUSION,
-        decoder=False,
+        decoder="base",
         seeds=3,
         arms=FOUR,
         settings={
@@ -86,15 +92,15 @@ PAPERS: dict[str, dict[str, Any]] = {
             "train_classifier": dict(preset="hybrid"),
         },
     ),
-    # MEDDAP: a small LoRA for 100 epochs, adjectives in the prompts, three ratios, five folds.
+    # MEDDAP: a small LoRA for 100 epochs of four fifths of BUSI's 759 scans of clear class, three ratios.
     "meddap": dict(
         base_model="CompVis/stable-diffusion-v1-4",
-        decoder=False,
+        decoder="base",
         folds=5,
         seeds=3,
         arms=["sd_adj@50%", "sd_adj@100%", "sd_adj@200%"],
         settings={
-            "train_lora": dict(preset="meddap", steps=54_500, prompts=TUMOR),
+            "train_lora": dict(preset="meddap", steps=60_700, prompts=TUMOR),
             "generate": dict(resolution=224, prompts=TUMOR),
             "train_classifier": dict(preset="meddap"),
         },
@@ -102,7 +108,7 @@ PAPERS: dict[str, dict[str, Any]] = {
     # Latent diffusion with ControlNet: the UNet as a whole, then masks on it; real images, these and both, these alone.
     "controlnet-paper": dict(
         base_model=STABLE_DIFFUSION,
-        decoder=False,
+        decoder="base",
         seeds=3,
         arms=["ft", "ft_mask", "ft_mask@100%", "ft_mask@100%+alone"],
         settings={
@@ -130,15 +136,15 @@ class RunExperiment(JobConfig):
                 "train_controlnet": dict(steps=150, batch_size=8, membership=False),
                 "generate": dict(preset="demo"),
             },
-            decoder=False,
+            decoder="base",
             arms=FOUR,
         ),
         # Real scans, in about half an hour on two cores with mini, which has to learn their look.
-        "half_hour": dict(settings=OF_REAL_SCANS, decoder=True, arms=FOUR),
+        "half_hour": dict(settings=OF_REAL_SCANS, decoder="tuned", arms=FOUR),
         # The same in folds and with more arms, in some three hours, so that smaller gains can be shown.
         "laptop": dict(
             settings=OF_REAL_SCANS,
-            decoder=True,
+            decoder="tuned",
             folds=3,
             arms=[*FOUR, *(f"best{how}" for how in ("@50%", "@100%", "+filtered", "+confidence"))],
         ),
@@ -152,7 +158,7 @@ class RunExperiment(JobConfig):
                 "train_controlnet": dict(steps=4, batch_size=4, resolution=64, membership=False),
                 "generate": dict(steps=4, batch_size=16, resolution=64),
             },
-            decoder=False,
+            decoder="base",
             arms=FOUR,
         ),
         **PAPERS,
@@ -167,10 +173,10 @@ class RunExperiment(JobConfig):
     base_model: Annotated[str | None, BASE] = Field(
         None, min_length=1, description=f"{HELP} (empty: the preset's, mini but for those of the papers)"
     )
-    decoder: bool | None = Field(
+    decoder: Literal["base", "tuned"] | None = Field(
         None,
-        description="Tune the decoder of the base's autoencoder on the training images first; the images of all "
-        "variants but the base's come out of it (empty: the preset's).",
+        description="tuned: the decoder of the base's autoencoder is trained on the training images first, and the "
+        "images of all variants but the base's come out of it (empty: the preset's).",
     )
     arms: list[str] | None = Field(
         None,
@@ -271,6 +277,12 @@ class RunExperiment(JobConfig):
         return self
 
     @model_validator(mode="after")
+    def _decodes(self) -> "RunExperiment":
+        if self.decoder == "tuned" and not any(RECIPES[slug].components for slug in self.variants):
+            raise ValueError("a tuned decoder serves variants that put something on the base; set decoder to 'base'")
+        return self
+
+    @model_validator(mode="after")
     def _is_external(self) -> "RunExperiment":
         if self.external == self.dataset_name:
             raise ValueError(f"external is '{self.external}', the dataset that is made; name another")
@@ -341,7 +353,7 @@ class RunExperiment(JobConfig):
     def trained(self) -> list[str]:
         """The components that the variants need, in the order in which they are trained."""
         needed = {name for slug in self.variants for name in RECIPES[slug].components}
-        if self.decoder and needed:
+        if self.decoder == "tuned":
             needed.add(VAE.field)
         return [name for name in TRAININGS if name in needed]
 

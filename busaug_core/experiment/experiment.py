@@ -33,13 +33,6 @@ from busaug_core.words import counted
 
 HELD_OUT = "val"
 """The split that every arm is tested on, which no generator has seen."""
-TITLES = {
-    "vae": "Fine-tune the base: the decoder",
-    "lora": "Fine-tune the base: LoRA",
-    "token": "Learn a token of the modality: textual inversion",
-    "unet": "Fine-tune the base: the whole UNet",
-    "controlnet": "Learn to follow lesion masks: ControlNet",
-}
 UNTUNED = "base"
 """The variant that is measured beside the others, to show what tuning gains."""
 OTHER_SEEDS = 1_000_000
@@ -63,7 +56,7 @@ def run_experiment(config: RunExperiment, run: Run) -> Steps[dict[str, Any]]:
     if config.folds is not None:
         values |= dict(folds=config.folds, split=FIRST_FOLD)
     loaded = yield from chain.make(text, LOAD_BUSI, "load", **values)
-    yield Notice(told(config, loaded))
+    yield Notice(told(config, loaded, run.folder.parent))
     others = None
     if config.external is not None:
         others = yield from external_images(config.external, run, loaded)
@@ -150,9 +143,10 @@ def _make_images(chain: Chain) -> Steps[Images]:
     largest = fill_to(count_labels(training_images(chain.records)))
     parts: dict[str, Any] = dict(base_model=config.base_model)
     for name in config.trained:
-        own = {"base_model", *config.beside(name)} & set(CHAINED[TRAININGS[name]])
+        training = TRAININGS[name]
+        own = {"base_model", *config.beside(name)} & set(CHAINED[training.job])
         values = {field: parts[field] for field in parts if field in own}
-        trained = yield from chain.call(TITLES[name], TRAININGS[name], name, **values)
+        trained = yield from chain.call(training.title, training.job, name, **values)
         parts[name] = trained.key
     if filling := config.filling:
         text = f"Fill each class up to {largest} by images of {counted(len(filling), 'variant')}"
@@ -161,7 +155,7 @@ def _make_images(chain: Chain) -> Steps[Images]:
 
 
 def _images_of(chain: Chain, arm: Arm, images: Images) -> Steps[list[Record]]:
-    """The images that an arm's classifiers are given: the real ones, and of the synthetic those that it takes.
+    """The images that an arm's classifiers are given: real ones, and of the synthetic those of its variants.
 
     What an arm does not take changes nothing of it, nor whether its classifiers serve another experiment too.
     """
@@ -180,25 +174,30 @@ def _make_shares(chain: Chain, images: Images, slug: str) -> Steps[None]:
     """Make as many images of a variant as the largest share takes, less those that fill classes up."""
     config = chain.config
     wanted = amounts_of(count_labels(training_images(images.filling)), config.largest_share, None)
-    there = count_labels([r for r in images.filling if r.synthetic and r.variant == slug])
+    given = [r for r in images.filling if not r.synthetic or r.variant == slug]
+    there = count_labels([r for r in given if r.synthetic])
     counts = {label: n - there.get(label, 0) for label, n in wanted.items() if n > there.get(label, 0)}
     if counts:
         # Other seeds than those of the images that are there.
         seed = GENERATE.config_class().model_fields["seed"].default
-        fixed = dict(seed=config.settings.get(GENERATE.name, {}).get("seed", seed) + OTHER_SEEDS)
+        seed = config.settings.get(GENERATE.name, {}).get("seed", seed)
+        fixed = dict(seed=(seed + OTHER_SEEDS) % 2**31)
         text = f"Make images of {slug} for all shares"
         values = dict(variants=[slug], counts=counts, **images.parts)
-        yield from chain.make(text, GENERATE, f"shares_{slug}", fixed, **values)
+        yield from chain.make(text, GENERATE, f"shares_{slug}", fixed, given, **values)
     images.shares.add(slug)
 
 
 def _best(arms: list[Arm], classifiers: dict[str, Classifiers]) -> str:
     """The variant whose probe, in the fold at hand, has the least log-loss in folds of its own training images."""
-    losses = {arm.include[0]: classifiers[arm.name][-1][0].result["inner_loss"] for arm in arms}
-    if unknown := [slug for slug, loss in losses.items() if loss is None]:
+    runs = {arm.include[0]: classifiers[arm.name][-1][0] for arm in arms}
+    if old := [run.key for run in runs.values() if "inner_loss" not in run.result]:
+        raise UserError(f"Run '{old[0]}' is of an earlier version, which kept no losses to choose by; delete it.")
+    losses = {slug: run.result["inner_loss"] for slug, run in runs.items()}
+    if None in losses.values():
         raise UserError(
             f"The best of {', '.join(losses)} cannot be told: there are too few scans to part the training images "
-            f"again ({unknown[0]}). Name a variant instead of {BEST}, or load more."
+            f"again. Name a variant instead of {BEST}, or load more."
         )
     return min(losses, key=losses.__getitem__)
 
@@ -252,7 +251,8 @@ def _classifiers(chain: Chain, arm: Arm, images: Images) -> Steps[list[Run]]:
     """Train the classifiers of an arm, one for each seed; returns their runs."""
     config = chain.config
     records = yield from _images_of(chain, arm, images)
-    with_what = " and ".join(["the loaded scans", *arm.include]) + ("" if arm.include else " alone")
+    real = [] if arm.fields.get("synthetic_only") else ["the loaded scans"]
+    with_what = " and ".join([*real, *arm.include]) + ("" if arm.include and real else " alone")
     values = dict(evaluate_on=HELD_OUT, **config.probes(chain.run.folder.parent))
     fixed: dict[str, Any] = dict(include=list(arm.include), **arm.fields)
     runs = []

@@ -1,6 +1,7 @@
 """What an experiment will run, before it begins, and how long what is left of it will take."""
 
 from collections import Counter, defaultdict
+from pathlib import Path
 from statistics import mean
 
 from busaug_core.base.defaults import defaults_of
@@ -9,13 +10,11 @@ from busaug_core.data.config import LOAD_BUSI
 from busaug_core.experiment.arms import ORIGINAL
 from busaug_core.experiment.config import TRAININGS, RunExperiment
 from busaug_core.generate.config import GENERATE
-from busaug_core.jobs.roles import amounts_of
+from busaug_core.jobs.roles import amounts_of, of_split, training_images
 from busaug_core.measure.config import COMPUTE_EMBEDDINGS, COMPUTE_FID, FILTER_SYNTHETIC, SCORE_SYNTHETIC
-from busaug_core.records import Record, count_labels
+from busaug_core.records import SPLITS, Record, count_labels
 from busaug_core.words import counted, lasting
 
-HELD_OUT = 0.2
-"""The share of the scans that validates where there are no folds, as load_busi splits them by default."""
 BYTES = 0.75
 """Bytes a pixel of a gray scan as PNG; 0.7 on BUSI and on what mini makes."""
 
@@ -26,7 +25,7 @@ def planned(config: RunExperiment) -> Counter[str]:
     classifiers = len(arms) * config.seeds
     shared = {slug for arm in arms if arm.ratio for slug in arm.include}
     filtered = {slug for arm in arms if arm.filtered for slug in arm.include}
-    of_fold = Counter({TRAININGS[name].name: 1 for name in config.trained})
+    of_fold = Counter({TRAININGS[name].job.name: 1 for name in config.trained})
     of_fold[GENERATE.name] = bool(config.filling) + len(shared)
     of_fold[TRAIN_CLASSIFIER.name] = classifiers
     of_fold[SCORE_SYNTHETIC.name] = of_fold[FILTER_SYNTHETIC.name] = len(filtered)
@@ -41,16 +40,17 @@ def planned(config: RunExperiment) -> Counter[str]:
     return +found
 
 
-def images_planned(config: RunExperiment, scans: dict[str, int]) -> int:
-    """How many images will be generated at most, given how many scans of each class there are; folds are even."""
-    folds = config.folds or 1
-    held_out = 1 / config.folds if config.folds else HELD_OUT
-    training = {label: round(n * (1 - held_out)) for label, n in scans.items()}
+def images_planned(config: RunExperiment, loaded: list[Record]) -> int:
+    """How many images will be generated; of folds, which are not quite even, about so many."""
+    training, held_out = count_labels(training_images(loaded)), len(of_split(loaded, SPLITS[1]))
+    if config.folds:
+        dealt = [r for r in loaded if r.splits and "fold_1" not in r.tags]
+        training, held_out = count_labels(dealt), sum("fold_1" in r.tags for r in loaded)
     filling = sum(amounts_of(training, None, fill_to(training)).values())
     shared = sum(amounts_of(training, config.largest_share, None).values())
     variants = {slug for arm in config.compared if arm.ratio for slug in arm.include}
-    measured = round(held_out * sum(scans.values())) * (len(config.variants) + 1)
-    return folds * (len(config.filling) * filling + len(variants) * shared) + measured
+    of_fold = len(config.filling) * filling + len(variants) * shared
+    return (config.folds or 1) * of_fold + held_out * (len(config.variants) + 1)
 
 
 def fill_to(training: dict[str, int]) -> int:
@@ -58,13 +58,13 @@ def fill_to(training: dict[str, int]) -> int:
     return max(training.values()) // 10 * 10 + 10
 
 
-def told(config: RunExperiment, loaded: list[Record]) -> str:
-    """What will be run and made, in words."""
-    runs = planned(config)
-    images = images_planned(config, count_labels([r for r in loaded if r.splits]))
-    side = config.settings.get(GENERATE.name, {}).get("resolution") or defaults_of(config.base_model).resolution
+def told(config: RunExperiment, loaded: list[Record], runs_folder: Path) -> str:
+    """What will be run and made of the loaded scans, in words."""
+    runs, images = planned(config), images_planned(config, loaded)
+    side = config.settings.get(GENERATE.name, {}).get("resolution")
+    side = side or defaults_of(config.base_model, runs_folder).resolution
     return (
-        f"Planned: {counted(runs.total(), 'run')} ({', '.join(f'{n} {name}' for name, n in runs.items())}); up to "
+        f"Planned: {counted(runs.total(), 'run')} ({', '.join(f'{n} {name}' for name, n in runs.items())}); about "
         f"{images} images of {side} px, about {images * side**2 * BYTES / 1e6:.0f} MB. How long it takes is told when "
         "the first of each kind is done; what was done before is not done again."
     )

@@ -9,7 +9,7 @@ from busaug_core.base.loading import refuse_long
 from busaug_core.base.tuned import fingerprint_of, load_base
 from busaug_core.generate.config import Generation
 from busaug_core.generate.plan import Item
-from busaug_core.generate.recipes import RECIPES, Recipe
+from busaug_core.generate.recipes import RECIPES
 from busaug_core.generate.sampler import Sampler
 from busaug_core.jobs.device import describe, dtype_of, pick_device
 from busaug_core.jobs.run import Run
@@ -28,8 +28,7 @@ class Producer:
         device = pick_device()
         pipe = load_base(run, config.base_model, device, dtype_of(config.precision, device))
         self.attached = {c.field: c.attach(pipe, run.used[c.field].path) for c in config.components}
-        recipes = [RECIPES[slug] for slug in config.variants]
-        prompts = {self.prompt(item, recipe) for item in items for recipe in recipes}
+        prompts = {self.prompt(item, slug) for item in items for slug in config.variants}
         refuse_long(pipe, [config.negative_prompt, *sorted(prompts)])
         self.sampler = Sampler(pipe, config, self.attached)
         run.pin(base_weights=fingerprint_of(run, config.base_model))
@@ -46,9 +45,9 @@ class Producer:
         recipes = {slug: RECIPES[slug] for slug in self.config.variants}
         for source in dict.fromkeys(recipe.text2img for recipe in recipes.values()):
             growing = {slug: recipe for slug, recipe in recipes.items() if recipe.text2img == source}
-            slug, first = next(iter(growing.items()))
+            slug = next(iter(growing))
             self.sampler.switch(self.config.parts(slug), masks)
-            prompts = [self.prompt(item, first) for item in batch]
+            prompts = [self.prompt(item, slug) for item in batch]
             seeds = [item.seed for item in batch]
             latents = yield from self.sampler.text_to_image(prompts, seeds)
             for slug, recipe in growing.items():
@@ -57,13 +56,14 @@ class Producer:
                     refined = yield from self.sampler.image_to_image(latents, prompts, seeds)
                 yield slug, decode(self.sampler.pipe, refined)
 
-    def prompt(self, item: Item, recipe: Recipe) -> str:
-        """The prompt of an item in a recipe: the class's, as adjective and components turn it."""
+    def prompt(self, item: Item, slug: str) -> str:
+        """The prompt of an item in a variant: the class's, as adjective and components turn it."""
+        recipe, parts = RECIPES[slug], self.config.parts(slug)
         prompt = prompt_of(item.label, self.config.prompts, self.config.modality)
         if recipe.adjective:
             prompt = with_adjective(prompt, item.adjective)
         for name, attached in self.attached.items():
-            if name in recipe.components:
+            if name in parts:
                 prompt = attached.prompt(prompt, self.config.modality)
         return prompt
 
@@ -73,7 +73,7 @@ class Producer:
         return Synthesis(
             run=self.run.key,
             index=item.index,
-            prompt=self.prompt(item, recipe),
+            prompt=self.prompt(item, slug),
             negative_prompt=config.negative_prompt,
             adjective=item.adjective if recipe.adjective else None,
             seed=item.seed,

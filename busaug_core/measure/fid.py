@@ -28,7 +28,15 @@ from busaug_core.measure.comparison import compare
 from busaug_core.measure.config import NEAR_COPY, ComputeFid
 from busaug_core.measure.copies import Originals
 from busaug_core.measure.judge import Judge, train_judge
-from busaug_core.measure.ladder import Taken, Way, ladder, take_along, ways_of
+from busaug_core.measure.ladder import (
+    Taken,
+    Way,
+    ladder,
+    learned_by_autoencoder,
+    refuse_other_autoencoder,
+    take_along,
+    ways_of,
+)
 from busaug_core.measure.report import write_report
 from busaug_core.measure.rows import COPIES, REAL, Outcome, row_of
 from busaug_core.measure.sets import ALL, common_counts, draw, of_class
@@ -186,7 +194,13 @@ def _along(
         asked -= {LADDER}
     for way, names in ways.items():
         try:
+            refuse_other_autoencoder(way, [r for name in names for r in variants[name]], run)
             if LADDER in asked:
+                if learned := learned_by_autoencoder(way, opposite, run):
+                    yield Notice(
+                        f"The autoencoder of {way.vae} was trained on {len(learned)} of the {len(opposite)} real "
+                        "images that the ladder passes through it, so that step may be a little too short."
+                    )
                 along.append((yield from take_along(way, reference + opposite, extractor, run, config.batch_size)))
             if JUDGE in asked:
                 evaluation, training = [r for name in names for r in variants[name]], references.get(TRAIN, [])

@@ -65,6 +65,7 @@ class Judge:
         return {
             "rows": rows,
             "side": self.way.side,
+            "vae": self.way.vae,
             "n_train": self.n_train,
             "extractor": LITE0,
             "weights": self.weights,

@@ -26,9 +26,9 @@ from busaug_core.files import content_hash, write_whole
 from busaug_core.images import load_batch
 from busaug_core.jobs.device import pick_device
 from busaug_core.jobs.events import Progress, Steps
-from busaug_core.jobs.lineage import resolve_product
+from busaug_core.jobs.lineage import resolve_product, run_that_made, seen_by
 from busaug_core.jobs.processes import Team
-from busaug_core.jobs.run import Run
+from busaug_core.jobs.run import Ancestor, Run
 from busaug_core.measure.rows import REAL, row_of, tried
 from busaug_core.measure.sets import ALL
 from busaug_core.metrics.influence import frechet_interval
@@ -122,8 +122,8 @@ def ladder(
 ) -> dict[str, Any]:
     """The Fréchet distance of each step from real images to the variants.
 
-    Returns `rows`, whose variant is the step's name, those against the reference in the way's size last; `side` and
-    `base` of the way, and the names of its `variants`.
+    Returns `rows`, whose variant is the step's name, those against the reference in the way's size last; `side`,
+    `base` and `vae` of the way, and the names of its `variants`.
 
     Args:
         plain: features of all these images as they are
@@ -142,7 +142,7 @@ def ladder(
         del steps[REAL]
         units, real = taken.reduced.of(whole), taken.reduced.of(reference)
         rows += _rows(extractor, units, real, steps, f"{split} at {way.side} px")
-    return {"side": way.side, "base": way.base, "variants": list(variants), "rows": rows}
+    return {"side": way.side, "base": way.base, "vae": way.vae, "variants": list(variants), "rows": rows}
 
 
 def _rows(
@@ -202,6 +202,31 @@ def _pass_through(way: Way, paths: dict[str, Path], run: Run) -> Steps[None]:
 def _base_of(way: Way, run: Run) -> StableDiffusionPipeline:
     """The base of a way, with its autoencoder."""
     pipe = load_base(run, way.base, pick_device(), torch.float32)
-    if way.vae is not None:
-        VAE.attach(pipe, resolve_product(run, way.vae, VAE.product).path).switch(True)
+    if (tuned := _tuned(way, run)) is not None:
+        VAE.attach(pipe, tuned.path).switch(True)
     return pipe
+
+
+def _tuned(way: Way, run: Run) -> Ancestor | None:
+    """The tuned autoencoder of a way, if it has one."""
+    return None if way.vae is None else resolve_product(run, way.vae, VAE.product)
+
+
+def refuse_other_autoencoder(way: Way, images: list[Record], run: Run) -> None:
+    """Raises UserError where what bears the name of the way's autoencoder is not what its images came out of."""
+    if (tuned := _tuned(way, run)) is None:
+        return
+    makers = {maker.folder: maker for place in {Path(r.path).parent for r in images} if (maker := run_that_made(place))}
+    for maker in makers.values():
+        known = maker.environment.get("vae_weights")
+        if known is not None and known != tuned.hash():
+            raise UserError(
+                f"'{way.vae}' is another autoencoder now than the one that the images of run '{maker.key}' came out "
+                "of; generate them anew."
+            )
+
+
+def learned_by_autoencoder(way: Way, images: list[Record], run: Run) -> list[Record]:
+    """Those of the images that the way's autoencoder was trained on, as far as that is known."""
+    tuned = _tuned(way, run)
+    return [] if tuned is None or tuned.run is None else seen_by(tuned.run, images)

@@ -57,7 +57,8 @@ def write_report(folder: Path, summary: dict) -> None:
     if ladders := summary["ladders"]:
         panels = []
         for found in ladders:
-            way = f", {found['base']} at {found['side']} px" if len(ladders) > 1 else ""
+            base = found["base"] if found["vae"] is None else f"{found['base']} with {found['vae']}"
+            way = f", {base} at {found['side']} px" if len(ladders) > 1 else ""
             panels += [{**r, "metric": f"{r['metric']} against {r['reference']}{way}"} for r in found["rows"]]
         caption = (
             f"All classes, {panels[0]['n']} images a side, 95 % intervals. Gray: as many other real images. First "

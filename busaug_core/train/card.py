@@ -138,9 +138,10 @@ def _figures(result: dict[str, Any]) -> list[str]:
         f"- Mean loss of the last tenth of the steps: {result['loss']:.4g}.",
     ]
     if "reconstruction" in result:
-        before, after = (result["reconstruction"][side] for side in ("before", "after"))
+        seen = result["reconstruction"]
+        before, after = seen["before"], seen["after"]
         lines.append(
-            f"- Held-out images out of the autoencoder: PSNR {before['psnr']:.1f} dB before and {after['psnr']:.1f} "
+            f"- {seen['of']} out of the autoencoder: PSNR {before['psnr']:.1f} dB before and {after['psnr']:.1f} "
             f"after, their power above a quarter of a cycle a pixel {before['fine_power']:.2f} and "
             f"{after['fine_power']:.2f} of what went in; loaded from its file it changes them by "
             f"{result['read_back']['change']:.2g} gray levels in the mean."

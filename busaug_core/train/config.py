@@ -1,4 +1,4 @@
-"""Settings of the diffusion trainings. What is left open takes the base model's own defaults."""
+"""Settings of the trainings on a base model. What is left open takes the base's own defaults."""
 
 import re
 from pathlib import Path
@@ -32,7 +32,7 @@ CAPTION_DROPOUT = "Share of the images that are shown without their prompt, whic
 class BaseTraining(OnSamples):
     """What all trainings on a base share."""
 
-    without_effect = frozenset({"checkpoint_seconds", "gradient_checkpointing", "accumulation"})
+    without_effect = frozenset({"checkpoint_seconds"})
     kind: ClassVar[str]
     """How `BaseDefaults` calls the training's steps and learning rate."""
 
@@ -84,6 +84,7 @@ class BaseTraining(OnSamples):
 class DiffusionTraining(BaseTraining):
     """What all trainings of diffusion share."""
 
+    without_effect = BaseTraining.without_effect | {"gradient_checkpointing", "accumulation"}
     flip: bool = Field(True, description="Mirror half of the training images.")
     precision: Precision = Field(
         "auto", description="Arithmetic, and dtype of what is frozen: auto is fp16 on CUDA, bf16 or fp32 elsewhere."
@@ -244,9 +245,6 @@ class FinetuneDecoder(BaseTraining):
 
     kind = "decoder"
     batch_size: int = Field(4, ge=1, le=1024, description="Crops of the images a step.")
-
-    def open_fields(self, base: BaseDefaults) -> dict[str, Any]:
-        return super().open_fields(base) | dict(batch_size=self.batch_size)
 
 
 class TrainControlnet(DiffusionTraining):

@@ -27,7 +27,7 @@ from busaug_core.jobs.roles import held_out_images, remarks_on_training
 from busaug_core.jobs.run import Run
 from busaug_core.metrics.estimate import Estimate
 from busaug_core.metrics.speckle import spectrum
-from busaug_core.prompts import BUSI_PROMPTS, prompt_of
+from busaug_core.prompts import proposed
 from busaug_core.records import Record, count_labels
 from busaug_core.train.card import write_card
 from busaug_core.train.config import FinetuneDecoder
@@ -36,7 +36,7 @@ from busaug_core.train.learned_images import LEFT_OUT, learned_images, remarks_o
 from busaug_core.train.loop import train
 from busaug_core.train.seeded import SeededMethod, averaged
 from busaug_core.train.training import prepare_base
-from busaug_core.train.validation import membership_area, remarks_on_membership
+from busaug_core.train.validation import membership_area, remarks_on_membership, spaced
 
 LATENTS = 16
 """Latents that a crop is wide and high."""
@@ -45,7 +45,7 @@ FINE = 0.25
 PART = 8
 """Images that pass through the autoencoder at once."""
 COMPARED = 200
-"""At most so many held-out images tell what the decoder is like."""
+"""At most so many images tell what the decoder is like."""
 UNCHANGED = 0.5
 """Mean change of a decoded image, in gray levels, that nobody sees."""
 ALIKE = 0.05
@@ -56,9 +56,10 @@ def finetune_decoder(config: FinetuneDecoder, run: Run) -> Steps[dict[str, Any]]
     """Tune the decoder on the training split's images; the moving average of its weights is what is kept.
 
     Returns `weights` (a folder in diffusers' layout), the mean `loss` of the last tenth, `images` by class and
-    `remarks`; `trained_parameters` and their `share_of_unet`; `reconstruction`, what held-out images out of the
-    autoencoder are like before and after, see `fidelity`; `read_back`, the mean change of these in gray levels and the
-    difference once the file is loaded; `membership` where it is asked for, by how near images are to themselves.
+    `remarks`; `trained_parameters` and their `share_of_unet`; `reconstruction`, what images out of the autoencoder are
+    like before and after, held-out ones where there are some, see `fidelity`; `read_back`, the mean change of these in
+    gray levels and the difference once the file is loaded; `membership` where it is asked for, by how near images are
+    to themselves.
     Raises UserError where no sample trains, the loss is not finite any more, or what was saved does not give what was
     trained.
     """
@@ -71,7 +72,8 @@ def finetune_decoder(config: FinetuneDecoder, run: Run) -> Steps[dict[str, Any]]
     pixels = load_batch([r.path for r in records], config.resolution)
     held_out = held_out_images(run.records, records)
     # Without any, training images tell at least whether something changed.
-    shown = load_batch([r.path for r in (held_out or records)[:COMPARED]], config.resolution)
+    chosen = spaced(held_out or records, min(COMPARED, len(held_out or records)))
+    shown = load_batch([r.path for r in chosen], config.resolution)
     before = yield from _decoded(pipe, shown)
     original = {name: weight.clone() for name, weight in pipe.vae.state_dict().items()}
     method = DecoderAlone(pipe.vae, torch.from_numpy(pixels), config.batch_size, config.seed, pipe.device)
@@ -86,7 +88,11 @@ def finetune_decoder(config: FinetuneDecoder, run: Run) -> Steps[dict[str, Any]]
         "images": count_labels(records),
         "trained_parameters": trained,
         "share_of_unet": trained / sum(p.numel() for p in pipe.unet.parameters()),
-        "reconstruction": {"before": fidelity(shown, before), "after": fidelity(shown, after)},
+        "reconstruction": {
+            "of": f"{len(chosen)} {'held-out' if held_out else 'training'} images",
+            "before": fidelity(shown, before),
+            "after": fidelity(shown, after),
+        },
     }
     if config.datasets:
         result[LEFT_OUT] = left_out
@@ -111,7 +117,8 @@ def finetune_decoder(config: FinetuneDecoder, run: Run) -> Steps[dict[str, Any]]
     yield from map(Notice, remarks[told:])
     result |= {"read_back": {"change": change, "difference": difference}, "remarks": remarks}
     if run.writes and run.has_begun:
-        write_card(run, config, result, records, len(held_out), prompt_of(records[0].label, BUSI_PROMPTS))
+        compared = len(held_out) if config.membership else len(chosen) if held_out else 0
+        write_card(run, config, result, records, compared, proposed(records[0].label))
     return result
 
 

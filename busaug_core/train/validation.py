@@ -1,6 +1,7 @@
 """Losses that can be compared: on training and held-out images, at noise and timesteps that stay the same."""
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -15,6 +16,8 @@ from busaug_core.metrics.two_sample import mann_whitney_area
 from busaug_core.records import Record
 from busaug_core.train.denoising import Denoising
 from busaug_core.train.loop import Check
+
+T = TypeVar("T")
 
 BANDS = ("low", "middle", "high")
 """Thirds of the timesteps, from little noise to much."""
@@ -52,7 +55,7 @@ class Validation(Check):
         n = min(len(training), len(held_out), config.validation_images)
         self.method, self.arithmetic = method, arithmetic
         self.patience = config.patience
-        self.sides = [_spaced(training, n), _spaced(held_out, n)]
+        self.sides = [spaced(training, n), spaced(held_out, n)]
         # The last step is looked at too, lest those after the last multiple be thrown away unseen.
         self.steps = sorted({*range(config.validate_every, config.steps, config.validate_every), config.steps})
         self.history = torch.full((len(self.steps), 2, len(BANDS)), torch.nan)
@@ -151,5 +154,6 @@ def remarks_on_membership(area: Estimate) -> list[str]:
     ]
 
 
-def _spaced(places: Sequence[int], n: int) -> list[int]:
+def spaced(places: Sequence[T], n: int) -> list[T]:
+    """`n` of the places, evenly spaced."""
     return [places[i] for i in np.linspace(0, len(places) - 1, n).round().astype(int)]

@@ -19,11 +19,12 @@ class UnetComponent(Component):
         """Load the weights beside the base's; raises UserError where they are none of such a UNet."""
         from diffusers import UNet2DConditionModel
 
-        from busaug_core.base.networks import load_network, refuse_other_shape
+        from busaug_core.base.networks import load_network, put_beside, refuse_other_shape
 
         unet = load_network(path, UNet2DConditionModel, pipe.unet.dtype)
         refuse_other_shape(path, unet, pipe.unet)
-        tuned = unet.to(pipe.device).state_dict()
+        put_beside(pipe, unet)
+        tuned = unet.state_dict()
         changes = [Change(weight, weight.data, tuned[name]) for name, weight in pipe.unet.named_parameters()]
         return AttachedChanges(changes, changes_text=False)
 

@@ -18,11 +18,12 @@ class VaeComponent(Component):
         """Load the weights beside the base's; raises UserError where they are none of such an autoencoder."""
         from diffusers import AutoencoderKL
 
-        from busaug_core.base.networks import load_network, refuse_other_shape
+        from busaug_core.base.networks import load_network, put_beside, refuse_other_shape
 
         vae = load_network(path, AutoencoderKL, pipe.vae.dtype)
         refuse_other_shape(path, vae, pipe.vae)
-        tuned = vae.to(pipe.device).state_dict()
+        put_beside(pipe, vae)
+        tuned = vae.state_dict()
         changes = [Change(weight, weight.data, tuned[name]) for name, weight in pipe.vae.named_parameters()]
         return AttachedChanges(changes, changes_text=False)
 

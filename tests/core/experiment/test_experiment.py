@@ -227,8 +227,8 @@ def test_what_will_be_run_is_told_first_and_is_run(events, folded, values, home)
         (plan,) = [e.message for e in told if isinstance(e, Notice) and e.message.startswith("Planned: ")]
         assert plan.startswith(f"Planned: {len(begun)} runs (1 load_busi, ")
         made = sum(len(Run(home / folder / "runs" / e.run_key).products) for e in told if _generates(e, home / folder))
-        images = int(re.search(r"up to (\d+) images", plan)[1])
-        assert made * 0.8 <= images <= made * 1.3  # so small a set is not parted evenly
+        images = int(re.search(r"about (\d+) images", plan)[1])
+        assert made * 0.8 <= images <= made * 1.25  # folds are not even
         titles = [e.title for e in told if isinstance(e, Begun)]
         assert any("left)" in title for title in titles) and "left)" not in titles[0]
 
@@ -354,8 +354,7 @@ def test_killed_at_any_instant_it_ends_in_the_same_table(events, values, tmp_pat
 import sys
 sys.path.insert(0, {str(ROOT)!r})
 from pathlib import Path
-from busaug_core.experiment.config import RUN_EXPERIMENT, RunExperiment
-from busaug_core.experiment.plan import planned
+from busaug_core.experiment.config import RUN_EXPERIMENT
 import busaug_core.registry
 list(RUN_EXPERIMENT.run({values!r}, [], "tiny", Path({str(tmp_path)!r})))
 """

@@ -97,7 +97,7 @@ def test_only_what_the_arms_need_is_trained():
 @pytest.mark.parametrize("preset", ["hybrid", "meddap", "controlnet-paper"])
 def test_what_the_papers_did_is_of_stable_diffusion_unless_another_base_is_named(preset):
     config = RunExperiment.parse(dict(preset=preset, source="/data/busi"))
-    assert "stable-diffusion" in config.base_model and config.seeds == 3 and not config.decoder
+    assert "stable-diffusion" in config.base_model and config.seeds == 3 and config.decoder == "base"
     assert RunExperiment.parse(dict(preset=preset, base_model="mini", seeds=1)).base_model == "mini"
 
 
@@ -111,8 +111,8 @@ def test_the_papers_settings_are_those_that_were_published():
     assert told == ("resnet18", 1e-4, 16, 30, "flip")
     assert meddap.folds == 5 and [arm.ratio for arm in meddap.compared] == [0.5, 1, 2]
     lora = TRAIN_LORA.config_class().parse(meddap.settings["train_lora"])
-    # 100 epochs of 545 images, one a step
-    assert (lora.rank, lora.layers, lora.steps, lora.batch_size) == (4, "cross_attention", 54_500, 1)
+    # 100 epochs of four fifths of 759 scans, one a step
+    assert (lora.rank, lora.layers, lora.steps, lora.batch_size) == (4, "cross_attention", 60_700, 1)
     network = TRAIN_CLASSIFIER.config_class().parse(meddap.settings["train_classifier"]).resolve()
     assert (network.arch, network.learning_rate, network.batch_size, network.epochs) == ("densenet121", 1e-3, 32, 100)
     assert controlnet.trained == ["unet", "controlnet"]
@@ -120,6 +120,7 @@ def test_the_papers_settings_are_those_that_were_published():
 
 
 def test_a_tuned_decoder_is_trained_first_where_it_is_asked_for():
-    assert RunExperiment.parse(dict(arms=["sd"], decoder=True)).trained == ["vae", "lora"]
+    assert RunExperiment.parse(dict(arms=["sd"], decoder="tuned")).trained == ["vae", "lora"]
     assert RunExperiment.parse(dict(arms=["sd"])).trained == ["lora"]
-    assert RunExperiment.parse(dict(arms=["base"], decoder=True)).trained == []
+    with pytest.raises(UserError, match="serves variants that put something on the base"):
+        RunExperiment.parse(dict(arms=["base"], decoder="tuned"))
