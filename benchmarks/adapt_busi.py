@@ -46,8 +46,8 @@ SIDE = 128
 DRAWS = 5
 
 LORA = ("train_lora", "lora", dict(steps=300))
-UNET = ("finetune_unet", "unet", dict(steps=350))
-LONG = ("finetune_unet", "unet", dict(steps=3000, schedule="cosine", learning_rate=5e-4))
+UNET = ("finetune_unet", "unet", dict(steps=350, learning_rate=3e-4, schedule="constant"))
+LONG = ("finetune_unet", "unet", dict(steps=3000))
 DECODER = ("finetune_decoder", "vae", dict(steps=1000))
 RECIPES: dict[str, tuple[list[tuple[str, str, dict]], dict[str, Any]]] = {
     "base": ([], dict(variants=["base"])),

@@ -62,10 +62,10 @@ RESAMPLES = 20
 FOUR = ["sd", "sd_img2img", "sd_ti", "sd_ti_img2img"]
 """The variants of the hybrid-diffusion paper."""
 OF_REAL_SCANS: dict[str, dict[str, Any]] = {
-    "finetune_decoder": dict(membership=False),
+    "finetune_decoder": dict(steps=500, membership=False),
     "train_lora": dict(steps=240, batch_size=8, membership=False),
     "train_textual_inversion": dict(steps=100, batch_size=8, membership=False),
-    "finetune_unet": dict(steps=300, batch_size=8, membership=False),
+    "finetune_unet": dict(steps=2000, batch_size=8, membership=False),
     "train_controlnet": dict(steps=300, batch_size=8, membership=False),
     "generate": dict(batch_size=16, steps=6),
 }
@@ -146,7 +146,7 @@ class RunExperiment(JobConfig):
             settings=OF_REAL_SCANS,
             decoder="tuned",
             folds=3,
-            arms=[*FOUR, *(f"best{how}" for how in ("@50%", "@100%", "+filtered", "+confidence"))],
+            arms=[*FOUR, "ft", *(f"best{how}" for how in ("@50%", "@100%", "+filtered", "+confidence"))],
         ),
         # The same stages at sizes that show that they work, and nothing else.
         "minute": dict(

@@ -26,6 +26,7 @@ from busaug_core.prompts import (
 )
 from busaug_core.records import SPLITS, Record
 
+SCHEDULE = "How the learning rate goes on after the warm-up; cosine falls to zero."
 CAPTION_DROPOUT = "Share of the images that are shown without their prompt, which guidance departs from."
 
 
@@ -99,9 +100,7 @@ class DiffusionTraining(BaseTraining):
     gradient_checkpointing: bool = Field(
         False, description="Compute inner values anew for the gradients and keep few of them: less memory, more time."
     )
-    schedule: Literal["constant", "cosine"] = Field(
-        "constant", description="How the learning rate goes on after the warm-up; cosine falls to zero."
-    )
+    schedule: Literal["constant", "cosine"] = Field("constant", description=SCHEDULE)
     warmup_steps: int = Field(0, ge=0, description="Steps in which the learning rate rises to its full value.")
     snr_gamma: float | None = Field(
         None,
@@ -234,6 +233,7 @@ class FinetuneUnet(DiffusionTraining):
     """All weights of the UNet, and their moving average."""
 
     kind = "unet"
+    schedule: Literal["constant", "cosine"] = Field("cosine", description=SCHEDULE)
     caption_dropout: float = Field(0.1, ge=0, lt=1, description=CAPTION_DROPOUT)
     ema_decay: float = Field(
         0.999, ge=0, lt=1, description="Decay of the weights' moving average, which is what is kept; 0 is none."

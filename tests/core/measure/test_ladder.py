@@ -1,19 +1,30 @@
 """Real images along a generator's way, and a judge of class consistency: what they show, and where there are none."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from evaluation_sets import evaluation_set
+from pictures import same_picture
 from PIL import Image
 
+from busaug_core.errors import UserError
 from busaug_core.features.cache import Features
 from busaug_core.images import load_gray
 from busaug_core.jobs.events import Notice, drain
 from busaug_core.jobs.run import Run
 from busaug_core.measure.judge import train_judge
-from busaug_core.measure.ladder import Taken, Way, ladder, passed_through, ways_of
+from busaug_core.measure.ladder import (
+    Taken,
+    Way,
+    ladder,
+    learned_by_autoencoder,
+    passed_through,
+    refuse_other_autoencoder,
+    ways_of,
+)
 from busaug_core.measure.report import brief, recognised, steps_of
 from busaug_core.metrics.fid import frechet_distance
 from busaug_core.metrics.frd import z_scores
@@ -21,6 +32,7 @@ from busaug_core.records import Record, Synthesis
 from busaug_core.registry import job
 from busaug_core.simulate import simulate
 
+WEIGHTS = "diffusion_pytorch_model.safetensors"
 LITE0 = dict(extractor="efficientnet_lite0", metrics=["fid", "ladder", "judge"], floor_draws=2)
 
 
@@ -173,6 +185,29 @@ def test_a_set_of_one_base_and_size_has_a_way(tmp_path):
     made = [Record("a", "benign", synthesis=one), Record("b", "benign", synthesis=other)]
     sets = {"sd": made[:1], "large": made[1:], "mixed": made, "unknown": [Record("c", "benign")]}
     assert ways_of(sets) == {Way(64, "mini"): ["sd"], Way(128, "mini"): ["large"]}
+
+
+def test_a_tuned_autoencoder_is_a_way_of_its_own_and_is_known_by_its_weights(base, run_job, records, tmp_path):
+    small = dict(base_model=base, steps=3, batch_size=2, resolution=64, membership=False)
+    for name, rate in (("dec", 1e-2), ("other", 2e-2)):
+        run_job("finetune_decoder", records, run_key=name, **small, learning_rate=rate)
+    run_job("train_lora", records, run_key="lora", rank=2, **small)
+    made = dict(base_model=base, resolution=64, steps=2, lora="lora", vae="dec", variants=["base", "sd"])
+    run_job("generate", records, run_key="made", counts={"benign": 2}, **made)
+    run = Run(tmp_path / "trial/runs/fid")
+    images = Run(tmp_path / "trial/runs/made").products
+    ways = ways_of({slug: [r for r in images if r.variant == slug] for slug in ("base", "sd")})
+    assert ways == {Way(64, base): ["base"], Way(64, base, "dec"): ["sd"]}
+    plain, tuned = ways
+    assert plain.name != tuned.name and tuned.decoded == "real through the autoencoder of dec"
+    one, other = (load_gray(drain(passed_through(way, records[:1], run))[0].path, 64) for way in ways)
+    assert not same_picture(one, other)
+    training = [r for r in records if "train" in r.tags]
+    assert learned_by_autoencoder(tuned, records, run) == training and not learned_by_autoencoder(plain, records, run)
+    refuse_other_autoencoder(tuned, images, run)
+    shutil.copy(tmp_path / f"trial/runs/other/vae/{WEIGHTS}", tmp_path / f"trial/runs/dec/vae/{WEIGHTS}")
+    with pytest.raises(UserError, match="'dec' is another autoencoder now than the one that the images of run 'made'"):
+        refuse_other_autoencoder(tuned, images, run)
 
 
 def test_images_are_passed_through_the_autoencoder_once(scans, tmp_path):
