@@ -94,7 +94,7 @@ def attention_rows(
         clusters = groups_of([records[i].cluster for i in places])
         if len(np.unique(clusters)) > 1:
             others = _on_others(run, [records[i] for i in places], [found[i] for i in places], clusters)
-            own, excess = _mean(shares, clusters), _mean(shares - others, clusters)
+            own, excess = mean_over_clusters(shares, clusters), mean_over_clusters(shares - others, clusters)
             row |= {"low": own.low, "high": own.high, "on_others": float(others.mean()), "excess": excess.value}
             row |= {"excess_low": excess.low, "excess_high": excess.high}
         rows.append(row)
@@ -113,7 +113,7 @@ def _on_others(run: Run, records: list[Record], found: list[Attention], clusters
     return shares
 
 
-def _mean(values: np.ndarray, clusters: np.ndarray) -> Estimate:
+def mean_over_clusters(values: np.ndarray, clusters: np.ndarray) -> Estimate:
     """The mean of N values, and its interval over draws of whole clusters, int N."""
     draws = group_draws([""] * len(values), clusters, DRAWS, np.random.default_rng(SEED))
     mean, drawn = float(values.mean()), spread(draws @ values / draws.sum(1))

@@ -10,8 +10,9 @@ from busaug_core.base.components import VAE
 from busaug_core.base.defaults import BASE, HELP, MINI, STABLE_DIFFUSION, defaults_of
 from busaug_core.classify.config import APPLY_CLASSIFIER, OF_NETWORKS, TRAIN_CLASSIFIER
 from busaug_core.data.config import LOAD_BUSI, SIMULATED
+from busaug_core.errors import UserError
 from busaug_core.experiment.arms import BEST, Arm, parse_arm
-from busaug_core.features.extractors import PROBE
+from busaug_core.features.extractors import PROBE, refuse_without_maps
 from busaug_core.generate.config import GENERATE
 from busaug_core.generate.recipes import RECIPES
 from busaug_core.jobs.config import JobConfig
@@ -210,6 +211,11 @@ class RunExperiment(JobConfig):
         description="shared: the classifiers choose among the classes that external has too, by their probabilities "
         "scaled up; all: among all, so that what they take for another is wrong.",
     )
+    heatmaps: bool = Field(
+        False,
+        description="Also map where each arm's classifier of the first fold looks, and compare how much of that lies "
+        "on lesions.",
+    )
     settings: dict[str, dict[str, Any]] = Field(
         {}, description="Fields of the jobs, by job, where they are not to be the preset's or the jobs' defaults."
     )
@@ -292,6 +298,11 @@ class RunExperiment(JobConfig):
     def _classifiers_fit_arms(self) -> "RunExperiment":
         values = self.settings.get(TRAIN_CLASSIFIER.name, {})
         probes = _asks_for_probes(values)
+        if probes and self.heatmaps and values.get("extractor"):
+            try:
+                refuse_without_maps(values["extractor"])
+            except UserError as reason:
+                raise ValueError(f"heatmaps: {reason}") from None
         if probes:
             if self.seeds > 1:
                 raise ValueError("seeds are of networks; set arch of train_classifier in settings, or leave seeds out")

@@ -12,6 +12,7 @@ from busaug_core.experiment.claims import compare
 from busaug_core.experiment.config import CHAINED, TRAININGS, RunExperiment
 from busaug_core.experiment.external import external_images, try_elsewhere
 from busaug_core.experiment.findings import External, Findings
+from busaug_core.experiment.looks import look
 from busaug_core.experiment.plan import fill_to, planned, told
 from busaug_core.experiment.report import write_report
 from busaug_core.experiment.tested import Classifiers, read_tested
@@ -61,7 +62,8 @@ def run_experiment(config: RunExperiment, run: Run) -> Steps[dict[str, Any]]:
     if config.external is not None:
         others = yield from external_images(config.external, run, loaded)
     classifiers: dict[str, Classifiers] = {arm.name: [] for arm in arms}
-    chosen = []
+    chosen: list[str] = []
+    looks: dict[str, Run] = {}
     for fold in folds:
         chain.enter(fold, loaded)
         images = yield from _make_images(chain)
@@ -77,13 +79,15 @@ def run_experiment(config: RunExperiment, run: Run) -> Steps[dict[str, Any]]:
                 images.original = trained[0]
         if fold == 1:
             distances, scores = yield from _measure(chain, images)
+            if config.heatmaps:
+                looks = yield from look(chain, classifiers, of_split(chain.records, HELD_OUT))
     chain.leave()
     tested = read_tested(classifiers)
     claims = compare(tested)
     elsewhere = None
     if others is not None:
         elsewhere = yield from try_elsewhere(chain, classifiers, tested, others)
-    findings = Findings(classifiers, tested, claims, distances, scores, elsewhere, chosen)
+    findings = Findings(classifiers, tested, claims, distances, scores, elsewhere, chosen, looks)
     table = write_report(run, config, findings)
     return {
         "dataset": config.dataset_name,

@@ -6,6 +6,7 @@ from typing import Any
 from busaug_core.experiment.arms import parse_arm
 from busaug_core.experiment.claims import Claim
 from busaug_core.experiment.tested import Classifiers, Tested
+from busaug_core.jobs.run import Run
 from busaug_core.measure.rows import REAL, overall_distances
 
 METRICS = {"accuracy": "accuracy", "f1": "F1", "auc": "AUC", "ppv": "PPV", "recall": "recall"}
@@ -44,6 +45,7 @@ class Findings:
         distances, scores: the results of `compute_fid` and `score_synthetic`
         external: what they say of another dataset, if one was named
         chosen: the variant that stood for the best, in each fold; nothing where none was asked for
+        looks: the runs that map where each arm's first classifier looks, if that was asked for
     """
 
     arms: dict[str, Classifiers]
@@ -53,6 +55,7 @@ class Findings:
     scores: dict[str, Any]
     external: External | None = None
     chosen: list[str] = field(default_factory=list)
+    looks: dict[str, Run] = field(default_factory=dict)
 
     @property
     def rows(self) -> dict[str, tuple[float, dict, dict[str, dict]]]:

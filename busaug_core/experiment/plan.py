@@ -35,6 +35,8 @@ def planned(config: RunExperiment) -> Counter[str]:
     found.update(
         {job.name: 1 for job in (GENERATE, APPLY_CLASSIFIER, COMPUTE_EMBEDDINGS, COMPUTE_FID, SCORE_SYNTHETIC)}
     )
+    if config.heatmaps:
+        found[APPLY_CLASSIFIER.name] += len(arms)
     if config.external:
         found[APPLY_CLASSIFIER.name] += folds * classifiers
     return +found

@@ -7,14 +7,17 @@ from typing import Any
 
 import numpy as np
 
+from busaug_core.experiment import looks
 from busaug_core.experiment.arms import ORIGINAL
 from busaug_core.experiment.claims import CLAIMED, Claim, answer, least_shown
 from busaug_core.experiment.findings import IN_FILE, METRICS, MISSING, External, Findings
+from busaug_core.experiment.published import published
 from busaug_core.experiment.tested import Classifiers, Tested
 from busaug_core.measure.report import markdown_table, sections
 from busaug_core.measure.rows import COPIES, overall_distances
 
 ARMS, COMPARISON, BY_CLASS = "Arms", f"Compared with the {ORIGINAL.name}", "By class"
+LOOKS = "Where the classifiers look"
 """Titles of what is told."""
 WITH_INTERVAL = "accuracy"
 """The metric whose interval the table shows too; the file has all of them."""
@@ -40,7 +43,11 @@ def told_of(findings: Findings) -> tuple[str, dict[str, list[str]]]:
     told = {ARMS: [*markdown_table(header, table), "", *_notes(findings)]}
     if claims:
         told[COMPARISON] = _differences(claims)
+    if lines := published(findings.arms, tested.images):
+        told["As published"] = lines
     told[BY_CLASS] = _by_class(tested)
+    if lines := looks.told(findings.looks, in_fold=tested.folds is not None):
+        told[LOOKS] = lines
     if findings.external is not None:
         told[f"On {findings.external.name}"] = _elsewhere(findings.external)
     return answer(claims) if claims else UNKNOWN, {**told, **sections(distances)}

@@ -18,6 +18,7 @@ import torch
 from PIL import Image
 
 from busaug_core.experiment.config import RUN_EXPERIMENT, RunExperiment
+from busaug_core.experiment.looks import read_attention
 from busaug_core.experiment.plan import planned
 from busaug_core.jobs.events import Begun, Ended, Finished, Made, Notice, Stopped
 from busaug_core.jobs.run import Run
@@ -215,6 +216,25 @@ def test_an_arm_may_take_the_variant_that_helps_most_within_training_and_no_real
     assert alone["n_synthetic"] == alone["n_train"] == real["n_train"]
     assert alone["train_counts"] == real["train_counts"]
     assert runs["clf_best_100"].result["n_train"] == 2 * real["n_train"]
+
+
+def test_where_the_arms_look_is_compared_image_by_image(values, home, tmp_path, events):
+    shutil.copytree(home / "tiny", tmp_path / "tiny", ignore=shutil.ignore_patterns("demo"))
+    told = list(RUN_EXPERIMENT.run(dict(values, heatmaps=True, run_key="maps"), [], "tiny", tmp_path))
+    result, keys = told[-1].result, [f"looks_clf_{arm}" for arm in ("original", "base", "sd_img2img")]
+    assert result["further_runs"] == keys
+    begun = [Run(tmp_path / "tiny/runs" / e.run_key).job for e in told if isinstance(e, Begun)]
+    assert Counter(begun) == planned(RunExperiment.parse(dict(values, heatmaps=True)))
+    runs = {key: Run(tmp_path / "tiny/runs" / key) for key in keys}
+    lesions = [r for r in runs[keys[0]].records if r.lesions]
+    start = result["table"].index("Where the classifiers look:")
+    header, _, *rows, empty, note = result["table"][start + 2 : start + 9]
+    assert "more than the original" in header and empty == "" and f"of {len(lesions)} held-out scans" in note
+    (of_original,) = [row for row in runs[keys[0]].result["attention"] if row["variant"] == "real"]
+    assert rows[0].split("|")[2].strip().startswith(f"{of_original['on_lesion']:.3f} (")
+    shares = [np.mean([a.on_lesion for a in read_attention(run) if a.on_lesion is not None]) for run in runs.values()]
+    assert rows[1].split("|")[3].strip().startswith(f"{shares[1] - shares[0]:.3f} (")
+    assert "<h2>Where the classifiers look</h2>" in (tmp_path / "tiny/runs/maps/report.html").read_text()
 
 
 def test_what_will_be_run_is_told_first_and_is_run(events, folded, values, home):

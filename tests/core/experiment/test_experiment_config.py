@@ -68,6 +68,10 @@ def test_an_arm_joins_variants_and_treatments():
         (dict(arms=["sd", "base", "best"], settings={"train_classifier": dict(arch="resnet18")}), "folds of probes"),
         (dict(arms=["sd+alone"]), "takes no real images; say how many synthetic ones by a share"),
         (dict(arms=["sd@50%+alone+confidence"]), "confidence is judged by real training images"),
+        (
+            dict(arms=["sd"], heatmaps=True, settings={"train_classifier": dict(extractor="radiomics")}),
+            "heatmaps: There are no heat maps of a probe on 'radiomics'",
+        ),
         (dict(arms=["sd+sd"]), "names one of its parts twice"),
         (dict(arms=["sd+oversample+class_weights"]), "sets balance twice"),
         (dict(arms=["sd", "confidence"]), "chooses among synthetic images and takes none"),
