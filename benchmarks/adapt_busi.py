@@ -18,6 +18,7 @@ Runs are kept under $BUSAUG_HOME and resumed when the script is called again.
 
 import argparse
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -99,7 +100,8 @@ def measured(name: str, seed: int, base: str, real: list[Record], dataset: str) 
     trainings, generation = RECIPES[name]
     shared, made, found = dict(base_model=base, seed=seed), {}, []
     for job, field, settings in trainings:
-        values, key = dict(settings), f"{field}_{'_'.join(f'{k}{v}' for k, v in settings.items())}_{seed}"
+        told = "_".join(f"{k}_{v}" for k, v in settings.items())
+        values, key = dict(settings), re.sub(r"\W+", "_", f"{field}_{told}_{seed}")
         values.update({used: made[used] for used in filter(None, [values.pop("uses", None)])})
         result = run(job, real, dataset, run_key=key, **values, **shared)
         made[field] = key
