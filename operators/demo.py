@@ -58,7 +58,8 @@ def main() -> int:
     options = parser.parse_args()
     source, begun = options.busi or SIMULATED, time.monotonic()
     preset = options.preset or usual_preset(source)
-    name = dataset_name(source, options.base, preset)
+    # What the preset takes by itself is named by it already.
+    name = dataset_name(source, options.base or MINI, preset)
     try:
         check_plugin()
         values = dict(source=source, dataset_name=name, base_model=options.base, preset=preset)

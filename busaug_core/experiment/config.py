@@ -172,7 +172,7 @@ class RunExperiment(JobConfig):
     source: str = Field(SIMULATED, min_length=1, description="What is loaded first, as in load_busi.")
     dataset_name: str = Field("busaug-demo", min_length=1, description="Name of the dataset that is made.")
     base_model: Annotated[str | None, BASE] = Field(
-        None, min_length=1, description=f"{HELP} (empty: the preset's, mini but for those of the papers)"
+        None, min_length=1, description=f"{HELP.removesuffix('.')} (empty: the preset's)."
     )
     decoder: Literal["base", "tuned"] | None = Field(
         None,

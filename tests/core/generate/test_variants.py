@@ -50,12 +50,12 @@ def test_sd_img2img_is_img2img_of_the_sd_image_at_its_strength(producer):
     from busaug_core.generate.recipes import RECIPES
 
     producer.sampler.switch(RECIPES["sd"].components)
-    latents = drain(producer.sampler.text_to_image([producer.prompt(item, RECIPES["sd"])], [123]))
+    latents = drain(producer.sampler.text_to_image([producer.prompt(item, "sd")], [123]))
     pipe = StableDiffusionImg2ImgPipeline(**producer.sampler.pipe.components, requires_safety_checker=False)
     calls = []
     hook = pipe.unet.register_forward_pre_hook(lambda *_: calls.append(1))
     refined = pipe(
-        producer.prompt(item, RECIPES["sd"]),
+        producer.prompt(item, "sd"),
         image=latents,
         strength=0.3,
         num_inference_steps=10,
