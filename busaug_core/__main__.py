@@ -150,8 +150,9 @@ def _add_job(jobs: Any, entry: Job) -> None:
             + ("Default: all that was loaded into the dataset." if needed else ""),
         )
     for name in (n for n in config.model_fields if n not in config.of_dataset):
-        several = {"nargs": "+"} if field_type(config, name).kind is list else {}
-        sub.add_argument(f"--{name}", help=_help(config, name).replace("%", "%%"), **several)
+        # A switch is on where it stands alone, and takes true or false.
+        takes = {list: {"nargs": "+"}, bool: {"nargs": "?", "const": "true"}}.get(field_type(config, name).kind, {})
+        sub.add_argument(f"--{name}", help=_help(config, name).replace("%", "%%"), **takes)
     sub.add_argument("--json", action="store_true", help=AS_JSON)
 
 

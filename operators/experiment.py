@@ -32,6 +32,7 @@ class RunExperiment(JobOperator):
 
     def resolve_input(self, ctx: ExecutionContext) -> types.Property:
         choices = {"source": [SIMULATED], "base_model": BASES, "arms": [*RECIPES, *TREATMENTS, FILTERED, *EXAMPLES]}
+        choices["candidates"] = [*RECIPES, "sd@50%", "sd@100%"]
         choices["external"] = datasets_with(LOADS)
         return self.make_form(ctx, Suggestions(choices=choices))
 

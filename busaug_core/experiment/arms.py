@@ -18,7 +18,7 @@ TREATMENTS: dict[str, dict[str, Any]] = {
 FILTERED = "filtered"
 """The treatment of synthetic images by their scores, before any of them is taken."""
 BEST = "best"
-"""Stands for the variant that helps most within the training images."""
+"""Stands for the variant that helps most within the training images, in the share in which it does."""
 JOIN, AT = "+", "@"
 RATIO = re.compile(r"(\d+(?:\.\d\d?)?) ?%")
 
@@ -29,7 +29,7 @@ class Arm:
 
     Attributes:
         name: as it was written
-        include: the variants whose images it takes; `best` is chosen among those of the arms that take one as it is
+        include: the variants whose images it takes; `best` is chosen among those of arms that take one as it is
         fields: of `train_classifier`
         filtered: whether of these images it takes those alone that pass a filter
     """
@@ -46,12 +46,16 @@ class Arm:
 
     @property
     def is_plain(self) -> bool:
-        """Whether it fills the classes up by images of one variant and does nothing else."""
-        return len(self.include) == 1 and BEST not in self.include and not self.fields and not self.filtered
+        """Whether it takes images of one variant, so many as it may be, and does nothing else."""
+        untreated = not self.filtered and self.fields.keys() <= {"ratio"}
+        return len(self.include) == 1 and BEST not in self.include and untreated
 
-    def with_best(self, variant: str | None) -> "Arm":
-        """The arm with a variant in the place of `best`."""
-        return replace(self, include=tuple(variant if part == BEST and variant else part for part in self.include))
+    def with_best(self, chosen: "Arm | None") -> "Arm":
+        """The arm with the variant of the one chosen in the place of `best`, in its own share, else in that one's."""
+        if chosen is None or BEST not in self.include:
+            return self
+        fields = self.fields if self.filtered else {**chosen.fields, **self.fields}
+        return replace(self, include=chosen.include, fields=fields)
 
     @property
     def run_key(self) -> str:

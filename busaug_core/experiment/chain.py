@@ -16,6 +16,9 @@ from busaug_core.jobs.execute import Job, result_of
 from busaug_core.jobs.run import Run
 from busaug_core.records import SPLITS, Record
 
+HELD_OUT = SPLITS[1]
+"""The split that every arm is tested on, which no generator has seen."""
+
 
 class Chain:
     """The runs of an experiment, which lie beside its own.
@@ -52,7 +55,7 @@ class Chain:
             return
         self.records = []
         for record in loaded:
-            split = SPLITS[1] if f"fold_{fold}" in record.tags else SPLITS[0]
+            split = HELD_OUT if f"fold_{fold}" in record.tags else SPLITS[0]
             self.records.append(replace(record, tags=[split, *(tag for tag in record.tags if tag not in SPLITS)]))
 
     def call(
@@ -71,9 +74,26 @@ class Chain:
         """
         return (yield from self._work(title, job, run_key, values, fixed or {}, records, self.fold in (None, 1)))
 
-    def apart(self, title: str, job: Job, run_key: str, records: list[Record], **fixed: Any) -> Steps[Run]:
-        """Run a job on other records; its run, which is returned, does not land."""
-        return (yield from self._work(title, job, run_key, {}, fixed, records, False))
+    def apart(
+        self,
+        title: str,
+        job: Job,
+        run_key: str,
+        records: list[Record],
+        values: dict[str, Any] | None = None,
+        as_set: bool = True,
+        **fixed: Any,
+    ) -> Steps[Run]:
+        """`call` a job on other records; its run, which is returned, does not land.
+
+        With `as_set=False` the experiment's settings are of other runs of the job than this.
+        """
+        return (yield from self._work(title, job, run_key, values or {}, fixed, records, False, as_set))
+
+    def spare(self, job: Job) -> None:
+        """Go on with a run less of a job than there were to be."""
+        self.total -= 1
+        self.pace.ended(job.name, None)
 
     def make(
         self,
@@ -102,11 +122,12 @@ class Chain:
         fixed: dict[str, Any],
         records: list[Record] | None,
         lands: bool,
+        as_set: bool = True,
     ) -> Steps[Run]:
         if self.fold is not None and self.config.folds is not None:
             title = f"Fold {self.fold} of {self.config.folds}: {title}"
         given = (self.records if records is None else records) if job.takes_samples else []
-        values = {**values, **self.config.settings.get(job.name, {}), **fixed}
+        values = {**values, **(self.config.settings.get(job.name, {}) if as_set else {}), **fixed}
         run, values = self._run_of(job, self._key(run_key), values, given)
         self._number += 1
         is_done = run.state == "done"

@@ -87,12 +87,23 @@ class RunExperiment(JobConfig):
         "images as real ones), treatments, or some joined by + such as sd+confidence; best is the variant that helps "
         "most within the training images (empty: the preset's).",
     )
+    candidates: list[str] | None = Field(
+        None,
+        min_length=1,
+        description="Arms of one variant each, such as sd@50%, among which best is chosen by probes in folds of the "
+        "training images, and which are not compared themselves (empty: the preset's, or those of arms).",
+    )
     seeds: int | None = Field(
         None,
         ge=1,
         le=100,
         description="Networks of each arm, which differ in their seeds alone; a probe has resamples (empty: the "
         "preset's).",
+    )
+    networks: dict[str, Any] = Field(
+        {},
+        description="Where the arms are probes: fields of train_classifier, such as arch and epochs, by which the "
+        "original and the best of the arms with synthetic images are trained as networks too, seeds of each.",
     )
     folds: int | None = Field(
         None,
@@ -111,6 +122,11 @@ class RunExperiment(JobConfig):
         "shared",
         description="shared: the classifiers choose among the classes that external has too, by their probabilities "
         "scaled up; all: among all, so that what they take for another is wrong.",
+    )
+    learning_curve: bool = Field(
+        False,
+        description="Also train probes on a quarter and on half of the real training images alone, beside whose gain "
+        "stands what synthetic images bring.",
     )
     heatmaps: bool = Field(
         False,
@@ -158,23 +174,57 @@ class RunExperiment(JobConfig):
     def _known_arms(cls, arms: list[str] | None) -> list[str] | None:
         if arms is None:  # of a preset that there is not
             return None
-        parsed = [parse_arm(text) for text in arms]
-        names = [arm.name for arm in parsed]
-        if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"{', '.join(twice)} is there twice")
-        variants = variants_of(parsed)
-        if any(BEST in arm.include for arm in parsed) and sum(arm.is_plain for arm in parsed) < 2:
+        parsed = _parsed(arms)
+        if not any(arm.include for arm in parsed):
+            raise ValueError("some arm must take synthetic images; for real ones alone there is train_classifier")
+        return [arm.name for arm in parsed]
+
+    @field_validator("candidates")
+    @classmethod
+    def _known_candidates(cls, candidates: list[str] | None) -> list[str] | None:
+        parsed = _parsed(candidates or [])
+        if other := [arm.name for arm in parsed if not arm.is_plain]:
+            raise ValueError(f"'{other[0]}' is not one variant as it is, or a share of it, such as sd@50%")
+        return [arm.name for arm in parsed] or None
+
+    @model_validator(mode="after")
+    def _chooses(self) -> "RunExperiment":
+        best = [arm for arm in self.compared if BEST in arm.include]
+        if best and len(self.choice) < 2:
             raise ValueError(
                 f"{BEST} is chosen among arms that take one variant as it is; name two of these, such as sd"
             )
-        for slug in variants:
-            if unknown := sorted(RECIPES[slug].components - set(TRAININGS)):
-                raise ValueError(f"variant '{slug}' needs {', '.join(unknown)}, which no experiment trains yet")
-        if {"lora", "unet"} <= _beside("controlnet", variants):
+        if self.candidates and not best:
+            raise ValueError(f"candidates are what {BEST} is chosen among, and no arm takes it; name {BEST} in arms")
+        if any(arm.filtered for arm in best) and any(arm.ratio for arm in self.choice):
+            raise ValueError(
+                f"{BEST} may be an arm with a share, such as {next(arm.name for arm in self.choice if arm.ratio)}, and "
+                "a filtered arm takes all that fills the classes up; leave the share out, or the filtered arm"
+            )
+        if {"lora", "unet"} <= _beside("controlnet", self.variants):
             raise ValueError("one ControlNet is trained, on a LoRA or on a tuned UNet; name no variants of both")
-        if not variants:
-            raise ValueError("some arm must take synthetic images; for real ones alone there is train_classifier")
-        return names
+        return self
+
+    @model_validator(mode="after")
+    def _has_a_curve(self) -> "RunExperiment":
+        if self.learning_curve and not self.of_probes:
+            raise ValueError("learning_curve is of probes, and settings name a network for train_classifier")
+        return self
+
+    @model_validator(mode="after")
+    def _trains_networks_too(self) -> "RunExperiment":
+        if not self.networks:
+            return self
+        if not self.of_probes:
+            raise ValueError("networks are beside probes; settings name a network for train_classifier already")
+        config, fields = TRAIN_CLASSIFIER.config_class(), CHAINED[TRAIN_CLASSIFIER]
+        if taken := sorted(self.networks.keys() & {"run_key", "seed", *fields}):
+            raise ValueError(f"networks: {', '.join(taken)} are set by the experiment itself")
+        if self.networks.get("arch") == PROBE:
+            raise ValueError("networks: a probe is what the arms are already; name another arch")
+        for name, text in config.find_problems(self.networks).items():
+            raise ValueError(f"networks: {f'{name}: ' if name else ''}{text}")
+        return self
 
     @model_validator(mode="after")
     def _deals_once(self) -> "RunExperiment":
@@ -198,21 +248,19 @@ class RunExperiment(JobConfig):
     @model_validator(mode="after")
     def _classifiers_fit_arms(self) -> "RunExperiment":
         values = self.settings.get(TRAIN_CLASSIFIER.name, {})
-        probes = _asks_for_probes(values)
+        probes = self.of_probes
         if probes and self.heatmaps and values.get("extractor"):
             try:
                 refuse_without_maps(values["extractor"])
             except UserError as reason:
                 raise ValueError(f"heatmaps: {reason}") from None
         if probes:
-            if self.seeds > 1:
+            if self.seeds > 1 and not self.networks:
                 raise ValueError("seeds are of networks; set arch of train_classifier in settings, or leave seeds out")
             values = {**values, "arch": PROBE}
         for arm in self.compared:
             if both := sorted(values.keys() & arm.fields.keys()):
                 raise ValueError(f"arm '{arm.name}' sets {', '.join(both)}; leave that out of settings, or the arm")
-            if BEST in arm.include and not probes:
-                raise ValueError(f"arm '{arm.name}': {BEST} is chosen by the inner folds of probes; name a variant")
             if probes and arm.fields.keys() & set(OF_NETWORKS):
                 raise ValueError(f"arm '{arm.name}' is for networks; set arch of train_classifier in settings")
             values_of_arm = {**values, **arm.fields, "include": list(arm.include)}
@@ -221,15 +269,18 @@ class RunExperiment(JobConfig):
         return self
 
     def probes(self, runs: Path) -> dict[str, Any]:
-        """How the arms' classifiers are trained, where `settings` ask for no other kind: as probes.
+        """How probes are trained: those of the arms, or those by which the best variant is chosen.
 
         They see no image larger than the generated ones, so that a difference of resolution tells no class; `runs` is
         the folder of the dataset's runs.
         """
-        if not _asks_for_probes(self.settings.get(TRAIN_CLASSIFIER.name, {})):
-            return {}
         side = self.settings.get(GENERATE.name, {}).get("resolution") or defaults_of(self.base_model, runs).resolution
-        return dict(arch=PROBE, resamples=RESAMPLES, resolution=side)
+        return dict(arch=PROBE, resolution=side, **(dict(resamples=RESAMPLES) if self.of_probes else {}))
+
+    @property
+    def of_probes(self) -> bool:
+        """Whether the arms' classifiers are probes, as they are where settings ask for no network."""
+        return _asks_for_probes(self.settings.get(TRAIN_CLASSIFIER.name, {}))
 
     @property
     def compared(self) -> list[Arm]:
@@ -237,25 +288,31 @@ class RunExperiment(JobConfig):
         return [parse_arm(text) for text in self.arms]
 
     @property
-    def variants(self) -> list[str]:
-        """The variants that the arms take, each once."""
-        return variants_of(self.compared)
+    def choice(self) -> list[Arm]:
+        """The arms among which the best variant is chosen, or none."""
+        if not any(BEST in arm.include for arm in self.compared):
+            return []
+        return [parse_arm(text) for text in self.candidates or ()] or [arm for arm in self.compared if arm.is_plain]
 
     @property
-    def chosen(self) -> list[Arm]:
-        """The arms among which the best variant is chosen, or none."""
-        asked = any(BEST in arm.include for arm in self.compared)
-        return [arm for arm in self.compared if arm.is_plain] if asked else []
+    def taking(self) -> list[Arm]:
+        """All arms that images are made for."""
+        return list({arm.name: arm for arm in [*self.compared, *self.choice]}.values())
+
+    @property
+    def variants(self) -> list[str]:
+        """The variants that the arms take, each once."""
+        return variants_of(self.taking)
 
     @property
     def filling(self) -> list[str]:
         """The variants whose images are to fill each class up: those that some arm takes in no share."""
-        return variants_of([arm for arm in self.compared if not arm.ratio])
+        return variants_of([arm for arm in self.taking if not arm.ratio])
 
     @property
     def largest_share(self) -> float:
         """Of the shares that arms take."""
-        return max(arm.ratio or 0 for arm in self.compared)
+        return max(arm.ratio or 0 for arm in self.taking)
 
     def beside(self, component: str) -> set[str]:
         """The components that the variants put beside one, which it is trained on where it can be."""
@@ -268,6 +325,18 @@ class RunExperiment(JobConfig):
         if self.decoder == "tuned":
             needed.add(VAE.field)
         return [name for name in TRAININGS if name in needed]
+
+
+def _parsed(texts: list[str]) -> list[Arm]:
+    """The arms of some texts; raises ValueError where one is none, stands there twice, or needs what none can train."""
+    parsed = [parse_arm(text) for text in texts]
+    names = [arm.name for arm in parsed]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"{', '.join(twice)} is there twice")
+    for slug in variants_of(parsed):
+        if unknown := sorted(RECIPES[slug].components - set(TRAININGS)):
+            raise ValueError(f"variant '{slug}' needs {', '.join(unknown)}, which no experiment trains yet")
+    return parsed
 
 
 def variants_of(arms: list[Arm]) -> list[str]:

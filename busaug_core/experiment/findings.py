@@ -35,6 +35,21 @@ class External:
 
 
 @dataclass(frozen=True)
+class Networks:
+    """The original and the best arm as networks, on the held-out images.
+
+    Attributes:
+        arms: the runs of each one's networks
+        taken: the arm that did best within the training images, in each fold
+    """
+
+    arms: dict[str, Classifiers]
+    taken: list[str]
+    tested: Tested
+    claims: list[Claim]
+
+
+@dataclass(frozen=True)
 class Findings:
     """All that an experiment has found.
 
@@ -44,7 +59,9 @@ class Findings:
         claims: the arms compared, or nothing where no two can be
         distances, scores: the results of `compute_fid` and `score_synthetic`
         external: what they say of another dataset, if one was named
-        chosen: the variant that stood for the best, in each fold; nothing where none was asked for
+        chosen: the arm whose variant stood for the best, in each fold; nothing where none was asked for
+        fewer: the runs of probes of a share of the real training images alone, by the share
+        networks: the original and the best arm as networks, if that was asked for
         looks: the runs that map where each arm's first classifier looks, if that was asked for
     """
 
@@ -55,6 +72,8 @@ class Findings:
     scores: dict[str, Any]
     external: External | None = None
     chosen: list[str] = field(default_factory=list)
+    fewer: dict[float, Classifiers] = field(default_factory=dict)
+    networks: Networks | None = None
     looks: dict[str, Run] = field(default_factory=dict)
 
     @property

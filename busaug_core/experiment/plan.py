@@ -17,17 +17,25 @@ from busaug_core.words import counted, lasting
 
 BYTES = 0.75
 """Bytes a pixel of a gray scan as PNG; 0.7 on BUSI and on what mini makes."""
+SHARES = (0.25, 0.5)
+"""Of the real training images, on which probes are trained alone too."""
 
 
 def planned(config: RunExperiment) -> Counter[str]:
     """The runs of an experiment by job, in their order: of the best variant those that it takes if it has none yet."""
     arms, folds = [ORIGINAL, *config.compared], config.folds or 1
-    classifiers = len(arms) * config.seeds
-    shared = {slug for arm in arms if arm.ratio for slug in arm.include}
+    classifiers = len(arms) * (1 if config.of_probes else config.seeds)
+    compared = {arm.name for arm in arms} if config.of_probes else set()
+    judged = sum(arm.name not in compared for arm in config.choice)
+    shared = {slug for arm in config.taking if arm.ratio for slug in arm.include}
     filtered = {slug for arm in arms if arm.filtered for slug in arm.include}
     of_fold = Counter({TRAININGS[name].job.name: 1 for name in config.trained})
     of_fold[GENERATE.name] = bool(config.filling) + len(shared)
-    of_fold[TRAIN_CLASSIFIER.name] = classifiers
+    of_fold[TRAIN_CLASSIFIER.name] = classifiers + judged
+    if config.learning_curve:
+        of_fold[TRAIN_CLASSIFIER.name] += len(SHARES)
+    if config.networks:
+        of_fold[TRAIN_CLASSIFIER.name] += 2 * config.seeds
     of_fold[SCORE_SYNTHETIC.name] = of_fold[FILTER_SYNTHETIC.name] = len(filtered)
     found = Counter({LOAD_BUSI.name: 1})
     found.update({name: folds * n for name, n in of_fold.items()})
@@ -50,7 +58,7 @@ def images_planned(config: RunExperiment, loaded: list[Record]) -> int:
         training, held_out = count_labels(dealt), sum("fold_1" in r.tags for r in loaded)
     filling = sum(amounts_of(training, None, fill_to(training)).values())
     shared = sum(amounts_of(training, config.largest_share, None).values())
-    variants = {slug for arm in config.compared if arm.ratio for slug in arm.include}
+    variants = {slug for arm in config.taking if arm.ratio for slug in arm.include}
     of_fold = len(config.filling) * filling + len(variants) * shared
     return (config.folds or 1) * of_fold + held_out * (len(config.variants) + 1)
 

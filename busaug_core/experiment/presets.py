@@ -3,6 +3,7 @@
 from typing import Any
 
 from busaug_core.base.defaults import STABLE_DIFFUSION
+from busaug_core.generate.recipes import IN_TURN, RECIPES
 
 FOUR = ["sd", "sd_img2img", "sd_ti", "sd_ti_img2img"]
 """The variants of the hybrid-diffusion paper."""
@@ -23,6 +24,8 @@ TUMOR = {
     "normal": "ultrasound image of no tumor in the breast",
 }
 """MEDDAP's prompts, before which an adjective may stand."""
+ADJECTIVES = ["sd", *(slug for slug, recipe in RECIPES.items() if recipe.adjective not in (None, IN_TURN))]
+"""MEDDAP's variants: without an adjective, and with one each."""
 PAPERS: dict[str, dict[str, Any]] = {
     # Hybrid diffusion augmentation of BUSI: five arms, of which that of real images alone is always there.
     "hybrid": dict(
@@ -37,13 +40,15 @@ PAPERS: dict[str, dict[str, Any]] = {
             "train_classifier": dict(preset="hybrid"),
         },
     ),
-    # MEDDAP: a small LoRA for 100 epochs of four fifths of BUSI's 759 scans of clear class, three ratios.
+    # MEDDAP: a small LoRA for 100 epochs of four fifths of BUSI's 759 scans of clear class; ten wordings in three
+    # ratios, of which the best is chosen without the images that it is tested on.
     "meddap": dict(
         base_model="CompVis/stable-diffusion-v1-4",
         decoder="base",
         folds=5,
         seeds=3,
-        arms=["sd_adj@50%", "sd_adj@100%", "sd_adj@200%"],
+        arms=["best", "best@50%", "best@100%", "best@200%", "sd_adj@100%"],
+        candidates=[f"{slug}@{share}%" for slug in ADJECTIVES for share in (50, 100, 200)],
         settings={
             "train_lora": dict(preset="meddap", steps=60_700, prompts=TUMOR),
             "generate": dict(resolution=224, prompts=TUMOR),
@@ -86,6 +91,9 @@ PRESETS: dict[str, dict[str, Any]] = {
         settings=OF_REAL_SCANS,
         decoder="tuned",
         folds=3,
+        seeds=3,
+        learning_curve=True,
+        networks=dict(arch="efficientnet_lite0", pretrained=True, epochs=6, resolution=128),
         arms=[*FOUR, "ft", *(f"best{how}" for how in ("@50%", "@100%", "+filtered", "+confidence"))],
     ),
     # The same stages at sizes that show that they work, and nothing else.

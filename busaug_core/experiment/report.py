@@ -13,6 +13,7 @@ from markdown_it import MarkdownIt
 from matplotlib.figure import Figure
 
 from busaug_core.data.config import LOAD_BUSI
+from busaug_core.experiment import growth
 from busaug_core.experiment.claims import Claim
 from busaug_core.experiment.config import RunExperiment
 from busaug_core.experiment.findings import METRICS, Findings
@@ -21,6 +22,7 @@ from busaug_core.experiment.table import (
     BY_CLASS,
     COMPARED,
     COMPARISON,
+    GROWTH,
     told_of,
     write_file,
 )
@@ -59,6 +61,7 @@ def write_report(run: Run, config: RunExperiment, findings: Findings) -> list[st
     (folder / "results.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     plot_differences(findings.claims, folder / "differences.png")
     plot_confusion(findings.tested, folder / "confusion.png")
+    growth.plot(findings, folder / "growth.png")
     pictures = {
         ARMS: (
             folder / "variants.png",
@@ -66,6 +69,7 @@ def write_report(run: Run, config: RunExperiment, findings: Findings) -> list[st
         ),
         COMPARISON: (folder / "differences.png", "What each arm gains over the original, with its own 95 % interval."),
         BY_CLASS: (folder / "confusion.png", "Which class (columns) images of a class (rows) are taken for."),
+        GROWTH: (folder / "growth.png", "What more training images bring, real and synthetic."),
         LADDER: (Path(findings.distances["folder"]) / "ladder.png", ""),
     }
     told["Protocol"] = _protocol(run, config)

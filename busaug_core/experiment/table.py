@@ -7,17 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from busaug_core.experiment import looks
+from busaug_core.experiment import growth, looks
 from busaug_core.experiment.arms import ORIGINAL
 from busaug_core.experiment.claims import CLAIMED, Claim, answer, least_shown
-from busaug_core.experiment.findings import IN_FILE, METRICS, MISSING, External, Findings
+from busaug_core.experiment.findings import IN_FILE, METRICS, MISSING, External, Findings, Networks
 from busaug_core.experiment.published import published
 from busaug_core.experiment.tested import Classifiers, Tested
 from busaug_core.measure.report import markdown_table, sections
 from busaug_core.measure.rows import COPIES, overall_distances
 
 ARMS, COMPARISON, BY_CLASS = "Arms", f"Compared with the {ORIGINAL.name}", "By class"
-LOOKS = "Where the classifiers look"
+LOOKS, GROWTH, NETWORKS = "Where the classifiers look", "More images", "As networks"
 """Titles of what is told."""
 WITH_INTERVAL = "accuracy"
 """The metric whose interval the table shows too; the file has all of them."""
@@ -46,6 +46,10 @@ def told_of(findings: Findings) -> tuple[str, dict[str, list[str]]]:
     if lines := published(findings.arms, tested.images):
         told["As published"] = lines
     told[BY_CLASS] = _by_class(tested)
+    if lines := growth.told(findings):
+        told[GROWTH] = lines
+    if findings.networks is not None:
+        told[NETWORKS] = _as_networks(findings.networks)
     if lines := looks.told(findings.looks, in_fold=tested.folds is not None):
         told[LOOKS] = lines
     if findings.external is not None:
@@ -79,6 +83,28 @@ def _by_class(tested: Tested) -> list[str]:
         rows.append([_named(arm), *cells])
     header = ["sensitivity / specificity", *(f"{tested.classes[i]} ({counts[i]})" for i in present)]
     return [*markdown_table(header, rows), "", "Means over the trainings; in brackets the number of scans."]
+
+
+def _as_networks(networks: Networks) -> list[str]:
+    """The answer of networks, their metrics and differences."""
+    tested, claims = networks.tested, networks.claims
+    rows = [
+        [_named(arm), *(_cell(metrics.get(m, MISSING), 3, m == WITH_INTERVAL) for m in METRICS)]
+        for arm, metrics in tested.metrics.items()
+    ]
+    note = (
+        f"{_trained(networks.arms[tested.baseline])}, on the same scans. {_by_fold(networks.taken)} stands for the "
+        "best: the arm with synthetic images whose probe has the least log-loss in folds of the training images."
+    )
+    compared = ["", *_differences(claims)] if claims else []
+    return [
+        answer(claims) if claims else UNKNOWN,
+        "",
+        *markdown_table(["arm", *METRICS.values()], rows),
+        "",
+        note,
+        *compared,
+    ]
 
 
 def _elsewhere(external: External) -> list[str]:
@@ -144,14 +170,18 @@ def _notes(findings: Findings) -> list[str]:
 
 
 def _chosen(chosen: list[str]) -> list[str]:
-    """Which variant stood for the best."""
+    """Which arm's variant stood for the best."""
     if not chosen:
         return []
-    which = chosen[0] if len(set(chosen)) == 1 else ", ".join(f"{slug} (fold {i})" for i, slug in enumerate(chosen, 1))
     return [
-        f"Best: {which}, by the log-loss of each variant's probe in folds of its own training images, from which "
-        "the generators have learned; the held-out scans had no part in it."
+        f"Best: {_by_fold(chosen)}, by the log-loss of each one's probe in folds of its own training images, from "
+        "which the generators have learned; the held-out scans had no part in it."
     ]
+
+
+def _by_fold(names: list[str]) -> str:
+    """What was chosen in each fold, in words."""
+    return names[0] if len(set(names)) == 1 else ", ".join(f"{name} (fold {i})" for i, name in enumerate(names, 1))
 
 
 def _trained_once(tested: Tested) -> list[str]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from busaug_core.errors import UserError
 from busaug_core.generate.config import Generation
-from busaug_core.generate.recipes import RECIPES
+from busaug_core.generate.recipes import IN_TURN, RECIPES
 from busaug_core.jobs.roles import TRAIN, amounts_of, of_split, refuse_unlabelled
 from busaug_core.jobs.run import Run
 from busaug_core.prompts import named, prompt_of, refuse_unknown_classes, refuse_unused_modality
@@ -18,7 +18,8 @@ from busaug_core.words import counted
 class Item:
     """One text2img image to make, with the variants that grow from it; `index` counts within its class.
 
-    `adjective` is for recipes that have one, `mask` the file of the record whose lesions condition it, if any do.
+    `adjective` is for recipes that take them in turn, `mask` the file of the record whose lesions condition it, if any
+    do.
     """
 
     label: str
@@ -26,6 +27,11 @@ class Item:
     seed: int
     adjective: str | None = None
     mask: str | None = None
+
+    def adjective_of(self, slug: str) -> str | None:
+        """What its prompt begins with in a variant."""
+        own = RECIPES[slug].adjective
+        return self.adjective if own == IN_TURN else own
 
 
 def check(config: Generation, run: Run, records: list[Record]) -> None:
@@ -84,7 +90,7 @@ def work_list(config: Generation, records: list[Record]) -> list[Item]:
     """
     items = []
     masked = any(map(config.takes_mask, config.variants))
-    adjectives = config.adjectives if any(RECIPES[slug].adjective for slug in config.variants) else [None]
+    adjectives = config.adjectives if any(RECIPES[slug].adjective == IN_TURN for slug in config.variants) else [None]
     counts = class_counts(config, lambda split: count_labels(of_split(records, split)))
     for label, n in sorted(_of_known_classes(counts, records).items()):
         masks = _masks_of(config, records, label) if masked and n else [None]

@@ -58,10 +58,10 @@ class Producer:
 
     def prompt(self, item: Item, slug: str) -> str:
         """The prompt of an item in a variant: the class's, as adjective and components turn it."""
-        recipe, parts = RECIPES[slug], self.config.parts(slug)
+        parts = self.config.parts(slug)
         prompt = prompt_of(item.label, self.config.prompts, self.config.modality)
-        if recipe.adjective:
-            prompt = with_adjective(prompt, item.adjective)
+        if adjective := item.adjective_of(slug):
+            prompt = with_adjective(prompt, adjective)
         for name, attached in self.attached.items():
             if name in parts:
                 prompt = attached.prompt(prompt, self.config.modality)
@@ -75,7 +75,7 @@ class Producer:
             index=item.index,
             prompt=self.prompt(item, slug),
             negative_prompt=config.negative_prompt,
-            adjective=item.adjective if recipe.adjective else None,
+            adjective=item.adjective_of(slug),
             seed=item.seed,
             scheduler=type(self.sampler.pipe.scheduler).__name__,
             steps=config.steps,

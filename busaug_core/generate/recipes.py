@@ -2,6 +2,15 @@
 
 from dataclasses import dataclass
 
+from busaug_core.prompts import ADJECTIVES
+
+IN_TURN = "in turn"
+"""In the place of an adjective: those of the config."""
+SHADES = (
+    "#a13c4b", "#c46f3e", "#d9b44a", "#8fb04e", "#3f9a63", "#2f8f9e", "#4b74c4", "#7a63c9", "#b35fae",
+)  # fmt: skip
+"""Colours of the variants of one adjective each."""
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -10,14 +19,14 @@ class Recipe:
     Attributes:
         components: the config fields of the components that are on
         refine: whether img2img follows text2img
-        adjective: whether the prompt begins with one of the config's adjectives
+        adjective: what the prompt begins with: an adjective, or `IN_TURN` for each of the config's in turn
         title: its heading in a grid of images, a line for each part
         color: its colour in the App, as #rrggbb
     """
 
     components: frozenset[str] = frozenset()
     refine: bool = False
-    adjective: bool = False
+    adjective: str | None = None
     title: str = ""
     color: str = "#8a8f98"
 
@@ -26,7 +35,7 @@ class Recipe:
             raise ValueError("a LoRA and a tuned UNet change the same weights; a LoRA on one names it as base_model")
 
     @property
-    def text2img(self) -> tuple[frozenset[str], bool]:
+    def text2img(self) -> tuple[frozenset[str], str | None]:
         """What decides the text2img image, so that recipes that differ by a later stage share it."""
         return self.components, self.adjective
 
@@ -41,7 +50,11 @@ RECIPES = {
     "sd_img2img": _recipe("lora", refine=True, title="LoRA\n+ img2img", color="#f07f2f"),
     "sd_ti": _recipe("lora", "token", title="LoRA + token", color="#b07cf0"),
     "sd_ti_img2img": _recipe("lora", "token", refine=True, title="LoRA + token\n+ img2img", color="#5b3fe0"),
-    "sd_adj": _recipe("lora", adjective=True, title="LoRA\n+ adjective", color="#2fb8a8"),
+    "sd_adj": _recipe("lora", adjective=IN_TURN, title="LoRA\n+ adjective", color="#2fb8a8"),
+    **{
+        f"sd_adj_{word.lower().replace('-', '_')}": _recipe("lora", adjective=word, title=f"LoRA\n{word}", color=color)
+        for word, color in zip(ADJECTIVES, SHADES, strict=True)
+    },
     "base_mask": _recipe("controlnet", title="base + mask", color="#314e6b"),
     "sd_mask": _recipe("lora", "controlnet", title="LoRA + mask", color="#4ea5df"),
     "sd_mask_img2img": _recipe("lora", "controlnet", refine=True, title="LoRA + mask\n+ img2img", color="#146bc2"),

@@ -7,7 +7,7 @@ from typing import Any
 from busaug_core.base.components import LORA, UNET, VAE
 from busaug_core.generate.config import Generation
 from busaug_core.generate.plan import Item
-from busaug_core.generate.recipes import RECIPES
+from busaug_core.generate.recipes import IN_TURN, RECIPES
 from busaug_core.jobs.events import Notice, Steps
 from busaug_core.jobs.run import Run
 from busaug_core.prompts import MODALITY, named, prompt_of, wordings_of
@@ -46,7 +46,7 @@ def remarks(config: Generation, run: Run, items: list[Item]) -> Steps[None]:
             f"{counted(doubled, 'image has', 'images have')} the seed of one that is there already; set another seed "
             "for new ones."
         )
-    if any(RECIPES[slug].adjective for slug in config.variants) and len(items) < len(config.adjectives):
+    if any(RECIPES[slug].adjective == IN_TURN for slug in config.variants) and len(items) < len(config.adjectives):
         yield Notice(
             f"Only {len(items)} of {len(config.adjectives)} adjectives get an image; make more, or name fewer."
         )

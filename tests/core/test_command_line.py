@@ -81,6 +81,16 @@ def test_numbers_lists_and_dictionaries_are_read_by_the_fields_type(busi, home, 
     assert "is not JSON" in capsys.readouterr().err
 
 
+def test_a_switch_may_stand_alone_or_say_true_or_false(busi, home, capsys):
+    load = ["load_busi", "--source", str(busi), "--dataset_name", "switch", "--split", "50-50"]
+    for given, meant in (([], True), (["true"], True), (["false"], False)):
+        key = f"load_{'_'.join(given)}alone"
+        assert main([*load, "--write_png", *given, "--run_key", key]) == 0
+        assert json.loads((home / "switch/runs" / key / "config.json").read_text())["write_png"] is meant
+    assert main([*load, "--write_png", "perhaps"]) == 2
+    assert "write_png" in capsys.readouterr().err
+
+
 def test_a_shortened_field_name_is_an_error():
     with pytest.raises(SystemExit):
         main(["load_busi", "--sour", "x"])

@@ -200,11 +200,15 @@ def test_a_filtered_arm_takes_what_passes_and_no_other_arm_knows_of_it(events, v
 
 
 def test_an_arm_may_take_the_variant_that_helps_most_within_training_and_no_real_image(values, tmp_path):
-    more = {**SIZES, "load_busi": dict(images=36, image_size=64)}
-    arms = ["base", "sd_img2img", "best@100%", "best+filtered", "best@100%+alone"]
-    told = list(RUN_EXPERIMENT.run(dict(values, arms=arms, settings=more, run_key="best"), [], "tiny", tmp_path))
+    more = {**SIZES, "load_busi": dict(images=72, image_size=64)}
+    arms = ["base", "sd_img2img", "best@50%", "best@100%", "best+filtered", "best@100%+alone"]
+    networks = dict(arch="squeezenet1_1", epochs=1, batch_size=8, resolution=32)
+    asked = dict(values, arms=arms, settings=more, run_key="best", learning_curve=True, networks=networks, seeds=2)
+    told = list(RUN_EXPERIMENT.run(asked, [], "tiny", tmp_path))
     result = told[-1].result
     runs = {key: Run(tmp_path / "tiny/runs" / key) for key in (*result["runs"], *result["further_runs"])}
+    begun = [Run(tmp_path / "tiny/runs" / e.run_key).job for e in told if isinstance(e, Begun)]
+    assert Counter(begun) == planned(RunExperiment.parse(asked))
     losses = {slug: runs[f"clf_{slug}"].result["inner_loss"] for slug in ("base", "sd_img2img")}
     best = min(losses, key=losses.get)
     assert f"Best: {best}, by the log-loss" in " ".join(result["table"])
@@ -216,6 +220,64 @@ def test_an_arm_may_take_the_variant_that_helps_most_within_training_and_no_real
     assert alone["n_synthetic"] == alone["n_train"] == real["n_train"]
     assert alone["train_counts"] == real["train_counts"]
     assert runs["clf_best_100"].result["n_train"] == 2 * real["n_train"]
+    _the_best_arm_is_a_network_too(runs, result)
+    _fewer_real_scans_are_trained_on_alone(runs, result, tmp_path / "tiny/runs/best")
+
+
+def _the_best_arm_is_a_network_too(runs, result):
+    losses = {key: r.result["inner_loss"] for key, r in runs.items() if key.startswith("clf") and r.config["include"]}
+    winner = runs[min(losses, key=losses.get)]
+    keys = ["network_original", "network_original_seed2", "network_best", "network_best_seed2"]
+    assert [key for key in runs if key.startswith("network")] == keys
+    assert {runs[key].result["arch"] for key in keys} == {"squeezenet1_1"}
+    assert {r.path for r in runs["network_best"].records if r.synthetic} == {
+        r.path for r in winner.records if r.synthetic
+    }
+    assert not any(r.synthetic for r in runs["network_original"].records)
+    assert set(keys) <= set(result["further_runs"])
+    assert {(c["arm"], c["trainings"]) for c in result["network_claims"]} == {("best", 2)}
+    start = result["table"].index("As networks:")
+    told = "\n".join(result["table"][start : start + 20])
+    assert (
+        "| + best |" in told and "squeezenet1_1, 1 epochs of images at 32 px, from random weights, means over 2" in told
+    )
+    taken = f"{winner.key.removeprefix('clf_')} stands for the best"
+    assert taken in told.replace("+", "_").replace("@", "_").replace("%", "")
+
+
+def _fewer_real_scans_are_trained_on_alone(runs, result, folder):
+    quarter, half, whole = (
+        {r.path for r in runs[key].records if "train" in r.tags and not r.synthetic}
+        for key in ("clf_original_25", "clf_original_50", "clf_original")
+    )
+    assert quarter < half < whole
+    assert not any(r.synthetic for r in runs["clf_original_25"].records)
+    counts = [runs[f"clf_original{end}"].result["train_counts"] for end in ("_50", "")]
+    assert all(n // 2 <= counts[0][label] < n for label, n in counts[1].items())
+    start = result["table"].index("More images:")
+    assert sum(line.startswith("| real scans |") for line in result["table"][start:]) == 3
+    assert sum(line.startswith("| + ") for line in result["table"][start : start + 12]) == 3
+    assert (folder / "growth.png").stat().st_size > 5_000
+
+
+def test_the_best_of_shares_is_chosen_by_probes_for_networks_and_is_not_compared_itself(events, values, home, tmp_path):
+    shutil.copytree(home / "tiny", tmp_path / "tiny", ignore=shutil.ignore_patterns("demo"))
+    network = dict(arch="squeezenet1_1", epochs=1, batch_size=8, resolution=32)
+    asked = dict(values, arms=["best"], candidates=["base@50%", "base@100%", "sd@100%"], run_key="cells")
+    asked |= dict(settings={**SIZES, "train_classifier": network, "load_busi": dict(images=36, image_size=64)})
+    asked |= dict(dataset_name="cells", seeds=2)
+    told = list(RUN_EXPERIMENT.run(asked, [], "cells", tmp_path))
+    result = told[-1].result
+    runs = {key: Run(tmp_path / "cells/runs" / key) for key in (*result["runs"], *result["further_runs"])}
+    assert Counter(Run(tmp_path / "cells/runs" / e.run_key).job for e in told if isinstance(e, Begun)) == planned(
+        RunExperiment.parse(asked)
+    )
+    cells = {name: runs[f"probe_clf_{name}"].result["inner_loss"] for name in ("base_50", "base_100", "sd_100")}
+    slug, share = min(cells, key=cells.get).split("_")
+    taken = runs["clf_best"].config
+    assert (taken["arch"], taken["include"], taken["ratio"]) == ("squeezenet1_1", [slug], int(share) / 100)
+    assert {claim["arm"] for claim in result["claims"]} == {"best"}
+    assert {r.variant for r in runs["evaluation"].products} == {"base", "sd"}
 
 
 def test_where_the_arms_look_is_compared_image_by_image(values, home, tmp_path, events):

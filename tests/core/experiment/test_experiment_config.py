@@ -9,6 +9,18 @@ from busaug_core.errors import UserError
 from busaug_core.experiment.config import RunExperiment
 from busaug_core.train.config import TRAIN_LORA
 
+WORDS = (
+    "colorful",
+    "stylized",
+    "high_contrast",
+    "low_contrast",
+    "posterized",
+    "sheared",
+    "solarized",
+    "bright",
+    "dark",
+)
+
 
 def test_presets_of_the_demo_are_presets_of_the_experiment():
     assert RunExperiment.presets.keys() >= {"demo", "minute"}
@@ -65,7 +77,17 @@ def test_an_arm_joins_variants_and_treatments():
         (dict(arms=["sd+confidence", "confidence+sd"]), "sd.confidence is there twice"),
         (dict(arms=["sd", "best@50%"]), "best is chosen among arms that take one variant as it is"),
         (dict(arms=["sd", "base", "best+sd"]), "so no other stands beside it"),
-        (dict(arms=["sd", "base", "best"], settings={"train_classifier": dict(arch="resnet18")}), "folds of probes"),
+        (dict(arms=["best", "sd"], candidates=["sd+confidence"]), "'sd.confidence' is not one variant as it is"),
+        (dict(arms=["best", "sd"], candidates=["sd@50%"]), "best is chosen among arms that take one variant as it is"),
+        (dict(arms=["sd"], candidates=["sd", "base"]), "no arm takes it; name best in arms"),
+        (dict(arms=["best+filtered", "sd", "base@50%"]), "best may be an arm with a share, such as base@50%"),
+        (dict(arms=["sd"], networks=dict(arch="probe")), "networks: a probe is what the arms are already"),
+        (dict(arms=["sd"], networks=dict(arch="resnet18", ratio=1)), "networks: ratio are set by the experiment"),
+        (dict(arms=["sd"], networks=dict(epochs=0)), "networks: epochs: Input should be greater"),
+        (
+            dict(arms=["sd"], networks=dict(arch="resnet18"), settings={"train_classifier": dict(arch="resnet34")}),
+            "networks are beside probes; settings name a network",
+        ),
         (dict(arms=["sd+alone"]), "takes no real images; say how many synthetic ones by a share"),
         (dict(arms=["sd@50%+alone+confidence"]), "confidence is judged by real training images"),
         (
@@ -113,7 +135,9 @@ def test_the_papers_settings_are_those_that_were_published():
     network = TRAIN_CLASSIFIER.config_class().parse(hybrid.settings["train_classifier"]).resolve()
     told = (network.arch, network.learning_rate, network.batch_size, network.epochs, network.augmentation)
     assert told == ("resnet18", 1e-4, 16, 30, "flip")
-    assert meddap.folds == 5 and [arm.ratio for arm in meddap.compared] == [0.5, 1, 2]
+    assert meddap.folds == 5 and {(a.include[0], a.ratio) for a in meddap.choice} == {
+        (slug, share) for slug in ("sd", *(f"sd_adj_{word}" for word in WORDS)) for share in (0.5, 1, 2)
+    }
     lora = TRAIN_LORA.config_class().parse(meddap.settings["train_lora"])
     # 100 epochs of four fifths of 759 scans, one a step
     assert (lora.rank, lora.layers, lora.steps, lora.batch_size) == (4, "cross_attention", 60_700, 1)

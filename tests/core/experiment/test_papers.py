@@ -22,19 +22,25 @@ TOY = {
     ("preset", "arch", "variants"),
     [
         ("hybrid", "resnet18", {"sd", "sd_img2img", "sd_ti", "sd_ti_img2img"}),
-        ("meddap", "densenet121", {"sd_adj"}),
+        ("meddap", "densenet121", {"sd", "sd_adj", "sd_adj_dark"}),
         ("controlnet-paper", "resnet50", {"ft", "ft_mask"}),
     ],
 )
 def test_a_papers_preset_runs_to_its_report(preset, arch, variants, tmp_path):
     used = RunExperiment.presets[preset]["settings"].keys() | {"load_busi"}
     settings = {name: values for name, values in TOY.items() if name in used or name.startswith("train_text")}
-    folds = {"folds": 2} if preset == "meddap" else {}
+    folds = {}
+    if preset == "meddap":
+        folds = dict(folds=2, candidates=["sd@50%", "sd_adj_dark@50%", "sd_adj_dark@100%"])
+        settings["load_busi"] = dict(images=72, image_size=64)
     values = dict(preset=preset, base_model="mini", seeds=2, dataset_name="toy", run_key="paper", settings=settings)
     *_, finished = RUN_EXPERIMENT.run({**values, **folds}, [], "toy", tmp_path)
     runs = {key: Run(tmp_path / "toy/runs" / key) for key in finished.result["runs"]}
     assert {r.variant for r in runs["evaluation"].products} == {*variants, "base"}
     assert {run.result["arch"] for run in runs.values() if run.job == "train_classifier"} == {arch}
+    assert len([key for key in finished.result["further_runs"] if key.startswith("probe_")]) == (
+        6 if preset == "meddap" else 0
+    )
     arms = RunExperiment.presets[preset]["arms"]
     assert {claim["arm"] for claim in finished.result["claims"]} == set(arms)
     assert (tmp_path / "toy/runs/paper/report.html").stat().st_size > 10_000

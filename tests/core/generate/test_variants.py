@@ -161,3 +161,16 @@ def test_adjectives_begin_the_prompt_for_as_many_images_each_and_are_recorded(tr
     assert chosen["sd_adj"][0].synthesis.prompt == "Dark ultrasound image of a benign breast lesion"
     assert all(r.synthesis.adjective is None for r in chosen["sd"])
     assert not same_picture(load_gray(chosen["sd"][0].path, 64), load_gray(chosen["sd_adj"][0].path, 64))
+
+
+def test_a_variant_of_one_adjective_begins_each_prompt_with_it_whatever_the_config_has_in_turn(trained, records, base):
+    made = make(
+        trained, records, "dark", base_model=base, variants=["sd_adj", "sd_adj_dark"], counts={"benign": 2}, token=None,
+        adjectives=["Dark", "Bright"],
+    )  # fmt: skip
+    chosen = {
+        v: [e.record for e in made if isinstance(e, Made) and e.record.variant == v] for v in ("sd_adj", "sd_adj_dark")
+    }
+    assert [r.synthesis.adjective for r in chosen["sd_adj_dark"]] == ["Dark", "Dark"]
+    first, second = ([load_gray(r.path, 64) for r in chosen[v]] for v in ("sd_adj", "sd_adj_dark"))
+    assert same_picture(first[0], second[0]) and not same_picture(first[1], second[1])

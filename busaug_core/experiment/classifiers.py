@@ -1,0 +1,130 @@
+"""The classifiers of an experiment: those of the arms, and beside them what chooses and what sets these in relation."""
+
+import hashlib
+from typing import Any
+
+from busaug_core.classify.config import TRAIN_CLASSIFIER
+from busaug_core.errors import UserError
+from busaug_core.experiment.arms import BEST, Arm
+from busaug_core.experiment.chain import HELD_OUT, Chain
+from busaug_core.experiment.images import Images, images_of
+from busaug_core.experiment.plan import SHARES
+from busaug_core.jobs.events import Steps
+from busaug_core.jobs.roles import training_images
+from busaug_core.jobs.run import Run
+from busaug_core.records import Record, count_labels
+
+
+def train_arm(chain: Chain, arm: Arm, images: Images) -> Steps[list[Run]]:
+    """Train the classifiers of an arm, one for each seed; returns their runs."""
+    config = chain.config
+    count = 1 if config.of_probes else config.seeds
+    values = config.probes(chain.run.folder.parent) if config.of_probes else {}
+    return (yield from _train(chain, arm, images, arm.run_key, count, values))
+
+
+def train_networks(chain: Chain, arm: Arm, images: Images, key: str) -> Steps[list[Run]]:
+    """Train an arm of probes as networks, one for each seed; returns their runs, which do not land."""
+    config = chain.config
+    return (yield from _train(chain, arm, images, key, config.seeds, config.networks, lands=False, as_set=False))
+
+
+def choose(chain: Chain, images: Images, trained: dict[str, list[Run]]) -> Steps[Arm]:
+    """The candidate whose probe has the least log-loss in folds of the fold's own real training images.
+
+    `trained` are the classifiers of the fold's arms, which serve where they are probes; others are trained for it.
+    """
+    config, runs = chain.config, {}
+    for arm in config.choice:
+        if config.of_probes and arm.name in trained:
+            runs[arm.name] = trained[arm.name][0]
+            continue
+        values = config.probes(chain.run.folder.parent)
+        key = arm.run_key if config.of_probes else f"probe_{arm.run_key}"
+        own = yield from _train(chain, arm, images, key, 1, values, lands=False, as_set=config.of_probes)
+        runs[arm.name] = own[0]
+    losses = inner_losses(runs)
+    name = min(losses, key=losses.__getitem__)
+    return next(arm for arm in config.choice if arm.name == name)
+
+
+def inner_losses(runs: dict[str, Run]) -> dict[str, float]:
+    """The log-loss of probes in folds of their own real training images; raises UserError where there are none."""
+    if old := [run.key for run in runs.values() if "inner_loss" not in run.result]:
+        raise UserError(f"Run '{old[0]}' is of an earlier version, which kept no losses to choose by; delete it.")
+    losses = {name: run.result["inner_loss"] for name, run in runs.items()}
+    if None in losses.values():
+        raise UserError(
+            f"The best of {', '.join(losses)} cannot be told: there are too few scans to part the training images "
+            f"again. Name a variant instead of {BEST}, or load more."
+        )
+    return losses
+
+
+def train_on_fewer(chain: Chain) -> Steps[dict[float, Run]]:
+    """Train probes on shares of the real training images alone, where each class keeps two scans; returns their runs.
+
+    What more real images bring, beside which stands what synthetic ones do.
+    """
+    found = {}
+    for share in SHARES:
+        kept = _fewer(training_images(chain.records), share)
+        if min(len({r.cluster for r in kept if r.label == label}) for label in count_labels(kept)) < 2:
+            chain.spare(TRAIN_CLASSIFIER)
+            continue
+        paths = {r.path for r in kept}
+        records = [r for r in chain.records if not r.synthetic and (r.path in paths or HELD_OUT in r.tags)]
+        values = dict(evaluate_on=HELD_OUT, **chain.config.probes(chain.run.folder.parent))
+        text, key = f"Train a classifier on {share:.0%} of the loaded scans", f"clf_original_{share:.0%}".rstrip("%")
+        found[share] = yield from chain.apart(text, TRAIN_CLASSIFIER, key, records, values)
+    return found
+
+
+def _fewer(training: list[Record], share: float) -> list[Record]:
+    """So great a share of each class's images, whole scans or patients; a larger share holds those of a smaller."""
+    kept, counts = [], count_labels(training)
+    for label, n in counts.items():
+        members = sorted((r for r in training if r.label == label), key=lambda r: (_place(r.cluster), r.path))
+        last = members[max(round(share * n), 1) - 1].cluster
+        end = max(i for i, r in enumerate(members) if r.cluster == last)
+        kept += members[: end + 1]
+    return kept
+
+
+def _place(cluster: str) -> str:
+    return hashlib.sha256(cluster.encode()).hexdigest()
+
+
+def _train(
+    chain: Chain,
+    arm: Arm,
+    images: Images,
+    key: str,
+    count: int,
+    values: dict[str, Any],
+    lands: bool = True,
+    as_set: bool = True,
+) -> Steps[list[Run]]:
+    """Train `count` classifiers of an arm, of one seed each; see `Chain.call` for the rest."""
+    records = yield from images_of(chain, arm, images)
+    real = [] if arm.fields.get("synthetic_only") else ["the loaded scans"]
+    with_what = " and ".join([*real, *arm.include]) + ("" if arm.include and real else " alone")
+    if arm.fields or arm.filtered or BEST in arm.name:
+        with_what += f" ({arm.name})"
+    values = dict(evaluate_on=HELD_OUT, **values)
+    fixed: dict[str, Any] = dict(include=list(arm.include), **arm.fields)
+    kind = "a classifier" if as_set else f"the {values['arch']}"
+    runs = []
+    for number in range(count):
+        text, own = f"Train {kind} on {with_what}", key
+        if count > 1:
+            text += f", seed {number + 1} of {count}"
+        if number:
+            own += f"_seed{number + 1}"
+            fixed["seed"] = runs[0].config["seed"] + number
+        if lands:
+            run = yield from chain.call(text, TRAIN_CLASSIFIER, own, fixed, records, **values)
+        else:
+            run = yield from chain.apart(text, TRAIN_CLASSIFIER, own, records, values, as_set, **fixed)
+        runs.append(run)
+    return runs
