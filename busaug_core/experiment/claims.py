@@ -7,7 +7,7 @@ from scipy.stats import norm, ttest_1samp
 
 from busaug_core.experiment.tested import Tested
 from busaug_core.metrics.estimate import LEVEL
-from busaug_core.metrics.paired import chance_not_better, differences, holm, mcnemar
+from busaug_core.metrics.paired import chance_not_better, differences, holm, mcnemar, permuted_auc
 
 CLAIMED = "accuracy"
 """The metric that arms are called better or worse by; the others are told beside it."""
@@ -22,6 +22,7 @@ class Claim:
     Attributes:
         value, low, high: the difference with its 95 % interval
         p, p_holm: the p-value of there being none, and this over all arms of the metric (Holm)
+        permuted: of AUC, the p-value of the first classifiers having the same, by exchanging what they say of scans
         mcnemar: of accuracy, the exact p-value of both being right equally often, by the first classifier of each
         t_test: of accuracy, the p-value of the paired t-test over trainings, which knows nothing of other images
         not_better: of accuracy, the probability that the arm is right no more often, after a flat prior
@@ -36,6 +37,7 @@ class Claim:
     high: float
     p: float
     p_holm: float
+    permuted: float | None
     mcnemar: float | None
     t_test: float | None
     not_better: float | None
@@ -74,6 +76,7 @@ def compare(tested: Tested) -> list[Claim]:
                 metric=metric,
                 **asdict(found[arm][metric]),
                 p_holm=p_holm,
+                permuted=_permuted(tested, baseline, arm) if metric == "auc" else None,
                 mcnemar=mcnemar(single[baseline], single[arm]) if metric == CLAIMED else None,
                 t_test=_t_test(right[baseline], right[arm]) if metric == CLAIMED else None,
                 not_better=chance_not_better(right[baseline], right[arm]) if metric == CLAIMED else None,
@@ -84,6 +87,10 @@ def compare(tested: Tested) -> list[Claim]:
             for arm, p_holm in zip(others, adjusted, strict=True)
         ]
     return claims
+
+
+def _permuted(tested: Tested, before: str, after: str) -> float:
+    return permuted_auc(tested.truth, tested.first[before], tested.first[after], tested.groups, tested.folds)
 
 
 def _t_test(before: np.ndarray, after: np.ndarray) -> float:

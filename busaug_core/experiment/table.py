@@ -227,6 +227,7 @@ def _differences(claims: list[Claim]) -> list[str]:
         *(f"{METRICS[metric]} gained" for metric in COMPARED),
         "p (Holm)",
         "McNemar",
+        "AUC permuted",
         "t-test",
         "P(no better)",
     ]
@@ -234,15 +235,17 @@ def _differences(claims: list[Claim]) -> list[str]:
     for arm in dict.fromkeys(claim.arm for claim in claims):
         of_arm = {claim.metric: claim for claim in claims if claim.arm == arm}
         of_images = of_arm[CLAIMED]
-        chances = [of_images.p_holm, of_images.mcnemar, of_images.t_test, of_images.not_better]
+        permuted = of_arm["auc"].permuted if "auc" in of_arm else None
+        chances = [of_images.p_holm, of_images.mcnemar, permuted, of_images.t_test, of_images.not_better]
         gained = [_cell(asdict(of_arm[m]), 3, True) if m in of_arm else "–" for m in COMPARED]
-        rows.append([f"+ {arm}", *gained, *(f"{chance:.2g}" for chance in chances)])
+        rows.append([f"+ {arm}", *gained, *("–" if chance is None else f"{chance:.2g}" for chance in chances)])
     note = (
         f"In brackets each arm's own 95 % interval, over {first.trainings} trainings and {first.n} images of "
         f"{first.groups} scans or patients alike. p: of no difference in {CLAIMED}, over all arms (Holm); below .05 an "
-        "arm is called better or worse. McNemar: the exact p-value of the first classifiers. P(no better): the "
-        "probability that the arm is right no more often, after a flat prior. Both take each image by itself. "
-        "t-test: the paired one over the trainings, as papers have it, which knows nothing of other images. One image "
+        "arm is called better or worse. McNemar: the exact p-value of the first classifiers. AUC permuted: that of "
+        "their AUC, by exchanging what they say of whole scans or patients. P(no better): the probability that the arm "
+        "is right no more often, after a flat prior. This and McNemar take each image by itself. t-test: the paired "
+        "one over the trainings, as papers have it, which knows nothing of other images. One image "
         f"is {1 / first.n:.3f} of {CLAIMED}."
     )
     if least := least_shown(claims):

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
-from scipy.stats import beta, binomtest, t
+from scipy.special import softmax
+from scipy.stats import beta, binomtest, rankdata, t
 
 from busaug_core.errors import UserError
 from busaug_core.metrics.bootstrap import groups_of
@@ -122,6 +123,42 @@ def mcnemar(before: np.ndarray, after: np.ndarray) -> float:
     """The exact two-sided p-value of two classifiers being right equally often (McNemar 1947), on bool N each."""
     lost, gained = int((before & ~after).sum()), int((after & ~before).sum())
     return float(binomtest(gained, lost + gained).pvalue) if lost + gained else 1.0
+
+
+def permuted_auc(
+    truth: np.ndarray,
+    before: np.ndarray,
+    after: np.ndarray,
+    groups: Sequence[str],
+    folds: np.ndarray | None = None,
+    draws: int = 2000,
+    seed: int = 51,
+) -> float:
+    """The two-sided p-value of two classifiers having one macro AUC, by exchanging what they say of whole groups.
+
+    Of ranks within each class and fold, since one classifier's scores are no measure for another's (Venkatraman and
+    Begg 1996); the AUCs of folds are averaged by their images. Takes logits, float N × classes each, and the rest as
+    `differences`; 1 where there is but one class.
+    """
+    numbers, places = (
+        groups_of(groups),
+        [np.full(len(truth), True)] if folds is None else [folds == f for f in np.unique(folds)],
+    )
+    exchanged = np.random.default_rng(seed).random((1 + draws, int(numbers.max()) + 1)) < 0.5
+    exchanged[0] = False
+    apart = np.zeros(1 + draws)
+    for here in places:
+        known, swapped = truth[here], exchanged[:, numbers[here]]
+        classes = np.unique(known)
+        for label in classes if len(classes) > 1 else ():
+            positive = known == label
+            sides = [rankdata(softmax(side[here].astype(np.float64), axis=1)[:, label]) for side in (before, after)]
+            pairs = positive.sum() * (~positive).sum()
+            old, new = (
+                rankdata(np.where(swapped, sides[1 - i], sides[i]), axis=1)[:, positive].sum(1) / pairs for i in (0, 1)
+            )
+            apart += (new - old) * here.sum() / len(classes)
+    return float((1 + (np.abs(apart[1:]) >= abs(apart[0]) - 1e-9).sum()) / (1 + draws))
 
 
 def chance_not_better(before: np.ndarray, after: np.ndarray) -> float:

@@ -110,7 +110,9 @@ def test_the_least_gain_that_would_be_shown_grows_with_the_errors_and_the_arms(a
 
 
 def test_the_sentence_tells_the_amount_as_what_it_is_named():
-    chances = dict(p=0.001, p_holm=0.004, mcnemar=0.01, t_test=0.01, not_better=0.99, n=150, groups=75, trainings=20)
+    chances = dict(
+        p=0.001, p_holm=0.004, permuted=None, mcnemar=0.01, t_test=0.01, not_better=0.99, n=150, groups=75, trainings=20
+    )
     worse = Claim("base", "original", CLAIMED, -0.05, -0.08, -0.02, **chances)
     assert answer([worse]) == (
         "No gain shown: no arm is better than the original with certainty. Arm base is worse than the original in "

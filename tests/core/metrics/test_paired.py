@@ -12,6 +12,7 @@ from busaug_core.metrics.paired import (
     differences,
     holm,
     mcnemar,
+    permuted_auc,
 )
 
 N = 150
@@ -260,3 +261,41 @@ def test_in_folds_too_an_arm_that_is_no_better_is_called_so_in_at_most_one_famil
     for metric in ("accuracy", "auc"):
         claimed = np.mean([min(holm([arm[metric] for arm in arms])) < 0.05 for arms in found])
         assert claimed < 0.05 + 2 * np.sqrt(0.05 * 0.95 / experiments)
+
+
+def _scored(rng, n, strength):
+    """Truth of two classes in groups of two, and logits of two classifiers that share half of their noise."""
+    truth = np.repeat(rng.integers(0, 2, n // 2), 2)
+    shared = np.repeat(rng.normal(size=n // 2), 2)
+    scores = [shared + np.repeat(rng.normal(size=n // 2), 2) + s * truth for s in strength]
+    return truth, [np.stack([-score, score], 1) for score in scores], [f"scan {i // 2}" for i in range(n)]
+
+
+def test_exchanging_scans_calls_equal_aucs_different_as_often_as_it_says_and_finds_a_real_difference():
+    p = []
+    for seed in range(200):
+        truth, (before, after), groups = _scored(np.random.default_rng(seed), 80, (1, 1))
+        # Scores of any other scale and shape with the same order change nothing.
+        p.append(permuted_auc(truth, before, np.sinh(after), groups, draws=199))
+    assert 4 <= sum(x <= 0.05 for x in p) <= 19  # binomial, 200 × .05, 99.5 %
+    truth, (before, after), groups = _scored(np.random.default_rng(0), 400, (0.5, 2.5))
+    assert permuted_auc(truth, before, after, groups) < 0.005
+    assert permuted_auc(truth, before, before, groups) == 1
+
+
+def test_exchanging_single_images_agrees_with_delong_where_no_two_belong_together():
+    rng = np.random.default_rng(3)
+    truth = rng.integers(0, 2, 600)
+    shared = rng.normal(size=600)
+    before, after = (shared + rng.normal(size=600) + s * truth for s in (1, 1.25))
+    logits = [np.stack([-score, score], 1) for score in (before, after)]
+    ours = permuted_auc(truth, *logits, [str(i) for i in range(600)], draws=20_000)
+    # DeLong et al. 1988: the AUCs' covariance from the placements of either class among the other.
+    placements = []
+    for score in (before, after):
+        wins = np.sign(score[truth == 1][:, None] - score[truth == 0]) / 2 + 0.5
+        placements.append((wins.mean(1), wins.mean(0)))
+    gain = placements[1][0].mean() - placements[0][0].mean()
+    variance = sum(np.var(b - a, ddof=1) / len(a) for a, b in zip(*placements, strict=True))
+    assert ours == pytest.approx(2 * norm.sf(abs(gain) / np.sqrt(variance)), abs=0.01)
+    assert 0.001 < ours < 0.5
