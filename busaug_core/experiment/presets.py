@@ -86,7 +86,13 @@ PRESETS: dict[str, dict[str, Any]] = {
         settings=OF_REAL_SCANS,
         decoder="tuned",
         folds=3,
-        arms=[*FOUR, "ft", *(f"best{how}" for how in ("@50%", "@100%", "+filtered", "+confidence"))],
+        arms=[
+            *FOUR,
+            "ft",
+            *(f"best{how}" for how in ("@50%", "@100%", "+filtered", "+confidence")),
+            "trivial",
+            "best+trivial",
+        ],
     ),
     # The same stages at sizes that show that they work, and nothing else.
     "minute": dict(
