@@ -20,9 +20,11 @@ HEATMAPS, HEATMAP_GRID, ATTENTION = "heatmaps", "heatmaps.png", "attention.jsonl
 """The folder of the maps, a picture of some, and what was measured of each."""
 CLASSIFIER = Product(WEIGHTS, job="train_classifier", held_out=False)
 """What a field that names a trained classifier holds; who uses it says what it may not have seen."""
-OF_NETWORKS = ("preset", "epochs", "batch_size", "learning_rate", "pretrained", "augmentation", "balance")
+OF_NETWORKS = ("preset", "epochs", "batch_size", "learning_rate", "pretrained", "balance")
 OF_PROBES = ("extractor", "resamples")
 """Fields of one kind of classifier alone."""
+VIEWS = 4
+"""How many of a training image a probe sees besides the image itself, each changed by TrivialAugment."""
 
 
 def has_features(run: Run) -> bool:
@@ -95,7 +97,8 @@ class TrainClassifier(OnSamples):
     augmentation: Literal["flip", "trivial", "none"] | None = Field(
         None,
         description="flip mirrors half of the training images; trivial also changes each by one operation of "
-        "TrivialAugment, drawn anew every epoch (empty: flip).",
+        "TrivialAugment, drawn anew every epoch. A probe sees each as it is and by flip also mirrored, by trivial also "
+        f"in {VIEWS} views that are changed so, half of them mirrored (empty: flip, for a probe none).",
     )
     balance: Literal["none", "class_weights", "oversample"] | None = Field(
         None,

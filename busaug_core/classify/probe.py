@@ -14,7 +14,7 @@ from busaug_core.classify.config import RESAMPLED
 from busaug_core.classify.regression import LinearClassifier
 from busaug_core.classify.weights import save_weights
 from busaug_core.errors import UserError
-from busaug_core.features.cache import Features, Seen, extract, is_larger
+from busaug_core.features.cache import AS_IS, Features, Seen, extract, is_larger
 from busaug_core.features.extractor import Extractor
 from busaug_core.features.extractors import PROBE, is_of_a_run, make_extractor
 from busaug_core.foreign import reading
@@ -127,10 +127,15 @@ def _read_draws(path: Path, linear: LinearClassifier) -> tuple[LinearClassifier,
 
 
 def features_of(
-    records: list[Record], extractor: Extractor, resolution: int | None, run: Run, batch_size: int = BATCH_SIZE
+    records: list[Record],
+    extractor: Extractor,
+    resolution: int | None,
+    run: Run,
+    batch_size: int = BATCH_SIZE,
+    view: Seen = AS_IS,
 ) -> Steps[Features | None]:
-    """The features that a probe sees; as `extract` returns them."""
-    return (yield from extract(records, extractor, run, batch_size, Seen(side=resolution)))
+    """The features that a probe sees, of the images as they are or of a view; as `extract` returns them."""
+    return (yield from extract(records, extractor, run, batch_size, replace(view, side=resolution)))
 
 
 def _name(run: Run) -> str:

@@ -58,28 +58,31 @@ class Choice(NamedTuple):
 class Regression:
     """Logistic regressions on one set of training images, or on draws of them.
 
-    All are trained in the standard deviations of the whole set, and so that every class counts the same.
+    All are trained in the standard deviations of the whole set, and so that every class counts the same. Where there
+    are several views of each image, all are trained on, each counts an equal part of it, and the first is tested.
     """
 
     def __init__(self, features: np.ndarray, labels: Sequence[str], weights: np.ndarray | None = None):
-        """Takes features N×D, each image's class and, N, what it counts within its class (by default one).
+        """Takes features N×D, or N×V×D of V views, each image's class and, N, what it counts in it (by default one).
 
         Raises UserError where a feature is not finite.
         """
         if not np.isfinite(features).all():
             raise UserError("The features of some images are not finite; name another extractor.")
-        features = features.astype(np.float64)
+        n, width = len(features), features.shape[-1]
+        features = features.astype(np.float64).reshape(-1, width)
         self.classes = sorted(set(labels))
         self.truth = np.array([self.classes.index(label) for label in labels])
-        self.weights = np.ones(len(features)) if weights is None else weights
+        self.weights = np.ones(n) if weights is None else weights
         self.mean, self.std = features.mean(0), features.std(0)
         self.std = np.maximum(self.std, FLOOR * np.median(self.std))
         self.std[self.std == 0] = 1
-        self._rows, self._basis = (features - self.mean) / self.std, None
-        if len(features) < features.shape[1]:
+        rows, self._basis = (features - self.mean) / self.std, None
+        if len(rows) < width:
             # The coefficients lie in the span of the images, in whose coordinates training is several times as fast.
-            self._basis, coordinates = np.linalg.qr(self._rows.T)
-            self._rows = np.ascontiguousarray(coordinates.T)
+            self._basis, coordinates = np.linalg.qr(rows.T)
+            rows = np.ascontiguousarray(coordinates.T)
+        self._rows = rows.reshape(n, -1, rows.shape[1])
 
     def fit(self, strength: float, counts: np.ndarray | None = None) -> LinearClassifier:
         """Train with C = `strength` on each image as often as `counts`, N, says (by default once)."""
@@ -117,7 +120,7 @@ class Regression:
             tested[out] = True
             for strength in STRENGTHS:
                 coefficients, intercept = self._fit(strength, counts)
-                logits = self._rows[out] @ coefficients.T + intercept
+                logits = self._rows[:, 0][out] @ coefficients.T + intercept
                 losses[strength][out] = -log_softmax(logits, axis=1)[np.arange(len(out)), self.truth[out]]
         if not tested.any():
             return None
@@ -128,8 +131,11 @@ class Regression:
     def _fit(self, strength: float, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Coefficients, C × the rows' width, and intercept."""
         used = counts > 0
+        rows, weights = self._rows[used], _balanced(self.truth, counts)[used]
+        views, width = rows.shape[1:]
         model = LogisticRegression(C=strength, max_iter=ITERATIONS)
-        model.fit(self._rows[used], self.truth[used], sample_weight=_balanced(self.truth, counts)[used])
+        truth, weights = np.repeat(self.truth[used], views), np.repeat(weights / views, views)
+        model.fit(rows.reshape(-1, width), truth, sample_weight=weights)
         if len(self.classes) == 2:  # scikit-learn has one output then, the difference of the two
             half = model.coef_ / 2, model.intercept_ / 2
             return np.concatenate([-half[0], half[0]]), np.concatenate([-half[1], half[1]])

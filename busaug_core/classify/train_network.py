@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
-from torchvision.transforms.v2 import TrivialAugmentWide
 
 from busaug_core.classify.confidence import confidences, mean_confidence
 from busaug_core.classify.config import TrainClassifier
@@ -13,6 +12,7 @@ from busaug_core.classify.model import Classifier, predict
 from busaug_core.classify.probe import features_of
 from busaug_core.classify.task import Task
 from busaug_core.errors import UserError
+from busaug_core.features.augmentation import trivial_augment
 from busaug_core.features.extractors import LITE0, make_extractor
 from busaug_core.images import PREPROCESSING, load_batch
 from busaug_core.jobs.checkpoint import restore_checkpoint, save_checkpoint
@@ -98,8 +98,7 @@ class NetworkTraining:
             mirrored = rng.random(len(images)) < 0.5
             images[mirrored] = images[mirrored, :, ::-1]
         if self.config.augmentation == "trivial":
-            change = TrivialAugmentWide()
-            images = np.stack([change(torch.from_numpy(image)[None])[0].numpy() for image in images])
+            images = np.stack([trivial_augment(image) for image in images])
         return images
 
 

@@ -7,12 +7,13 @@ import numpy as np
 import torch
 
 from busaug_core.classify.confidence import confidences, mean_confidence
-from busaug_core.classify.config import TrainClassifier
+from busaug_core.classify.config import VIEWS, TrainClassifier
 from busaug_core.classify.predictions import write_resampled
 from busaug_core.classify.probe import OF_A_DRAW, Probe, features_of
 from busaug_core.classify.regression import FALLBACK, Regression
 from busaug_core.classify.resampling import held_out_draws, training_draws
 from busaug_core.classify.task import Task
+from busaug_core.features.cache import Seen
 from busaug_core.features.extractors import make_extractor
 from busaug_core.jobs.events import Notice, Progress, Steps
 from busaug_core.jobs.run import Run
@@ -30,10 +31,10 @@ class ProbeTraining:
         """Train, save; returns the logits of the held-out images, float32 N × classes, and what the result tells.
 
         C is chosen in folds of the real training images, if there are any, since by such the probe is judged; synthetic
-        ones train in every fold. Among what is told are `inner_loss`, the log-loss in these folds, and, where draws
-        were asked for, `resampled`: of each metric the mean and the 95 % interval over probes trained on draws of the
-        training images, each tested on draws of the held-out ones; the C is that of the probe itself, and so is the
-        confidence in synthetic images.
+        ones train in every fold. An image's views train where it does, and none is tested. Among what is told are
+        `inner_loss`, the log-loss in these folds, and, where draws were asked for, `resampled`: of each metric the mean
+        and the 95 % interval over probes trained on draws of the training images, each tested on draws of the held-out
+        ones; the C is that of the probe itself, and so is the confidence in synthetic images.
         """
         config, run, task = self.config, self.run, self.task
         features = yield from features_of(task.training + task.held_out, self.extractor, config.resolution, run)
@@ -41,7 +42,11 @@ class ProbeTraining:
         weights = None
         if config.weighting == "confidence":
             weights = confidences(task.training, features.of(task.training), config.seed)
-        regression = Regression(features.of(task.training), labels, weights)
+        views = [features.of(task.training)]
+        for view in _views(config):
+            found = yield from features_of(task.training, self.extractor, config.resolution, run, view=view)
+            views.append(found.matrix)
+        regression = Regression(np.stack(views, axis=1), labels, weights)
         yield Progress(0, 1 + config.resamples, "Training the probe")
         held_out = real if real.any() else None
         choice = regression.choose([r.cluster for r in task.training], config.seed, held_out)
@@ -79,3 +84,10 @@ class ProbeTraining:
             estimates = metrics_over_draws(task.held_out_truth, logits, draws)
             told["resampled"] = {name: asdict(estimate) for name, estimate in estimates.items()}
         return linear.logits(unseen), told
+
+
+def _views(config: TrainClassifier) -> list[Seen]:
+    """How a training image is seen besides as it is: mirrored, or changed by TrivialAugment and half so mirrored."""
+    if config.augmentation == "trivial":
+        return [Seen(mirrored=i % 2 == 1, trivial=(config.seed, i)) for i in range(VIEWS)]
+    return [Seen(mirrored=True)] if config.augmentation == "flip" else []

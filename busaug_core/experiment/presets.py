@@ -94,7 +94,13 @@ PRESETS: dict[str, dict[str, Any]] = {
         seeds=3,
         learning_curve=True,
         networks=dict(arch="efficientnet_lite0", pretrained=True, epochs=6, resolution=128),
-        arms=[*FOUR, "ft", *(f"best{how}" for how in ("@50%", "@100%", "+filtered", "+confidence"))],
+        arms=[
+            *FOUR,
+            "ft",
+            *(f"best{how}" for how in ("@50%", "@100%", "+filtered", "+confidence")),
+            "trivial",
+            "best+trivial",
+        ],
     ),
     # The same stages at sizes that show that they work, and nothing else.
     "minute": dict(

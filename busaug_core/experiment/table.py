@@ -213,7 +213,9 @@ def _trained(runs: Classifiers) -> str:
         seeds = "one seed" if len(runs[0]) == 1 else f"means over {len(runs[0])} seeds"
         more = f"augmentation {original['augmentation']}, balance {original['balance']}; arms as they say"
         return f"{original['arch']}, {original['epochs']} epochs{side}, {start}, {seeds}, {more}"
-    probe = f"logistic regression on the features of {original['extractor']}{side}"
+    augmentation = runs[0][0].config["augmentation"]
+    more = f", augmentation {augmentation}" if augmentation else ""
+    probe = f"logistic regression on the features of {original['extractor']}{side}{more}"
     if "resampled" not in original:
         return f"{probe}, trained once"
     return f"{probe}, means over {original['resamples']} trainings on training images drawn anew with replacement"

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from busaug_core.features.augmentation import seeded_trivial_augment
 from busaug_core.features.extractor import Extractor
 from busaug_core.files import content_hash, refuse_missing
 from busaug_core.images import read_size
@@ -18,14 +19,22 @@ from busaug_core.records import Record
 
 @dataclass(frozen=True)
 class Seen:
-    """What is done to images before the extractor takes them: left and right exchanged, larger ones reduced."""
+    """What is done to images before the extractor takes them.
+
+    Attributes:
+        mirrored: left and right are exchanged
+        side: larger ones are reduced to so many pixels
+        trivial: a seed, by which each is changed by one operation of TrivialAugment
+    """
 
     mirrored: bool = False
     side: int | None = None
+    trivial: tuple[int, ...] | None = None
 
     def __str__(self) -> str:
         """What a cache's name is made of."""
-        return f"{self.mirrored}" + ("" if self.side is None else f" {self.side} px")
+        side = "" if self.side is None else f" {self.side} px"
+        return f"{self.mirrored}{side}" + ("" if self.trivial is None else f" trivial {self.trivial}")
 
 
 AS_IS = Seen()
@@ -108,7 +117,14 @@ def _compute(
         return np.ascontiguousarray(np.fliplr(image)) if cache.seen.mirrored else image
 
     paths = {h: r.path for h, r in zip(hashes, records, strict=True)}
-    found = yield from cache.complete(paths, load, extractor, batch_size, "Computing features")
+
+    def compute(images: list[np.ndarray]) -> np.ndarray:
+        # Not where they are loaded: what is drawn is of torch's one generator, which threads would share.
+        if cache.seen.trivial is not None:
+            images = [seeded_trivial_augment(image, cache.seen.trivial) for image in images]
+        return extractor(images)
+
+    found = yield from cache.complete(paths, load, compute, batch_size, "Computing features")
     return np.stack([found[h] for h in hashes]) if hashes else np.empty((0, 0), np.float32), hashes
 
 

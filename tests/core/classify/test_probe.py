@@ -11,9 +11,12 @@ from quick import QUICK, loaded
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from busaug_core.classify.config import RESAMPLED, TrainClassifier
+from busaug_core.classify import train_probe
+from busaug_core.classify.config import RESAMPLED, VIEWS, TrainClassifier
 from busaug_core.classify.predictions import read_predictions, read_resampled
+from busaug_core.classify.regression import Regression
 from busaug_core.errors import UserError
+from busaug_core.features.augmentation import seeded_trivial_augment
 from busaug_core.features.cache import FeatureCache
 from busaug_core.features.efficientnet_lite import Lite0
 from busaug_core.features.extractor import Extractor
@@ -183,6 +186,58 @@ def test_a_class_of_a_single_image_leaves_nothing_to_choose_by_and_that_is_said(
     few += [r for r in of_split(records, "train") if r.label == "normal"][:1]
     result = run_job("train_classifier", few, **PROBE)
     assert any("C is not chosen but 0.01" in remark for remark in result["remarks"])
+
+
+@pytest.mark.parametrize("augmentation", ["flip", "trivial"])
+def test_it_learns_from_views_and_is_tested_on_images_as_they_are(run_job, records, augmentation):
+    result = run_job("train_classifier", records, **PROBE, augmentation=augmentation)
+    extractor = Lite0(torch.device("cpu"))
+    training, held_out = of_split(records, "train"), of_split(records, "val")
+    images = [extractor.load(r.path) for r in training]
+    mirrored = [np.ascontiguousarray(np.fliplr(image)) for image in images]
+    views = [images, mirrored]
+    if augmentation == "trivial":
+        drawn = [[seeded_trivial_augment(x, (51, i)) for x in (images, mirrored)[i % 2]] for i in range(VIEWS)]
+        views = [images, *drawn]
+    features = np.stack([extractor(view) for view in views], axis=1)
+    expected = Regression(features, [r.label for r in training]).fit(result["C"])
+    logits = expected.logits(extractor([extractor.load(r.path) for r in held_out]))
+    rows = read_predictions(Path(result["folder"]))
+    assert [row.path for row in rows] == [r.path for r in held_out]
+    assert np.allclose([row.logits for row in rows], logits, atol=1e-3)
+    plain = run_job("train_classifier", records, arch="probe", run_key="plain", augmentation="none")
+    without = [row.logits for row in read_predictions(Path(plain["folder"]))]
+    assert not np.allclose(without, logits, atol=1e-2)
+
+
+def test_views_are_computed_once_also_where_other_images_are_added(run_job, records, synthetic, monkeypatch):
+    augmented = dict(arch="probe", augmentation="trivial")
+    one = run_job("train_classifier", records, **augmented, run_key="one")
+    kept, add = [], FeatureCache.add
+    monkeypatch.setattr(FeatureCache, "add", lambda self, keys, rows: kept.extend(keys) or add(self, keys, rows))
+    again = run_job("train_classifier", records, **augmented, run_key="again", resamples=2)
+    assert kept == []
+    first, second = load_file(one["weights"]), load_file(again["weights"])
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    run_job("train_classifier", [*records, *synthetic], **augmented, run_key="more", include=["sd"])
+    assert len(kept) == (1 + VIEWS) * len(synthetic)
+    run_job("train_classifier", records, **augmented, run_key="other", seed=7)
+    assert len(kept) == (1 + VIEWS) * len(synthetic) + VIEWS * len(of_split(records, "train"))
+
+
+def test_a_synthetic_images_views_are_believed_as_far_as_it_is(run_job, records, synthetic, monkeypatch):
+    given = []
+    plain = train_probe.Regression
+    monkeypatch.setattr(train_probe, "Regression", lambda *args: given.append(args) or plain(*args))
+    values = dict(arch="probe", include=["sd"], weighting="confidence")
+    results = [
+        run_job("train_classifier", [*records, *synthetic], **values, augmentation=name, run_key=name)
+        for name in ("none", "trivial")
+    ]
+    assert results[0]["confidence"] == results[1]["confidence"]
+    (plain_features, _, counts), (features, _, same) = given
+    assert np.array_equal(counts, same) and len(counts) == len(features) == 18
+    assert features.shape[1] == 1 + VIEWS and np.array_equal(features[:, :1], plain_features)
 
 
 def test_resamples_are_told_with_intervals_and_kept(run_job, records):

@@ -49,6 +49,43 @@ def test_counts_are_as_if_images_were_there_so_often():
     assert np.allclose(repeated, model.decision_function(scaled), atol=2e-3)
 
 
+@pytest.mark.parametrize(("n", "width"), [(40, 300), (100, 12)])
+def test_views_count_together_as_much_as_their_image_did(n, width):
+    """Whether they are copies of it, or others that scikit-learn is given as rows of a part of its weight each."""
+    features, truth = clouds(n, width)
+    rng = np.random.default_rng(3)
+    counts, own = rng.integers(0, 3, n), rng.uniform(0.2, 1, n)
+    counts[:3] = 1
+    plain, copied = Regression(features, truth, own), Regression(np.stack([features] * 5, axis=1), truth, own)
+    for given in (None, counts):
+        one, other = (regression.fit(0.01, given).logits(features) for regression in (plain, copied))
+        assert np.allclose(one, other, atol=2e-3)
+    views = features[:, None] + rng.normal(scale=0.5, size=(n, 3, width)).astype(np.float32)
+    regression = Regression(views, truth, own)
+    rows = (views.reshape(-1, width) - regression.mean) / regression.std
+    weights = counts * own
+    weights *= weights.sum() / (3 * np.bincount(truth, weights))[truth]
+    model = LogisticRegression(C=0.01, tol=1e-8, max_iter=5000)
+    model.fit(rows, np.repeat(truth, 3), sample_weight=np.repeat(weights / 3, 3))
+    expected = model.decision_function((features - regression.mean) / regression.std)
+    assert np.allclose(regression.fit(0.01, counts).logits(features), expected, atol=2e-3)
+
+
+def test_no_view_of_an_image_is_trained_on_while_it_is_tested():
+    """Views that are copies of images of pure noise would tell what there is not."""
+    rng = np.random.default_rng(1)
+    features, truth = rng.normal(size=(60, 200)), np.arange(60) % 2
+    choice = Regression(np.stack([features] * 5, axis=1), truth).choose([str(i) for i in range(60)], 0)
+    assert choice.strength == STRENGTHS[0] and choice.loss > np.log(2) - 0.01
+
+
+def test_only_the_image_itself_is_tested_and_none_of_its_views():
+    """Of views that show nothing no class could be told, at a loss of log 3 each."""
+    features, truth = clouds(60, 20, distance=8)
+    views = np.stack([features, *[np.full_like(features, features.mean())] * 4], axis=1)
+    assert Regression(views, truth).choose([str(i) for i in range(60)], 0).loss < 0.6
+
+
 def test_a_feature_that_hardly_varies_in_training_is_not_blown_up():
     features, truth = clouds(60, 20)
     features[:, 5] = 0.5

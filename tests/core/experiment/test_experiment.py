@@ -17,9 +17,11 @@ import pytest
 import torch
 from PIL import Image
 
+from busaug_core.classify.config import VIEWS
 from busaug_core.experiment.config import RUN_EXPERIMENT, RunExperiment
 from busaug_core.experiment.looks import read_attention
 from busaug_core.experiment.plan import planned
+from busaug_core.features.extractor import Extractor
 from busaug_core.jobs.events import Begun, Ended, Finished, Made, Notice, Stopped
 from busaug_core.jobs.run import Run
 from busaug_core.registry import job
@@ -278,6 +280,28 @@ def test_the_best_of_shares_is_chosen_by_probes_for_networks_and_is_not_compared
     assert (taken["arch"], taken["include"], taken["ratio"]) == ("squeezenet1_1", [slug], int(share) / 100)
     assert {claim["arm"] for claim in result["claims"]} == {"best"}
     assert {r.variant for r in runs["evaluation"].products} == {"base", "sd"}
+
+
+def test_probes_may_see_augmented_images_and_share_the_views_of_real_ones(events, values, home, tmp_path, monkeypatch):
+    shutil.copytree(home / "tiny", tmp_path / "tiny", ignore=shutil.ignore_patterns("demo"))
+    looked_at, call = [], Extractor.__call__
+    monkeypatch.setattr(Extractor, "__call__", lambda self, images: looked_at.extend(images) or call(self, images))
+    more = {**SIZES, "train_classifier": dict(resamples=3)}
+    arms = ["base", "sd_img2img", "trivial", "base+trivial"]
+    asked = dict(values, arms=arms, settings=more, run_key="augmented")
+    *_, finished = RUN_EXPERIMENT.run(asked, [], "tiny", tmp_path)
+    found = [Run(tmp_path / "tiny/runs" / key) for key in finished.result["runs"] if "clf" in key]
+    told = {run.key.removesuffix("_2"): run for run in found}
+    augmentations = [told[f"clf_{arm}"].config["augmentation"] for arm in ("original", "trivial", "base_trivial")]
+    assert augmentations == [None, "trivial", "trivial"]
+    assert told["clf_trivial"].result["n_train"] == told["clf_original"].result["n_train"]
+    assert len(looked_at) == VIEWS * told["clf_base_trivial"].result["n_train"]
+    assert {claim["arm"] for claim in finished.result["claims"]} == set(arms)
+    flipped = {**SIZES, "train_classifier": dict(resamples=3, augmentation="flip")}
+    *_, finished = RUN_EXPERIMENT.run(
+        dict(asked, arms=["base"], settings=flipped, run_key="flipped"), [], "tiny", tmp_path
+    )
+    assert "at 64 px, augmentation flip, means over 3 trainings" in " ".join(finished.result["table"])
 
 
 def test_where_the_arms_look_is_compared_image_by_image(values, home, tmp_path, events):

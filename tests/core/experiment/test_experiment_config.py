@@ -98,7 +98,7 @@ def test_an_arm_joins_variants_and_treatments():
         (dict(arms=["sd+oversample+class_weights"]), "sets balance twice"),
         (dict(arms=["sd", "confidence"]), "chooses among synthetic images and takes none"),
         (dict(arms=["trivial"], settings={"train_classifier": dict(arch="resnet18")}), "must take synthetic images"),
-        (dict(arms=["sd", "trivial"]), "arm 'trivial' is for networks; set arch of train_classifier in settings"),
+        (dict(arms=["sd", "oversample"]), "arm 'oversample' is for networks; set arch of train_classifier in settings"),
         (dict(arms=["sd"], seeds=2), "seeds are of networks"),
         (dict(external="busaug-demo"), "external is 'busaug-demo', the dataset that is made"),
         (dict(folds=3, settings={"load_busi": dict(split="70-30")}), "folds deal the scans out; leave split of load"),
@@ -113,6 +113,16 @@ def test_arms_that_cannot_be_are_told_at_once(values, message):
     with pytest.raises(UserError, match=message):
         RunExperiment.parse(values)
     assert any(re.search(message, text) for text in RunExperiment.find_problems(values).values())
+
+
+def test_arms_of_probes_may_be_augmented_also_beside_confidence():
+    config = RunExperiment.parse(dict(arms=["sd", "trivial", "sd+trivial+confidence"]))
+    assert [arm.fields.get("augmentation") for arm in config.compared] == [None, "trivial", "trivial"]
+    assert RunExperiment.parse(dict(preset="laptop")).arms[-2:] == ["trivial", "best+trivial"]
+    flipped = {"train_classifier": dict(augmentation="flip")}
+    RunExperiment.parse(dict(arms=["sd"], settings=flipped))
+    with pytest.raises(UserError, match="arm 'trivial' sets augmentation; leave that out of settings, or the arm"):
+        RunExperiment.parse(dict(arms=["sd", "trivial"], settings=flipped))
 
 
 def test_only_what_the_arms_need_is_trained():

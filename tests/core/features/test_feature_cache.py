@@ -2,8 +2,10 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ from safetensors.numpy import save_file
 from busaug_core.classify.features import ClassifierFeatures
 from busaug_core.classify.model import Classifier
 from busaug_core.features import cache as features_module
+from busaug_core.features.augmentation import seeded_trivial_augment
 from busaug_core.features.cache import FeatureCache, Seen, extract
 from busaug_core.features.extractors import make_extractor
 from busaug_core.images import load_gray
@@ -66,6 +69,35 @@ def test_mirrored_features_are_those_of_the_mirrored_image(records, extractor, r
     expected = extractor([extractor.load(r.path)[:, ::-1] for r in records])
     assert mirrored.hashes == plain.hashes and np.allclose(mirrored.matrix, expected, atol=1e-4)
     assert np.abs(mirrored.matrix - plain.matrix).max() > 0.01
+
+
+def test_drawn_changes_are_those_of_seed_and_pixels_whatever_the_order_and_batch(records, extractor, run):
+    seen = Seen(mirrored=True, trivial=(51, 0))
+    state = torch.get_rng_state()
+    drawn, _ = run_to_end(extract(records, extractor, run, 4, seen))
+    assert torch.equal(torch.get_rng_state(), state)
+    shutil.rmtree(FeatureCache(run, extractor, seen).folder)
+    torch.manual_seed(9)
+    again, _ = run_to_end(extract(records[::-1], extractor, run, 3, seen))
+    assert np.allclose(again.of(records), drawn.matrix, atol=1e-4)
+    for other in (
+        Seen(mirrored=True),
+        Seen(trivial=(51, 0)),
+        replace(seen, trivial=(51, 1)),
+        replace(seen, trivial=(5, 0)),
+    ):
+        found, _ = run_to_end(extract(records, extractor, run, 4, other))
+        assert np.abs(found.matrix - drawn.matrix).max() > 0.01
+
+
+def test_a_change_keeps_size_and_channels_and_its_image_as_it_was():
+    rng = np.random.default_rng(0)
+    for shape in ((40, 30), (40, 30, 3)):
+        image = rng.integers(0, 256, shape, np.uint8)
+        before = image.copy()
+        changed = [seeded_trivial_augment(image, (0, i)) for i in range(20)]
+        assert all(c.shape == shape and c.dtype == np.uint8 for c in changed) and np.array_equal(image, before)
+        assert len({c.tobytes() for c in changed}) > 5
 
 
 def test_features_of_reduced_images_are_those_of_the_reduced_files(records, extractor, run, tmp_path):
@@ -157,8 +189,7 @@ from busaug_core.features.cache import Seen, extract
 
 processes, run = PartialState(cpu=True), Run(Path(sys.argv[1]))
 extractor, events = ClassifierFeatures(run.sibling("clf"), processes.device), []
-side = int(sys.argv[3]) or None
-work = extract(read_records(sys.argv[2]), extractor, run, 2, Seen(side=side))
+work = extract(read_records(sys.argv[2]), extractor, run, 2, eval(sys.argv[3]))
 while True:
     try:
         events.append(next(work))
@@ -173,15 +204,15 @@ rows = sum(event.done == event.total and event.total for event in events)
 """
 
 
-@pytest.mark.parametrize("side", [None, 48])
-def test_two_processes_give_the_features_of_one(records, extractor, run, tmp_path, side):
+@pytest.mark.parametrize("seen", [Seen(), Seen(side=48, trivial=(51, 0))])
+def test_two_processes_give_the_features_of_one(records, extractor, run, tmp_path, seen):
     Image.fromarray(load_gray(records[0].path, 48)).save(tmp_path / "small.png")
     records = [*records[:4], Record(str(tmp_path / "small.png"), "benign"), *records[4:]]
     script = tmp_path / "shared.py"
     script.write_text(SHARED)
     write_records(tmp_path / "inputs.jsonl", records)
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]  # as accelerate launch does
-    command = [sys.executable, *launch, str(script), str(run.folder), str(tmp_path / "inputs.jsonl"), str(side or 0)]
+    command = [sys.executable, *launch, str(script), str(run.folder), str(tmp_path / "inputs.jsonl"), repr(seen)]
     root = Path(features_module.__file__).parents[2]
     environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
@@ -191,6 +222,6 @@ def test_two_processes_give_the_features_of_one(records, extractor, run, tmp_pat
     shared = np.load(run.folder / "shared.npy")
     for path in (run.folder.parents[1] / "features").rglob("*.safetensors"):
         path.unlink()
-    alone, _ = run_to_end(extract(records, extractor, run, 2, Seen(side=side)))
+    alone, _ = run_to_end(extract(records, extractor, run, 2, seen))
     assert np.allclose(shared, alone.matrix, atol=1e-5)
     assert json.loads((run.folder / "hashes.json").read_text()) == alone.hashes
