@@ -50,6 +50,11 @@ class Arm:
         untreated = not self.filtered and self.fields.keys() <= {"ratio"}
         return len(self.include) == 1 and BEST not in self.include and untreated
 
+    @property
+    def is_of_synthetic(self) -> bool:
+        """Whether it takes synthetic images and treats real ones as the original does, if it takes them."""
+        return bool(self.include) and self.fields.keys() <= {"ratio", "weighting", "synthetic_only"}
+
     def with_best(self, chosen: "Arm | None") -> "Arm":
         """The arm with the variant of the one chosen in the place of `best`, in its own share, else in that one's."""
         if chosen is None or BEST not in self.include:

@@ -103,7 +103,7 @@ class RunExperiment(JobConfig):
     networks: dict[str, Any] = Field(
         {},
         description="Where the arms are probes: fields of train_classifier, such as arch and epochs, by which the "
-        "original and the best of the arms with synthetic images are trained as networks too, seeds of each.",
+        "original and the best of the arms that differ by synthetic images are trained as networks too, seeds of each.",
     )
     folds: int | None = Field(
         None,
@@ -217,6 +217,8 @@ class RunExperiment(JobConfig):
             return self
         if not self.of_probes:
             raise ValueError("networks are beside probes; settings name a network for train_classifier already")
+        if not any(arm.is_of_synthetic for arm in self.compared):
+            raise ValueError("networks are of an arm that differs by its synthetic images alone, such as sd; name one")
         config, fields = TRAIN_CLASSIFIER.config_class(), CHAINED[TRAIN_CLASSIFIER]
         if taken := sorted(self.networks.keys() & {"run_key", "seed", *fields}):
             raise ValueError(f"networks: {', '.join(taken)} are set by the experiment itself")

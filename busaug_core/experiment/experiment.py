@@ -78,7 +78,7 @@ def run_experiment(config: RunExperiment, run: Run) -> Steps[dict[str, Any]]:
             for share, run_on_share in (yield from train_on_fewer(chain)).items():
                 fewer[share].append([run_on_share])
         if config.networks:
-            losses = inner_losses({arm.name: trained[arm.name][0] for arm in config.compared if arm.include})
+            losses = inner_losses({arm.name: trained[arm.name][0] for arm in config.compared if arm.is_of_synthetic})
             taken.append(min(losses, key=losses.__getitem__))
             winner = next(arm for arm in config.compared if arm.name == taken[-1]).with_best(best)
             for name, arm in ((ORIGINAL.name, ORIGINAL), (BEST, winner)):

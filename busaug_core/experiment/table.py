@@ -94,7 +94,7 @@ def _as_networks(networks: Networks) -> list[str]:
     ]
     note = (
         f"{_trained(networks.arms[tested.baseline])}, on the same scans. {_by_fold(networks.taken)} stands for the "
-        "best: the arm with synthetic images whose probe has the least log-loss in folds of the training images."
+        "best: the arm by synthetic images alone whose probe has the least log-loss in folds of the training images."
     )
     compared = ["", *_differences(claims)] if claims else []
     return [

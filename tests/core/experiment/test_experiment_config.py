@@ -81,6 +81,7 @@ def test_an_arm_joins_variants_and_treatments():
         (dict(arms=["best", "sd"], candidates=["sd@50%"]), "best is chosen among arms that take one variant as it is"),
         (dict(arms=["sd"], candidates=["sd", "base"]), "no arm takes it; name best in arms"),
         (dict(arms=["best+filtered", "sd", "base@50%"]), "best may be an arm with a share, such as base@50%"),
+        (dict(arms=["sd+trivial"], networks=dict(arch="resnet18")), "differs by its synthetic images alone"),
         (dict(arms=["sd"], networks=dict(arch="probe")), "networks: a probe is what the arms are already"),
         (dict(arms=["sd"], networks=dict(arch="resnet18", ratio=1)), "networks: ratio are set by the experiment"),
         (dict(arms=["sd"], networks=dict(epochs=0)), "networks: epochs: Input should be greater"),
