@@ -93,7 +93,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         folds=3,
         seeds=3,
         learning_curve=True,
-        networks=dict(arch="efficientnet_lite0", pretrained=True, epochs=6, resolution=128),
+        networks=dict(arch="efficientnet_lite0", pretrained=True, epochs=6, learning_rate=3e-4, resolution=128),
         arms=[
             *FOUR,
             "ft",
