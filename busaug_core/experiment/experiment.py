@@ -6,7 +6,7 @@ from typing import Any
 from busaug_core.classify.config import APPLY_CLASSIFIER, TRAIN_CLASSIFIER
 from busaug_core.data.config import FIRST_FOLD, LOAD_BUSI, SIMULATED
 from busaug_core.errors import UserError
-from busaug_core.experiment.arms import BEST, ORIGINAL, Arm
+from busaug_core.experiment.arms import BEST, HELD_OUT, ORIGINAL, Arm
 from busaug_core.experiment.chain import Chain
 from busaug_core.experiment.claims import compare
 from busaug_core.experiment.config import CHAINED, TRAININGS, RunExperiment
@@ -32,8 +32,6 @@ from busaug_core.measure.grids import variant_grid
 from busaug_core.records import Record, count_labels
 from busaug_core.words import counted
 
-HELD_OUT = "val"
-"""The split that every arm is tested on, which no generator has seen."""
 UNTUNED = "base"
 """The variant that is measured beside the others, to show what tuning gains."""
 OTHER_SEEDS = 1_000_000
