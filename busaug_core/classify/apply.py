@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from busaug_core.classify.attention import attention_rows, measure_attention
+from busaug_core.classify.attention import TARGETS, attention_rows, measure_attention
 from busaug_core.classify.config import HEATMAP_GRID, ApplyClassifier
 from busaug_core.classify.heatmap_grid import heatmap_grid
 from busaug_core.classify.heatmaps import GradCam, write_heatmaps
@@ -30,8 +30,9 @@ def apply_classifier(config: ApplyClassifier, run: Run) -> Steps[dict[str, Any]]
     also trained on draws, `resampled` has the metrics over these, whose logits `resampled.safetensors` keeps.
 
     With `heatmaps` there are a map of each image in the folder `heatmaps`, a picture of some, and of each in
-    `attention.jsonl` how much lies on the lesion; besides `attention`, the rows of `attention_rows`, the result then
-    has `heatmap_layer`, in which the maps are, and `empty_heatmaps`, how many show nothing for the predicted class.
+    `attention.jsonl` how much lies on the lesion and on burnt-in marks. The result then has `heatmap_layer`, in which
+    the maps are, `empty_heatmaps`, how many show nothing for the predicted class, and the rows of `attention_rows`:
+    `attention` of lesions and `attention_to_marks`, each where there are any.
     """
     classifier, device = run.used["classifier"], pick_device()
     model = load_classifier(classifier.path, run, device)
@@ -66,7 +67,9 @@ def apply_classifier(config: ApplyClassifier, run: Run) -> Steps[dict[str, Any]]
         heatmap_grid([records[i] for i in shown], [found[i] for i in shown], run.folder, run.folder / HEATMAP_GRID)
         summary["heatmap_layer"] = cam.layer
         summary["empty_heatmaps"] = sum(one.empty for one in found)
-        summary["attention"] = attention_rows(run, records, found, held_out)
+        for target in TARGETS:
+            if rows := attention_rows(run, records, found, held_out, target):
+                summary[target.rows] = rows
     return summary
 
 

@@ -16,8 +16,8 @@ from busaug_core.jobs.run import Run
 from busaug_core.records import SPLITS, Record
 
 WEIGHTS, PREDICTIONS, RESAMPLED = "classifier.safetensors", "predictions.jsonl", "resampled.safetensors"
-HEATMAPS, HEATMAP_GRID, ATTENTION = "heatmaps", "heatmaps.png", "attention.jsonl"
-"""The folder of the maps, a picture of some, and what was measured of each."""
+HEATMAP_GRID, ATTENTION = "heatmaps.png", "attention.jsonl"
+"""A picture of some heat maps, and what was measured of each."""
 CLASSIFIER = Product(WEIGHTS, job="train_classifier", held_out=False)
 """What a field that names a trained classifier holds; who uses it says what it may not have seen."""
 OF_NETWORKS = ("preset", "epochs", "batch_size", "learning_rate", "pretrained", "balance")
@@ -25,6 +25,11 @@ OF_PROBES = ("extractor", "resamples")
 """Fields of one kind of classifier alone."""
 VIEWS = 4
 """How many of a training image a probe sees besides the image itself, each changed by TrivialAugment."""
+
+
+def heatmap_file(index: int) -> str:
+    """The picture of the heat map of the image of that index among a run's records, within the run's folder."""
+    return f"heatmaps/{index:06d}.png"
 
 
 def has_features(run: Run) -> bool:
@@ -153,8 +158,7 @@ class TrainClassifier(OnSamples):
         """The images that it trains on; raises UserError where a named variant has none, or too few."""
         return training_set(records, self.include, self.ratio, self.balance_to, self.synthetic_only)
 
-    @property
-    def also_makes(self) -> tuple[str, ...]:
+    def also_makes(self, images: int) -> tuple[str, ...]:
         return (RESAMPLED,) if self.resamples else ()
 
 
@@ -172,13 +176,12 @@ class ApplyClassifier(OnSamples):
     heatmaps: bool = Field(
         False,
         description="Also map where each image speaks for the class that is predicted (Grad-CAM), and measure how much "
-        "of that lies on lesions; each image is looked at once more for it.",
+        "of that lies on lesions and on burnt-in marks; each image is looked at once more for it.",
     )
     batch_size: int = Field(64, ge=1, le=4096, description="Images at a time.")
 
-    @property
-    def also_makes(self) -> tuple[str, ...]:
-        return (HEATMAPS, HEATMAP_GRID, ATTENTION) if self.heatmaps else ()
+    def also_makes(self, images: int) -> tuple[str, ...]:
+        return (HEATMAP_GRID, ATTENTION, *map(heatmap_file, range(images))) if self.heatmaps else ()
 
 
 def check_training(config: TrainClassifier, run: Run, records: list[Record]) -> None:

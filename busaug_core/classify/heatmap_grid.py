@@ -1,4 +1,7 @@
-"""A picture of heat maps: some images of each class, with the map laid over the scan and the lesion's outline."""
+"""A picture of heat maps: some images of each class, with the map laid over the scan, and outlines.
+
+These are of the lesion and of burnt-in marks, where such were found.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,12 +11,14 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 from PIL import Image
 
-from busaug_core.classify.attention import Attention
+from busaug_core.classify.attention import LESION, MARKS, Attention
 from busaug_core.images import load_gray, resize_mask
 from busaug_core.records import Record
 
 SIDE = 192
 COLUMNS = 4
+COLOURS = {LESION: "white", MARKS: "cyan"}
+"""Of the outlines."""
 OPACITY = 0.65
 """Of the map where it is greatest; where it is 0 the scan shows."""
 
@@ -33,7 +38,7 @@ def heatmap_grid(
     labels = sorted({r.label for r in records})
     chosen = {label: [i for i, r in enumerate(records) if r.label == label][:per_class] for label in labels}
     columns = max(map(len, chosen.values()))
-    figure = Figure(figsize=(3.3 * columns + 0.3, 1.95 * len(labels) + 0.3))
+    figure = Figure(figsize=(3.3 * columns + 0.3, 2.1 * len(labels) + 0.3))
     axes = figure.subplots(len(labels), columns, squeeze=False)
     for line, label in zip(axes, labels, strict=True):
         for cell in line:
@@ -44,9 +49,10 @@ def heatmap_grid(
         for cell, i in zip(line, chosen[label], strict=False):
             cell.imshow(np.hstack(_pair(records[i], folder / found[i].heatmap)))
             cell.set_title(_caption(found[i]), fontsize=8)
-            if records[i].lesions:
-                mask = np.pad(resize_mask(records[i].lesion_mask(), SIDE), ((0, 0), (SIDE + 2, 0)))
-                cell.contour(mask, levels=[0.5], colors="white", linewidths=1)
+            for target, colour in COLOURS.items():
+                if getattr(found[i], target.area) is not None:
+                    mask = np.pad(resize_mask(target.mask(records[i]), SIDE), ((0, 0), (SIDE + 2, 0)))
+                    cell.contour(mask, levels=[0.5], colors=colour, linewidths=1)
     title = "Each scan, and on it where what speaks for the predicted class lies; white: the lesion"
     figure.suptitle(title, fontsize=9)
     figure.tight_layout(pad=0.4)
@@ -67,4 +73,6 @@ def _caption(found: Attention) -> str:
     more = ", empty map" if found.empty else ""
     if found.on_lesion is not None:
         more = f", {found.on_lesion:.0%} on the lesion ({found.covered:.0%} of the image)"
+    if found.on_marks is not None:
+        more += f"\n{found.on_marks:.0%} on burnt-in marks (cyan, {found.marked:.0%} of the image)"
     return f"taken for {found.label}{more}"

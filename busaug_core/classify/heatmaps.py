@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from busaug_core.classify.config import HEATMAPS
+from busaug_core.classify.config import heatmap_file
 from busaug_core.classify.load import Trained
 from busaug_core.errors import UserError
 from busaug_core.files import write_whole
@@ -163,4 +163,4 @@ def write_heatmaps(
 
 def path_of(run: Run, index: int) -> Path:
     """The picture of the image of that index among the run's records."""
-    return run.folder / HEATMAPS / f"{index:06d}.png"
+    return run.folder / heatmap_file(index)

@@ -19,6 +19,8 @@ FILTERED = "filtered"
 """The treatment of synthetic images by their scores, before any of them is taken."""
 BEST = "best"
 """Stands for the variant that helps most within the training images, in the share in which it does."""
+HELD_OUT = "val"
+"""The split that every arm is tested on, which no generator has seen."""
 JOIN, AT = "+", "@"
 RATIO = re.compile(r"(\d+(?:\.\d\d?)?) ?%")
 

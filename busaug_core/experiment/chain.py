@@ -8,16 +8,15 @@ from itertools import count
 from typing import Any
 
 from busaug_core.errors import UserError
+from busaug_core.experiment.arms import HELD_OUT
 from busaug_core.experiment.config import RunExperiment
 from busaug_core.experiment.plan import Pace
 from busaug_core.generate.config import GENERATE
 from busaug_core.jobs.events import Begun, Ended, Event, Made, Notice, Steps
 from busaug_core.jobs.execute import Job, result_of
+from busaug_core.jobs.roles import TRAIN
 from busaug_core.jobs.run import Run
 from busaug_core.records import SPLITS, Record
-
-HELD_OUT = SPLITS[1]
-"""The split that every arm is tested on, which no generator has seen."""
 
 
 class Chain:
@@ -55,7 +54,7 @@ class Chain:
             return
         self.records = []
         for record in loaded:
-            split = HELD_OUT if f"fold_{fold}" in record.tags else SPLITS[0]
+            split = HELD_OUT if f"fold_{fold}" in record.tags else TRAIN
             self.records.append(replace(record, tags=[split, *(tag for tag in record.tags if tag not in SPLITS)]))
 
     def call(

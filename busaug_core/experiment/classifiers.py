@@ -5,8 +5,8 @@ from typing import Any
 
 from busaug_core.classify.config import TRAIN_CLASSIFIER
 from busaug_core.errors import UserError
-from busaug_core.experiment.arms import BEST, Arm
-from busaug_core.experiment.chain import HELD_OUT, Chain
+from busaug_core.experiment.arms import BEST, HELD_OUT, Arm
+from busaug_core.experiment.chain import Chain
 from busaug_core.experiment.images import Images, images_of
 from busaug_core.experiment.plan import SHARES
 from busaug_core.jobs.events import Steps

@@ -6,8 +6,8 @@ from typing import Any
 
 from busaug_core.classify.config import APPLY_CLASSIFIER
 from busaug_core.data.config import FIRST_FOLD, LOAD_BUSI, SIMULATED
-from busaug_core.experiment.arms import BEST, ORIGINAL
-from busaug_core.experiment.chain import HELD_OUT, Chain
+from busaug_core.experiment.arms import BEST, HELD_OUT, ORIGINAL
+from busaug_core.experiment.chain import Chain
 from busaug_core.experiment.claims import compare
 from busaug_core.experiment.classifiers import choose, inner_losses, train_arm, train_networks, train_on_fewer
 from busaug_core.experiment.config import RunExperiment

@@ -7,12 +7,12 @@ from statistics import mean
 from busaug_core.base.defaults import defaults_of
 from busaug_core.classify.config import APPLY_CLASSIFIER, TRAIN_CLASSIFIER
 from busaug_core.data.config import LOAD_BUSI
-from busaug_core.experiment.arms import ORIGINAL
+from busaug_core.experiment.arms import HELD_OUT, ORIGINAL
 from busaug_core.experiment.config import TRAININGS, RunExperiment
 from busaug_core.generate.config import GENERATE
 from busaug_core.jobs.roles import amounts_of, of_split, training_images
 from busaug_core.measure.config import COMPUTE_EMBEDDINGS, COMPUTE_FID, FILTER_SYNTHETIC, SCORE_SYNTHETIC
-from busaug_core.records import SPLITS, Record, count_labels
+from busaug_core.records import Record, count_labels
 from busaug_core.words import counted, lasting
 
 BYTES = 0.75
@@ -52,7 +52,7 @@ def planned(config: RunExperiment) -> Counter[str]:
 
 def images_planned(config: RunExperiment, loaded: list[Record]) -> int:
     """How many images will be generated; of folds, which are not quite even, about so many."""
-    training, held_out = count_labels(training_images(loaded)), len(of_split(loaded, SPLITS[1]))
+    training, held_out = count_labels(training_images(loaded)), len(of_split(loaded, HELD_OUT))
     if config.folds:
         dealt = [r for r in loaded if r.splits and "fold_1" not in r.tags]
         training, held_out = count_labels(dealt), sum("fold_1" in r.tags for r in loaded)

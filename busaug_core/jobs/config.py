@@ -112,9 +112,11 @@ class JobConfig(BaseModel):
         """
         return self
 
-    @property
-    def also_makes(self) -> tuple[str, ...]:
-        """The files that a run with these settings holds when it is done, besides its job's `files`."""
+    def also_makes(self, images: int) -> tuple[str, ...]:
+        """The files that a run with these settings on so many images holds when it is done, besides its job's `files`.
+
+        Paths within the run's folder.
+        """
         return ()
 
     def fill(self, open_fields: dict[str, Any]) -> Self:

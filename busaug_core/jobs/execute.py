@@ -159,7 +159,7 @@ class Job:
                     event = next(events)
                 except StopIteration as end:
                     with workers.alone():
-                        result = run.result if run.state == "done" else run.finish(end.value, self._files(config))
+                        result = run.result if run.state == "done" else run.finish(end.value, self._files(config, run))
                     break
                 for told in (event, *remarks):
                     if not self.chain or isinstance(told, Begun | Ended | Notice):
@@ -222,7 +222,7 @@ class Job:
             workers.leave()
             if not workers.others():
                 if run.has_result:
-                    run.set_state("done", files=self._files(config))
+                    run.set_state("done", files=self._files(config, run))
                 else:
                     run.set_state(state, error)
                 run.forget_stop()
@@ -274,9 +274,9 @@ class Job:
                 f"another run_key, or delete {run.folder}."
             )
 
-    def _files(self, config: JobConfig) -> list[str]:
+    def _files(self, config: JobConfig, run: Run) -> list[str]:
         """What a run with these settings is not whole without."""
-        return [*self.files, *config.also_makes]
+        return [*self.files, *config.also_makes(len(run.records))]
 
     def _settings(self, config: JobConfig) -> dict[str, Any]:
         """What `config.json` holds."""

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image, ImageDraw
 
 from busaug_core.data.busi import list_scans
 from busaug_core.jobs.events import Finished
@@ -46,6 +47,22 @@ def masked(records):
     masks["benign"][:32, :32] = masks["malignant"][32:, 32:] = True
     lesions = {label: [Lesion.of(None, mask)] for label, mask in masks.items()}
     return [replace(r, lesions=lesions.get(r.label, []), size=[64, 64, 1], id=Path(r.path).stem) for r in records]
+
+
+@pytest.fixture
+def with_marks(masked, tmp_path):
+    """The records with their lesions, of images of which all but the first bear a yellow box."""
+    made = []
+    for record in masked:
+        with Image.open(record.path) as image:
+            picture = image.convert("RGB")
+        if made:
+            ImageDraw.Draw(picture).rectangle((40, 8, 55, 23), outline="yellow")
+        path = tmp_path / "with_marks" / Path(record.path).name
+        path.parent.mkdir(exist_ok=True)
+        picture.save(path)
+        made.append(replace(record, path=str(path), size=[64, 64, 3]))
+    return made
 
 
 @pytest.fixture

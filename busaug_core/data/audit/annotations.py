@@ -7,12 +7,12 @@ Thresholds are set on one half of the scans in `docs/burnt-in-marks.csv`; `bench
 the other.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import reduce
 
 import numpy as np
 from PIL import Image, ImageChops
-from scipy.ndimage import uniform_filter
+from scipy.ndimage import binary_dilation, binary_propagation, uniform_filter
 
 from busaug_core.images import without_palette
 
@@ -32,6 +32,10 @@ CROSS, DIAGONAL_CROSS, STROKE, POINT = 0.84, 1.15, 0.55, 0.55
 """Contrast of a caliper's cross, of an upright stroke and of a dot, over that of their surroundings."""
 DOTS, STRIP, DIRECTIONS = 9, (40, 1.5), 24
 """Dots in a strip of so many pixels that make a dotted line, and the directions that are tried."""
+FAINT = 0.5
+"""Share of its threshold from which a sign is of a mark that another shows, as most letters beside a T are."""
+AROUND, TOUCHING = np.ones((9, 9)), np.ones((3, 3))
+"""The pixels around one with a sign that are its mark's too, such as a cross's about its middle; what adjoins them."""
 COLOUR = 1e-4
 TINT = 0.3
 """Share of coloured pixels from which the colour is taken for the scan's colour map, not for a mark."""
@@ -49,22 +53,36 @@ BETWEEN_DIAGONALS = [[(k * down, k * right) for k in (2, 3)] for down, right in 
 def annotation_score(image: Image.Image) -> float:
     """How surely a decoded scan bears burnt-in marks; 1 and above counts as annotated.
 
-    The greatest of four signs, each over its threshold: a cross, upright or not (a caliper), an upright stroke (a
+    The greatest of five signs, each over its threshold: a cross, upright or diagonal (a caliper), an upright stroke (a
     letter, a cursor), dots in a line (between calipers), and the share of coloured pixels. Float, 0 and up.
     """
+    return float(max(sign.max(initial=0) for sign in _signs(image)))
+
+
+def annotation_mask(image: Image.Image) -> np.ndarray:
+    """Where the burnt-in marks of a decoded scan are, as far as `annotation_score` goes by them.
+
+    Bool H×W over the whole scan at the size at which it is looked at, a short side of 224: the pixels around those
+    where a sign reaches its threshold, and around weaker ones that adjoin these; none where the score is below 1.
+    """
+    strongest = reduce(np.maximum, _signs(image))
+    sure, faint = (binary_dilation(strongest >= least, AROUND) for least in (1, FAINT))
+    return binary_propagation(sure, TOUCHING, mask=faint)
+
+
+def _signs(image: Image.Image) -> Iterator[np.ndarray]:
+    """How strong each sign of a mark is at each pixel of the scan, over its threshold: float H×W."""
     channels = _small(image).split()
     brightest, darkest = reduce(ImageChops.lighter, channels), reduce(ImageChops.darker, channels)
-    coloured = (np.asarray(ImageChops.subtract(brightest, darkest)) > 15).mean()
     gray = np.asarray(brightest, dtype=np.float32)
     surroundings, at = NOISE + _contrast(gray), _neighbours(gray)
-    signs = (
-        _greatest(_crosses(at, AXES, BETWEEN_AXES) / surroundings) / CROSS,
-        _greatest(_crosses(at, DIAGONALS, BETWEEN_DIAGONALS) / surroundings) / DIAGONAL_CROSS,
-        _greatest(_strokes(at) / np.maximum(surroundings, LEAST)) / STROKE,
-        _dots_in_line(_inner(_points(at) / surroundings) > POINT) / DOTS,
-        coloured / COLOUR if coloured < TINT else 0,
-    )
-    return float(max(0.0, *signs))
+    yield _inner(_crosses(at, AXES, BETWEEN_AXES) / surroundings) / CROSS
+    yield _inner(_crosses(at, DIAGONALS, BETWEEN_DIAGONALS) / surroundings) / DIAGONAL_CROSS
+    yield _inner(_strokes(at) / np.maximum(surroundings, LEAST)) / STROKE
+    yield _dots_in_line(_inner(_points(at) / surroundings) > POINT) / DOTS
+    coloured = np.asarray(ImageChops.subtract(brightest, darkest)) > 15
+    share = coloured.mean()
+    yield coloured * (share / COLOUR if share < TINT else 0)
 
 
 def _small(image: Image.Image) -> Image.Image:
@@ -118,28 +136,33 @@ def _points(at: Neighbours) -> np.ndarray:
     return at(0, 0) - reduce(np.maximum, ((at(y, x) + at(-y, -x)) / 2 for y, x in pairs))
 
 
-def _dots_in_line(dots: np.ndarray) -> int:
-    """The most dots in a strip of `STRIP` pixels, among strips of all directions and places that overlap by half."""
-    down, right = np.nonzero(dots)
+def _dots_in_line(dots: np.ndarray) -> np.ndarray:
+    """Of each dot, bool H×W, how many lie in a strip of `STRIP` pixels with it, itself too; elsewhere 0.
+
+    The most among strips of all directions and places that overlap by half.
+    """
+    most = np.zeros(dots.shape, int)
+    # The strips begin at the border, as they did when the thresholds were set.
+    inner = dots[BORDER:-BORDER, BORDER:-BORDER]
+    down, right = np.nonzero(inner)
     if len(down) < DOTS:
-        return 0
+        return most
     angles = np.arange(DIRECTIONS)[:, None] * np.pi / DIRECTIONS
     along, across = right * np.cos(angles) + down * np.sin(angles), down * np.cos(angles) - right * np.sin(angles)
-    most, size = 0, sum(dots.shape)
+    size, counts = sum(inner.shape), np.zeros(len(down), int)
     for shift in (0, 0.5):
         for other in (0, 0.5):
             place = np.floor(along / STRIP[0] + shift) + size, np.floor(across / STRIP[1] + other) + size
             strips = (np.arange(DIRECTIONS)[:, None] * 2 * size + place[0]) * 2 * size + place[1]
-            most = max(most, int(np.unique(strips, return_counts=True)[1].max()))
+            _, which, members = np.unique(strips, return_inverse=True, return_counts=True)
+            counts = np.maximum(counts, members[which].reshape(strips.shape).max(0))
+    most[down + BORDER, right + BORDER] = counts
     return most
 
 
 def _inner(sign: np.ndarray) -> np.ndarray:
-    """The part of the scan that is looked at, with 0 in the corner."""
-    inner = sign[BORDER:-BORDER, BORDER:-BORDER].copy()
-    inner[: CORNER - BORDER, : CORNER - BORDER] = 0
+    """A sign, float64 H×W, with 0 in the corner and at the border, which are not looked at."""
+    inner = np.zeros(sign.shape)
+    inner[BORDER:-BORDER, BORDER:-BORDER] = sign[BORDER:-BORDER, BORDER:-BORDER]
+    inner[:CORNER, :CORNER] = 0
     return inner
-
-
-def _greatest(sign: np.ndarray) -> float:
-    return float(_inner(sign).max(initial=0))

@@ -1,12 +1,13 @@
-"""How much of the heat maps lies on lesions."""
+"""How much of the heat maps lies on lesions and on burnt-in marks."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
-from busaug_core.classify.attention import attention_rows, measure_attention
+from busaug_core.classify.attention import LESION, MARKS, attention_rows, measure_attention
 from busaug_core.classify.heatmaps import SIDE, path_of
 from busaug_core.jobs.run import Run
 from busaug_core.records import Lesion, Record
@@ -22,7 +23,7 @@ def at(row, column, side=SIDE // 4):
 
 
 def scan(name, lesion=None, size=(96, 72), **more):
-    """A record of no file; its lesion is a box (left, top, right, bottom) of an image of that width and height."""
+    """A record of no file yet; its lesion is a box (left, top, right, bottom) of an image of that width and height."""
     lesions = []
     if lesion is not None:
         mask = np.zeros(size[::-1], bool)
@@ -33,16 +34,25 @@ def scan(name, lesion=None, size=(96, 72), **more):
 
 @pytest.fixture
 def measured(tmp_path):
-    """A function that writes the maps of records and returns what is measured of them, and the rows."""
+    """A function that writes records' maps and images, and returns what is measured of them, and the rows.
 
-    def measured(records, heats, evaluated=None):
+    Images are black but for a yellow mark, a box of them (left, top, right, bottom), of those that have one.
+    """
+
+    def measured(records, heats, evaluated=None, target=LESION, marks=None):
         run = Run(tmp_path / "run")
+        records = [replace(r, path=str(tmp_path / Path(r.path).name)) for r in records]
+        for record, box in zip(records, marks or [None] * len(records), strict=True):
+            picture = Image.new("RGB", record.size[:2])
+            if box is not None:
+                ImageDraw.Draw(picture).rectangle((box[0], box[1], box[2] - 1, box[3] - 1), fill="yellow")
+            picture.save(record.path)
         for i, heat in enumerate(heats):
             path_of(run, i).parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(heat).save(path_of(run, i))
         found = measure_attention(run, records, ["benign"] * len(records))
         evaluated = range(len(records)) if evaluated is None else evaluated
-        return found, attention_rows(run, records, found, evaluated)
+        return found, attention_rows(run, records, found, evaluated, target)
 
     return measured
 
@@ -111,3 +121,49 @@ def test_there_is_a_row_of_each_variant_with_masks_and_of_real_images_the_evalua
     _, rows = measured(records, heats, evaluated=[0, 1])
     assert [(row["variant"], row["n"], row["on_lesion"]) for row in rows] == [("real", 2, 1), ("sd_mask", 1, 0)]
     assert measured(records, heats, evaluated=[])[1] == rows[1:]
+
+
+LARGE = (224, 448)
+"""A size at which marks are looked for as they are, so that their masks are their boxes and 4 pixels on each side."""
+MARK = (32, 64, 52, 116)
+UNDER = (28, 60, 56, 120)
+"""What the mask of that mark covers: in a map the columns 16 to 32, and rows from 17.1 to 34.3."""
+
+
+def test_a_map_has_on_marks_what_lies_within_four_pixels_of_them(measured):
+    records = [scan(name, size=LARGE) for name in "abcd"]
+    heats = [EVERYWHERE, at(20, 20, 8), at(20, 28, 8), at(60, 60)]
+    found, _ = measured(records, heats, marks=[MARK] * 4)
+    area = (UNDER[2] - UNDER[0]) * (UNDER[3] - UNDER[1]) / (LARGE[0] * LARGE[1])
+    assert [one.marked for one in found] == pytest.approx([area] * 4)
+    assert [one.on_marks for one in found] == pytest.approx([area, 1, 0.5, 0])
+    assert all(one.on_lesion is None for one in found)
+
+
+def test_where_no_marks_are_found_nothing_is_said_of_them(measured):
+    records = [scan(name, (0, 0, 24, 18)) for name in "abc"]
+    found, rows = measured(records, [EVERYWHERE] * 3, target=MARKS)
+    assert {(one.on_marks, one.marked) for one in found} == {(None, None)}
+    assert rows == []
+
+
+def test_of_marks_too_the_maps_are_laid_over_those_of_other_scans_and_only_marked_images_count(measured):
+    records = [scan(name, size=LARGE) for name in "abcd"]
+    other = (152, 320, 172, 372)  # 120 pixels further right and 256 further down
+    heats = [at(20, 20, 8), at(20, 20, 8), at(20, 20, 8), EVERYWHERE]
+    found, (row,) = measured(records, heats, target=MARKS, marks=[MARK, MARK, other, None])
+    assert found[3].on_marks is None
+    assert (row["variant"], row["n"]) == ("real", 3)
+    assert (row["on_marks"], row["on_others"], row["excess"]) == pytest.approx((2 / 3, 2 / 3, 0))
+    assert row["low"] < row["on_marks"] < row["high"]
+    assert row["excess_low"] < 0 < row["excess_high"]
+    assert row["marked"] == pytest.approx(found[0].marked)
+
+
+def test_a_variants_marks_have_a_row_of_their_own(measured):
+    made = scan("b", size=LARGE, origin="synthetic", variant="sd")
+    heats, marks = [EVERYWHERE, at(20, 20, 8)], [MARK, MARK]
+    _, rows = measured([scan("a", size=LARGE), made], heats, [0], MARKS, marks)
+    assert [(row["variant"], row["n"]) for row in rows] == [("real", 1), ("sd", 1)]
+    assert rows[1]["on_marks"] == pytest.approx(1)
+    assert rows[1].keys() == {"variant", "n", "marked", "on_marks"}

@@ -18,6 +18,8 @@ from busaug_core.classify.model import Classifier
 from busaug_core.classify.predictions import read_predictions
 from busaug_core.errors import UserError
 from busaug_core.files import read_rows
+from busaug_core.jobs.run import Run
+from busaug_core.summary import summarise
 
 PROBE = dict(arch="probe", run_key="probe")
 FILES = ("heatmaps", "heatmaps.png", "attention.jsonl")
@@ -172,6 +174,39 @@ def test_each_image_gets_a_map_of_its_predicted_class(run_job, masked):
     (real,) = result["attention"]
     assert (real["variant"], real["n"]) == ("real", 4)  # of six that are evaluated
     assert real["covered"] == 0.25
+
+
+def test_what_maps_have_on_burnt_in_marks_is_told_where_there_are_any(run_job, masked, with_marks):
+    run_job("train_classifier", with_marks, **PROBE)
+    result = run_job("apply_classifier", with_marks, classifier="probe", heatmaps=True)
+    rows = read_rows(Path(result["folder"]) / "attention.jsonl")
+    assert [row["marked"] is None for row in rows] == [True] + [False] * (len(rows) - 1)
+    held_out = [row for row, record in zip(rows, with_marks, strict=True) if "val" in record.tags][1:]
+    (real,) = result["attention_to_marks"]
+    assert (real["variant"], real["n"]) == ("real", 5)  # of six that are evaluated
+    assert real["on_marks"] == pytest.approx(np.mean([row["on_marks"] for row in held_out]))
+    assert real["low"] <= real["on_marks"] <= real["high"]
+    assert real["on_others"] == pytest.approx(real["on_marks"], abs=0.01)  # since all marks are at one place
+    told = "\n".join(summarise("apply_classifier", result))
+    assert "attention to marks\n  variant" in told
+    run_job("train_classifier", masked, **dict(PROBE, run_key="unmarked"))
+    plain = run_job("apply_classifier", masked, classifier="unmarked", heatmaps=True)
+    assert "attention_to_marks" not in plain
+    assert "on marks" in told and "on marks" not in "\n".join(summarise("apply_classifier", plain))
+
+
+def test_a_single_map_that_was_deleted_is_missed_and_drawn_again(run_job, records):
+    run_job("train_classifier", records, run_key="clf", **QUICK)
+    values = dict(classifier="clf", heatmaps=True, run_key="applied")
+    run = Run(Path(run_job("apply_classifier", records, **values)["folder"]))
+    assert run.missing == []
+    path = run.folder / "heatmaps/000003.png"
+    before = np.asarray(Image.open(path), int)
+    path.unlink()
+    assert run.missing == [path]
+    run_job("apply_classifier", records, **values)
+    assert np.abs(np.asarray(Image.open(path), int) - before).max() <= 1  # batches round otherwise
+    assert run.missing == []
 
 
 def test_nothing_is_drawn_where_it_was_not_asked_for_and_what_was_deleted_is_drawn_again(run_job, records):

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
+from scipy.ndimage import binary_dilation
 
 import busaug_core
-from busaug_core.data.audit.annotations import annotation_score
+from busaug_core.data.audit.annotations import annotation_mask, annotation_score
 from busaug_core.simulate import simulate
 
 LIST = Path(busaug_core.__file__).parents[1] / "docs" / "burnt-in-marks.csv"
@@ -88,6 +89,31 @@ def test_a_mark_on_a_scan_is_an_annotation(mark, label):
     assert marked(MARKS[mark], label) >= 1
 
 
+@pytest.mark.parametrize("label", ["benign", "normal"])
+@pytest.mark.parametrize("mark", MARKS)
+def test_the_mask_of_a_mark_covers_it_and_hardly_anything_else(mark, label):
+    scan = Image.fromarray(simulate(label, 7, 224).image).convert("RGB")
+    assert not annotation_mask(scan).any()
+    with_mark = scan.copy()
+    MARKS[mark](ImageDraw.Draw(with_mark), 1)
+    drawn = (np.asarray(with_mark) != np.asarray(scan)).any(-1)
+    mask = annotation_mask(with_mark)
+    assert mask.shape == drawn.shape and mask.dtype == bool
+    # Level lines, such as those of half a frame, are like echoes and no sign of a mark.
+    assert mask[drawn].mean() > (0.4 if mark == "frame" else 0.75)
+    assert mask[~binary_dilation(drawn, np.ones((17, 17)))].sum() < 0.1 * mask.sum()
+
+
+def test_the_mask_of_a_large_scan_lies_at_the_same_place_in_its_reduced_picture():
+    scan = Image.fromarray(simulate("benign", 7, 480).image[:, :360])
+    ImageDraw.Draw(scan).rectangle((150, 240, 240, 330), outline=255, width=2)
+    mask = annotation_mask(scan)
+    assert mask.shape == (round(480 * 224 / 360), 224)
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    found = np.array([columns[0], rows[0], columns[-1], rows[-1]]) * 360 / 224
+    assert np.abs(found - [150, 240, 240, 330]).max() < 12
+
+
 @pytest.mark.parametrize("mark", ["white cross", "gray text", "small gray text", "cursor", "arrow", "frame"])
 def test_a_mark_is_found_on_a_scan_of_full_size(mark):
     assert marked(MARKS[mark], size=500) >= 1
@@ -96,6 +122,13 @@ def test_a_mark_is_found_on_a_scan_of_full_size(mark):
 def test_a_hundred_simulated_scans_bear_no_annotations():
     scans = (simulate(("benign", "malignant", "normal")[n % 3], n, (128, 160, 224)[n // 3 % 3]) for n in range(100))
     assert sum(annotation_score(Image.fromarray(scan.image)) >= 1 for scan in scans) == 0
+
+
+def test_a_scan_has_a_mask_of_marks_where_its_score_says_that_it_is_annotated():
+    for level in range(20, 250, 10):
+        scan = Image.fromarray(simulate("normal", 7, 224).image)
+        ImageDraw.Draw(scan).text((30, 180), "RT", fill=level, font_size=10)
+        assert annotation_mask(scan).any() == (annotation_score(scan) >= 1)
 
 
 def test_the_scanners_mark_in_the_corner_and_what_cropping_left_at_the_edge_are_none():
@@ -117,6 +150,7 @@ def test_a_strip_is_looked_at_without_being_blown_up():
     assert annotation_score(strip) >= 0
     assert annotation_score(strip.transpose(Image.Transpose.ROTATE_90)) >= 0
     assert annotation_score(Image.new("L", (1, 1))) == 0
+    assert not annotation_mask(Image.new("L", (1, 1))).any()
 
 
 def test_the_list_of_marks_names_each_scan_once_with_known_kinds():
