@@ -19,6 +19,8 @@ FILTERED = "filtered"
 """The treatment of synthetic images by their scores, before any of them is taken."""
 BEST = "best"
 """Stands for the variant that helps most within the training images, in the share in which it does."""
+BEST_ARM = "best arm"
+"""What the arm is called that does best within the training images and is trained as a network too."""
 HELD_OUT = "val"
 """The split that every arm is tested on, which no generator has seen."""
 JOIN, AT = "+", "@"
@@ -31,7 +33,7 @@ class Arm:
 
     Attributes:
         name: as it was written
-        include: the variants whose images it takes; `best` is chosen among those of arms that take one as it is
+        include: the variants whose images it takes; `best` is chosen among those of plain arms
         fields: of `train_classifier`
         filtered: whether of these images it takes those alone that pass a filter
     """
@@ -53,16 +55,15 @@ class Arm:
         return len(self.include) == 1 and BEST not in self.include and untreated
 
     @property
-    def is_of_synthetic(self) -> bool:
-        """Whether it takes synthetic images and treats real ones as the original does, if it takes them."""
-        return bool(self.include) and self.fields.keys() <= {"ratio", "weighting", "synthetic_only"}
+    def differs_by_synthetic(self) -> bool:
+        """Whether it differs from the original by its synthetic images and nothing else."""
+        return bool(self.include) and self.fields.keys() <= {"ratio", "weighting"}
 
     def with_best(self, chosen: "Arm | None") -> "Arm":
         """The arm with the variant of the one chosen in the place of `best`, in its own share, else in that one's."""
         if chosen is None or BEST not in self.include:
             return self
-        fields = self.fields if self.filtered else {**chosen.fields, **self.fields}
-        return replace(self, include=chosen.include, fields=fields)
+        return replace(self, include=chosen.include, fields={**chosen.fields, **self.fields})
 
     @property
     def run_key(self) -> str:

@@ -80,16 +80,16 @@ class Chain:
         run_key: str,
         records: list[Record],
         values: dict[str, Any] | None = None,
-        as_set: bool = True,
+        with_settings: bool = True,
         **fixed: Any,
     ) -> Steps[Run]:
         """`call` a job on other records; its run, which is returned, does not land.
 
-        With `as_set=False` the experiment's settings are of other runs of the job than this.
+        With `with_settings=False` the experiment's settings are of other runs of the job than this.
         """
-        return (yield from self._work(title, job, run_key, values or {}, fixed, records, False, as_set))
+        return (yield from self._work(title, job, run_key, values or {}, fixed, records, False, with_settings))
 
-    def spare(self, job: Job) -> None:
+    def skip(self, job: Job) -> None:
         """Go on with a run less of a job than there were to be."""
         self.total -= 1
         self.pace.ended(job.name, None)
@@ -121,12 +121,12 @@ class Chain:
         fixed: dict[str, Any],
         records: list[Record] | None,
         lands: bool,
-        as_set: bool = True,
+        with_settings: bool = True,
     ) -> Steps[Run]:
         if self.fold is not None and self.config.folds is not None:
             title = f"Fold {self.fold} of {self.config.folds}: {title}"
         given = (self.records if records is None else records) if job.takes_samples else []
-        values = {**values, **(self.config.settings.get(job.name, {}) if as_set else {}), **fixed}
+        values = {**values, **(self.config.settings.get(job.name, {}) if with_settings else {}), **fixed}
         run, values = self._run_of(job, self._key(run_key), values, given)
         self._number += 1
         is_done = run.state == "done"

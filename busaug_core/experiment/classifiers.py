@@ -5,10 +5,12 @@ from typing import Any
 
 from busaug_core.classify.config import TRAIN_CLASSIFIER
 from busaug_core.errors import UserError
-from busaug_core.experiment.arms import BEST, HELD_OUT, Arm
+from busaug_core.experiment.arms import BEST, BEST_ARM, HELD_OUT, ORIGINAL, Arm
 from busaug_core.experiment.chain import Chain
+from busaug_core.experiment.config import RunExperiment
 from busaug_core.experiment.images import Images, images_of
 from busaug_core.experiment.plan import SHARES
+from busaug_core.features.extractors import PROBE
 from busaug_core.jobs.events import Steps
 from busaug_core.jobs.roles import training_images
 from busaug_core.jobs.run import Run
@@ -23,10 +25,12 @@ def train_arm(chain: Chain, arm: Arm, images: Images) -> Steps[list[Run]]:
     return (yield from _train(chain, arm, images, arm.run_key, count, values))
 
 
-def train_networks(chain: Chain, arm: Arm, images: Images, key: str) -> Steps[list[Run]]:
+def train_networks(chain: Chain, arm: Arm, images: Images) -> Steps[list[Run]]:
     """Train an arm of probes as networks, one for each seed; returns their runs, which do not land."""
     config = chain.config
-    return (yield from _train(chain, arm, images, key, config.seeds, config.networks, lands=False, as_set=False))
+    key = "network_" + (arm.name if arm is ORIGINAL else BEST_ARM.replace(" ", "_"))
+    values = config.network_values(chain.run.folder.parent)
+    return (yield from _train(chain, arm, images, key, config.seeds, values, lands=False, with_settings=False))
 
 
 def choose(chain: Chain, images: Images, trained: dict[str, list[Run]]) -> Steps[Arm]:
@@ -35,30 +39,34 @@ def choose(chain: Chain, images: Images, trained: dict[str, list[Run]]) -> Steps
     `trained` are the classifiers of the fold's arms, which serve where they are probes; others are trained for it.
     """
     config, runs = chain.config, {}
-    for arm in config.choice:
+    for arm in config.candidate_arms:
         if config.of_probes and arm.name in trained:
             runs[arm.name] = trained[arm.name][0]
             continue
         values = config.probes(chain.run.folder.parent)
         key = arm.run_key if config.of_probes else f"probe_{arm.run_key}"
-        own = yield from _train(chain, arm, images, key, 1, values, lands=False, as_set=config.of_probes)
+        own = yield from _train(chain, arm, images, key, 1, values, lands=False, with_settings=config.of_probes)
         runs[arm.name] = own[0]
-    losses = inner_losses(runs)
-    name = min(losses, key=losses.__getitem__)
-    return next(arm for arm in config.choice if arm.name == name)
+    return _of_least_loss(config.candidate_arms, runs, f"Name a variant instead of {BEST}")
 
 
-def inner_losses(runs: dict[str, Run]) -> dict[str, float]:
-    """The log-loss of probes in folds of their own real training images; raises UserError where there are none."""
+def best_arm(config: RunExperiment, trained: dict[str, list[Run]]) -> Arm:
+    """The arm that does best by the same measure, of those that differ from the original by synthetic images alone."""
+    arms = [arm for arm in config.compared if arm.differs_by_synthetic]
+    return _of_least_loss(arms, {arm.name: trained[arm.name][0] for arm in arms}, "Leave networks out")
+
+
+def _of_least_loss(arms: list[Arm], runs: dict[str, Run], way_out: str) -> Arm:
+    """The arm whose probe has the least log-loss in folds of its real training images; raises UserError without one."""
     if old := [run.key for run in runs.values() if "inner_loss" not in run.result]:
         raise UserError(f"Run '{old[0]}' is of an earlier version, which kept no losses to choose by; delete it.")
     losses = {name: run.result["inner_loss"] for name, run in runs.items()}
     if None in losses.values():
         raise UserError(
             f"The best of {', '.join(losses)} cannot be told: there are too few scans to part the training images "
-            f"again. Name a variant instead of {BEST}, or load more."
+            f"again. {way_out}, or load more."
         )
-    return losses
+    return min(arms, key=lambda arm: losses[arm.name])
 
 
 def train_on_fewer(chain: Chain) -> Steps[dict[float, Run]]:
@@ -70,12 +78,12 @@ def train_on_fewer(chain: Chain) -> Steps[dict[float, Run]]:
     for share in SHARES:
         kept = _fewer(training_images(chain.records), share)
         if min(len({r.cluster for r in kept if r.label == label}) for label in count_labels(kept)) < 2:
-            chain.spare(TRAIN_CLASSIFIER)
+            chain.skip(TRAIN_CLASSIFIER)
             continue
         paths = {r.path for r in kept}
         records = [r for r in chain.records if not r.synthetic and (r.path in paths or HELD_OUT in r.tags)]
         values = dict(evaluate_on=HELD_OUT, **chain.config.probes(chain.run.folder.parent))
-        text, key = f"Train a classifier on {share:.0%} of the loaded scans", f"clf_original_{share:.0%}".rstrip("%")
+        text, key = f"Train a classifier on {share:.0%} of the training scans", f"clf_original_{share:.0%}".rstrip("%")
         found[share] = yield from chain.apart(text, TRAIN_CLASSIFIER, key, records, values)
     return found
 
@@ -103,7 +111,7 @@ def _train(
     count: int,
     values: dict[str, Any],
     lands: bool = True,
-    as_set: bool = True,
+    with_settings: bool = True,
 ) -> Steps[list[Run]]:
     """Train `count` classifiers of an arm, of one seed each; see `Chain.call` for the rest."""
     records = yield from images_of(chain, arm, images)
@@ -113,7 +121,7 @@ def _train(
         with_what += f" ({arm.name})"
     values = dict(evaluate_on=HELD_OUT, **values)
     fixed: dict[str, Any] = dict(include=list(arm.include), **arm.fields)
-    kind = "a classifier" if as_set else f"the {values['arch']}"
+    kind = "a network" if values.get("arch") != PROBE and not with_settings else "a classifier"
     runs = []
     for number in range(count):
         text, own = f"Train {kind} on {with_what}", key
@@ -125,6 +133,6 @@ def _train(
         if lands:
             run = yield from chain.call(text, TRAIN_CLASSIFIER, own, fixed, records, **values)
         else:
-            run = yield from chain.apart(text, TRAIN_CLASSIFIER, own, records, values, as_set, **fixed)
+            run = yield from chain.apart(text, TRAIN_CLASSIFIER, own, records, values, with_settings, **fixed)
         runs.append(run)
     return runs

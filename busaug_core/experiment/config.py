@@ -1,5 +1,6 @@
 """Settings of an experiment."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -17,8 +18,10 @@ from busaug_core.features.extractors import PROBE, refuse_without_maps
 from busaug_core.generate.config import GENERATE
 from busaug_core.generate.recipes import RECIPES
 from busaug_core.jobs.config import JobConfig
-from busaug_core.jobs.execute import Job
+from busaug_core.jobs.execute import Job, imported
+from busaug_core.jobs.run import Run
 from busaug_core.measure.config import COMPUTE_EMBEDDINGS, COMPUTE_FID, FILTER_SYNTHETIC, SCORE_SYNTHETIC
+from busaug_core.records import Record
 from busaug_core.train.config import (
     FINETUNE_DECODER,
     FINETUNE_UNET,
@@ -100,10 +103,11 @@ class RunExperiment(JobConfig):
         description="Networks of each arm, which differ in their seeds alone; a probe has resamples (empty: the "
         "preset's).",
     )
-    networks: dict[str, Any] = Field(
-        {},
+    networks: dict[str, Any] | None = Field(
+        None,
         description="Where the arms are probes: fields of train_classifier, such as arch and epochs, by which the "
-        "original and the best of the arms that differ by synthetic images are trained as networks too, seeds of each.",
+        "original and the best of the arms that differ from it by synthetic images alone are trained as networks too, "
+        "seeds of each (empty: the preset's).",
     )
     folds: int | None = Field(
         None,
@@ -123,15 +127,15 @@ class RunExperiment(JobConfig):
         description="shared: the classifiers choose among the classes that external has too, by their probabilities "
         "scaled up; all: among all, so that what they take for another is wrong.",
     )
-    learning_curve: bool = Field(
-        False,
+    learning_curve: bool | None = Field(
+        None,
         description="Also train probes on a quarter and on half of the real training images alone, beside whose gain "
-        "stands what synthetic images bring.",
+        "stands what synthetic images bring (empty: the preset's).",
     )
     heatmaps: bool = Field(
         False,
         description="Also map where each arm's classifier of the first fold looks, and compare how much of that lies "
-        "on lesions.",
+        "on lesions and on burnt-in marks.",
     )
     settings: dict[str, dict[str, Any]] = Field(
         {}, description="Fields of the jobs, by job, where they are not to be the preset's or the jobs' defaults."
@@ -146,7 +150,7 @@ class RunExperiment(JobConfig):
             return preset
         jobs = preset.get("settings", {}).keys() | asked.keys()
         given["settings"] = {job: {**preset["settings"].get(job, {}), **asked.get(job, {})} for job in sorted(jobs)}
-        return preset
+        return _without_what_does_not_fit(preset, given)
 
     @field_validator("settings")
     @classmethod
@@ -190,16 +194,18 @@ class RunExperiment(JobConfig):
     @model_validator(mode="after")
     def _chooses(self) -> "RunExperiment":
         best = [arm for arm in self.compared if BEST in arm.include]
-        if best and len(self.choice) < 2:
+        if best and len(self.candidate_arms) < 2:
             raise ValueError(
-                f"{BEST} is chosen among arms that take one variant as it is; name two of these, such as sd"
+                f"{BEST} is chosen among arms that take one variant, or a share of it, and do nothing else; name two "
+                "of these, such as sd"
             )
         if self.candidates and not best:
             raise ValueError(f"candidates are what {BEST} is chosen among, and no arm takes it; name {BEST} in arms")
-        if any(arm.filtered for arm in best) and any(arm.ratio for arm in self.choice):
+        shares = [arm.name for arm in self.candidate_arms if arm.ratio]
+        if any(arm.filtered for arm in best) and shares:
             raise ValueError(
-                f"{BEST} may be an arm with a share, such as {next(arm.name for arm in self.choice if arm.ratio)}, and "
-                "a filtered arm takes all that fills the classes up; leave the share out, or the filtered arm"
+                f"{BEST} may be an arm with a share, such as {shares[0]}, and a filtered arm takes all that fills the "
+                "classes up; leave the share out, or the filtered arm"
             )
         if {"lora", "unet"} <= _beside("controlnet", self.variants):
             raise ValueError("one ControlNet is trained, on a LoRA or on a tuned UNet; name no variants of both")
@@ -217,7 +223,7 @@ class RunExperiment(JobConfig):
             return self
         if not self.of_probes:
             raise ValueError("networks are beside probes; settings name a network for train_classifier already")
-        if not any(arm.is_of_synthetic for arm in self.compared):
+        if not any(arm.differs_by_synthetic for arm in self.compared):
             raise ValueError("networks are of an arm that differs by its synthetic images alone, such as sd; name one")
         config, fields = TRAIN_CLASSIFIER.config_class(), CHAINED[TRAIN_CLASSIFIER]
         if taken := sorted(self.networks.keys() & {"run_key", "seed", *fields}):
@@ -279,6 +285,10 @@ class RunExperiment(JobConfig):
         side = self.settings.get(GENERATE.name, {}).get("resolution") or defaults_of(self.base_model, runs).resolution
         return dict(arch=PROBE, resolution=side, **(dict(resamples=RESAMPLES) if self.of_probes else {}))
 
+    def network_values(self, runs: Path) -> dict[str, Any]:
+        """How `networks` are trained; they see no image larger than the generated ones either, unless they say so."""
+        return {"resolution": self.probes(runs)["resolution"], **(self.networks or {})}
+
     @property
     def of_probes(self) -> bool:
         """Whether the arms' classifiers are probes, as they are where settings ask for no network."""
@@ -290,31 +300,31 @@ class RunExperiment(JobConfig):
         return [parse_arm(text) for text in self.arms]
 
     @property
-    def choice(self) -> list[Arm]:
-        """The arms among which the best variant is chosen, or none."""
+    def candidate_arms(self) -> list[Arm]:
+        """The arms among which the best variant is chosen, or none: `candidates`, or the plain ones of `arms`."""
         if not any(BEST in arm.include for arm in self.compared):
             return []
         return [parse_arm(text) for text in self.candidates or ()] or [arm for arm in self.compared if arm.is_plain]
 
     @property
-    def taking(self) -> list[Arm]:
+    def all_arms(self) -> list[Arm]:
         """All arms that images are made for."""
-        return list({arm.name: arm for arm in [*self.compared, *self.choice]}.values())
+        return list({arm.name: arm for arm in [*self.compared, *self.candidate_arms]}.values())
 
     @property
     def variants(self) -> list[str]:
-        """The variants that the arms take, each once."""
-        return variants_of(self.taking)
+        """The variants that all arms take, each once."""
+        return variants_of(self.all_arms)
 
     @property
     def filling(self) -> list[str]:
         """The variants whose images are to fill each class up: those that some arm takes in no share."""
-        return variants_of([arm for arm in self.taking if not arm.ratio])
+        return variants_of([arm for arm in self.all_arms if not arm.ratio])
 
     @property
     def largest_share(self) -> float:
         """Of the shares that arms take."""
-        return max(arm.ratio or 0 for arm in self.taking)
+        return max(arm.ratio or 0 for arm in self.all_arms)
 
     def beside(self, component: str) -> set[str]:
         """The components that the variants put beside one, which it is trained on where it can be."""
@@ -327,6 +337,25 @@ class RunExperiment(JobConfig):
         if self.decoder == "tuned":
             needed.add(VAE.field)
         return [name for name in TRAININGS if name in needed]
+
+
+def _without_what_does_not_fit(preset: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """A preset's values, less those that are of no use beside what the user has set."""
+    preset, arms = dict(preset), given.get("arms")
+    unused = set()
+    if not _asks_for_probes(given["settings"].get(TRAIN_CLASSIFIER.name, {})):
+        unused |= {"networks", "learning_curve"}
+    if isinstance(arms, list):
+        with suppress(ValueError):  # which is told of the arms themselves
+            parsed = [parse_arm(str(text)) for text in arms]
+            unused |= set() if any(BEST in arm.include for arm in parsed) else {"candidates"}
+            unused |= set() if any(arm.differs_by_synthetic for arm in parsed) else {"networks"}
+    # Seeds that are of the networks beside probes alone.
+    if "networks" in preset and (
+        given.get("networks") == {} or ("networks" in unused and "learning_curve" not in unused)
+    ):
+        preset["seeds"] = 1
+    return {name: value for name, value in preset.items() if name not in unused}
 
 
 def _parsed(texts: list[str]) -> list[Arm]:
@@ -356,10 +385,20 @@ def _asks_for_probes(values: dict[str, Any]) -> bool:
     return values.get("preset") is None and values.get("arch") in (None, PROBE)
 
 
+def check_experiment(config: RunExperiment, run: Run, records: list[Record]) -> None:
+    """Raises UserError where a network that is to be trained is none, or cannot take images of its size."""
+    kind, runs = TRAIN_CLASSIFIER.config_class(), run.folder.parent
+    of_arms = config.settings.get(TRAIN_CLASSIFIER.name, {})
+    for values in ([] if config.of_probes else [of_arms]) + ([config.network_values(runs)] if config.networks else []):
+        network = kind.parse(values).resolve(runs)
+        imported("busaug_core.classify.model:refuse_network")(network.arch, network.resolution)
+
+
 RUN_EXPERIMENT = Job(
     "run_experiment",
     RunExperiment,
     "busaug_core.experiment.experiment:run_experiment",
+    check_experiment,
     makes_dataset=True,
     takes_samples=False,
     chain=True,

@@ -6,10 +6,10 @@ from typing import Any
 
 from busaug_core.classify.config import APPLY_CLASSIFIER
 from busaug_core.data.config import FIRST_FOLD, LOAD_BUSI, SIMULATED
-from busaug_core.experiment.arms import BEST, HELD_OUT, ORIGINAL
+from busaug_core.experiment.arms import BEST, BEST_ARM, HELD_OUT, ORIGINAL
 from busaug_core.experiment.chain import Chain
 from busaug_core.experiment.claims import compare
-from busaug_core.experiment.classifiers import choose, inner_losses, train_arm, train_networks, train_on_fewer
+from busaug_core.experiment.classifiers import best_arm, choose, train_arm, train_networks, train_on_fewer
 from busaug_core.experiment.config import RunExperiment
 from busaug_core.experiment.external import external_images, try_elsewhere
 from busaug_core.experiment.findings import External, Findings, Networks
@@ -39,9 +39,9 @@ def run_experiment(config: RunExperiment, run: Run) -> Steps[dict[str, Any]]:
 
     Returns the keys of the `runs` that land in the dataset, and of those that do not, of further folds and on another
     dataset, as `further_runs`; the lines of the `table`, of which the first says what it shows; `rows` with each metric
-    of each classifier on all training images, those on another dataset as means; the `claims` that compare the arms,
-    `network_claims` and `external_claims`; and the folder of `results`. Writes `report.html`, `results.md`,
-    `results.csv` and their pictures, among them a grid of the variants, `variants.png`.
+    of each of the arms' classifiers on all training images, those on another dataset as means; the `claims` that
+    compare the arms, `network_claims` and `external_claims`; and the folder of `results`. Writes `report.html`,
+    `results.md`, `results.csv` and their pictures, among them a grid of the variants, `variants.png`.
     """
     arms = [ORIGINAL, *config.compared]
     folds = range(1, (config.folds or 1) + 1)
@@ -56,10 +56,10 @@ def run_experiment(config: RunExperiment, run: Run) -> Steps[dict[str, Any]]:
     if config.external is not None:
         others = yield from external_images(config.external, run, loaded)
     classifiers: dict[str, Classifiers] = {arm.name: [] for arm in arms}
-    as_networks: dict[str, Classifiers] = {ORIGINAL.name: [], BEST: []}
+    as_networks: dict[str, Classifiers] = {ORIGINAL.name: [], BEST_ARM: []}
     fewer: dict[float, Classifiers] = defaultdict(list)
     chosen: list[str] = []
-    taken: list[str] = []
+    winners: list[str] = []
     looks: dict[str, Run] = {}
     for fold in folds:
         chain.enter(fold, loaded)
@@ -78,11 +78,10 @@ def run_experiment(config: RunExperiment, run: Run) -> Steps[dict[str, Any]]:
             for share, run_on_share in (yield from train_on_fewer(chain)).items():
                 fewer[share].append([run_on_share])
         if config.networks:
-            losses = inner_losses({arm.name: trained[arm.name][0] for arm in config.compared if arm.is_of_synthetic})
-            taken.append(min(losses, key=losses.__getitem__))
-            winner = next(arm for arm in config.compared if arm.name == taken[-1]).with_best(best)
-            for name, arm in ((ORIGINAL.name, ORIGINAL), (BEST, winner)):
-                as_networks[name].append((yield from train_networks(chain, arm, images, f"network_{name}")))
+            winner = best_arm(config, trained)
+            winners.append(winner.name)
+            for name, arm in ((ORIGINAL.name, ORIGINAL), (BEST_ARM, winner.with_best(best))):
+                as_networks[name].append((yield from train_networks(chain, arm, images)))
         if fold == 1:
             distances, scores = yield from _measure(chain, images)
             if config.heatmaps:
@@ -93,7 +92,7 @@ def run_experiment(config: RunExperiment, run: Run) -> Steps[dict[str, Any]]:
     networks = None
     if config.networks:
         of_networks = read_tested(as_networks)
-        networks = Networks(as_networks, taken, of_networks, compare(of_networks))
+        networks = Networks(as_networks, winners, of_networks, compare(of_networks))
     elsewhere = None
     if others is not None:
         elsewhere = yield from try_elsewhere(chain, classifiers, tested, others)

@@ -40,11 +40,11 @@ class Networks:
 
     Attributes:
         arms: the runs of each one's networks
-        taken: the arm that did best within the training images, in each fold
+        winners: the arm that did best within the training images, in each fold
     """
 
     arms: dict[str, Classifiers]
-    taken: list[str]
+    winners: list[str]
     tested: Tested
     claims: list[Claim]
 

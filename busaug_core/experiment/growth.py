@@ -50,9 +50,10 @@ def told(findings: Findings) -> list[str]:
     if not rows:
         return []
     header = ["trained with", "N", *(METRICS[metric] for metric in SHOWN)]
+    real = "of real scans alone (the fewer among the more), and " if findings.fewer else ""
     note = (
-        "The same held-out scans by classifiers of more and more images: of real scans alone (whole scans or patients, "
-        "the fewer among the more), and of all of these and a share of synthetic ones. In brackets 95 % intervals."
+        f"The same held-out scans by classifiers of more and more images: {real}of all real ones and a share of "
+        "synthetic ones. In brackets 95 % intervals."
     )
     return [*markdown_table(header, rows), "", note]
 

@@ -7,7 +7,7 @@ from statistics import mean
 from busaug_core.base.defaults import defaults_of
 from busaug_core.classify.config import APPLY_CLASSIFIER, TRAIN_CLASSIFIER
 from busaug_core.data.config import LOAD_BUSI
-from busaug_core.experiment.arms import HELD_OUT, ORIGINAL
+from busaug_core.experiment.arms import BEST, HELD_OUT, ORIGINAL
 from busaug_core.experiment.config import TRAININGS, RunExperiment
 from busaug_core.generate.config import GENERATE
 from busaug_core.jobs.roles import amounts_of, of_split, training_images
@@ -22,15 +22,14 @@ SHARES = (0.25, 0.5)
 
 
 def planned(config: RunExperiment) -> Counter[str]:
-    """The runs of an experiment by job, in their order: of the best variant those that it takes if it has none yet."""
+    """The runs of an experiment by job, in their order."""
     arms, folds = [ORIGINAL, *config.compared], config.folds or 1
     classifiers = len(arms) * (1 if config.of_probes else config.seeds)
     compared = {arm.name for arm in arms} if config.of_probes else set()
-    judged = sum(arm.name not in compared for arm in config.choice)
-    shared = {slug for arm in config.taking if arm.ratio for slug in arm.include}
+    judged = sum(arm.name not in compared for arm in config.candidate_arms)
     filtered = {slug for arm in arms if arm.filtered for slug in arm.include}
     of_fold = Counter({TRAININGS[name].job.name: 1 for name in config.trained})
-    of_fold[GENERATE.name] = bool(config.filling) + len(shared)
+    of_fold[GENERATE.name] = bool(config.filling) + len(_shared(config))
     of_fold[TRAIN_CLASSIFIER.name] = classifiers + judged
     if config.learning_curve:
         of_fold[TRAIN_CLASSIFIER.name] += len(SHARES)
@@ -58,9 +57,14 @@ def images_planned(config: RunExperiment, loaded: list[Record]) -> int:
         training, held_out = count_labels(dealt), sum("fold_1" in r.tags for r in loaded)
     filling = sum(amounts_of(training, None, fill_to(training)).values())
     shared = sum(amounts_of(training, config.largest_share, None).values())
-    variants = {slug for arm in config.taking if arm.ratio for slug in arm.include}
-    of_fold = len(config.filling) * filling + len(variants) * shared
+    of_fold = len(config.filling) * filling + len(_shared(config)) * shared
     return (config.folds or 1) * of_fold + held_out * (len(config.variants) + 1)
+
+
+def _shared(config: RunExperiment) -> set[str]:
+    """The variants of which shares are taken; the best counts where those among which it is chosen have no shares."""
+    found = {slug for arm in config.all_arms if arm.ratio for slug in arm.include}
+    return found - {BEST} if {slug for arm in config.candidate_arms for slug in arm.include} <= found else found
 
 
 def fill_to(training: dict[str, int]) -> int:

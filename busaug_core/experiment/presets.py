@@ -24,7 +24,7 @@ TUMOR = {
     "normal": "ultrasound image of no tumor in the breast",
 }
 """MEDDAP's prompts, before which an adjective may stand."""
-ADJECTIVES = ["sd", *(slug for slug, recipe in RECIPES.items() if recipe.adjective not in (None, IN_TURN))]
+WORDINGS = ["sd", *(slug for slug, recipe in RECIPES.items() if recipe.adjective not in (None, IN_TURN))]
 """MEDDAP's variants: without an adjective, and with one each."""
 PAPERS: dict[str, dict[str, Any]] = {
     # Hybrid diffusion augmentation of BUSI: five arms, of which that of real images alone is always there.
@@ -47,8 +47,8 @@ PAPERS: dict[str, dict[str, Any]] = {
         decoder="base",
         folds=5,
         seeds=3,
-        arms=["best", "best@50%", "best@100%", "best@200%", "sd_adj@100%"],
-        candidates=[f"{slug}@{share}%" for slug in ADJECTIVES for share in (50, 100, 200)],
+        arms=["best", "sd_adj@50%", "sd_adj@100%", "sd_adj@200%"],
+        candidates=[f"{slug}@{share}%" for slug in WORDINGS for share in (50, 100, 200)],
         settings={
             "train_lora": dict(preset="meddap", steps=60_700, prompts=TUMOR),
             "generate": dict(resolution=224, prompts=TUMOR),

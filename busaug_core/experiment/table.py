@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from busaug_core.experiment import growth, looks
-from busaug_core.experiment.arms import ORIGINAL
+from busaug_core.experiment.arms import BEST_ARM, ORIGINAL
 from busaug_core.experiment.claims import CLAIMED, Claim, answer, least_shown
 from busaug_core.experiment.findings import IN_FILE, METRICS, MISSING, External, Findings, Networks
 from busaug_core.experiment.published import published
@@ -93,8 +93,9 @@ def _as_networks(networks: Networks) -> list[str]:
         for arm, metrics in tested.metrics.items()
     ]
     note = (
-        f"{_trained(networks.arms[tested.baseline])}, on the same scans. {_by_fold(networks.taken)} stands for the "
-        "best: the arm by synthetic images alone whose probe has the least log-loss in folds of the training images."
+        f"{_trained(networks.arms[tested.baseline])}, on the same scans. The {BEST_ARM} is "
+        f"{_by_fold(networks.winners)}: of those that differ from the original by synthetic images alone that whose "
+        "probe has the least log-loss in folds of its real training images."
     )
     compared = ["", *_differences(claims)] if claims else []
     return [
@@ -244,10 +245,11 @@ def _differences(claims: list[Claim]) -> list[str]:
     note = (
         f"In brackets each arm's own 95 % interval, over {first.trainings} trainings and {first.n} images of "
         f"{first.groups} scans or patients alike. p: of no difference in {CLAIMED}, over all arms (Holm); below .05 an "
-        "arm is called better or worse. McNemar: the exact p-value of the first classifiers. AUC permuted: that of "
-        "their AUC, by exchanging what they say of whole scans or patients. P(no better): the probability that the arm "
-        "is right no more often, after a flat prior. This and McNemar take each image by itself. t-test: the paired "
-        "one over the trainings, as papers have it, which knows nothing of other images. One image "
+        "arm is called better or worse; the others are not corrected. McNemar: the exact p-value of the first "
+        "classifiers. AUC permuted: that of their AUC, by exchanging what they say of whole scans or patients. "
+        "P(no better): the probability that the arm is right no more often, after a flat prior. This and McNemar take "
+        "each image by itself. t-test: the paired one over the trainings, as papers have it, which knows nothing of "
+        "other images. One image "
         f"is {1 / first.n:.3f} of {CLAIMED}."
     )
     if least := least_shown(claims):

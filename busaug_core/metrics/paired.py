@@ -140,10 +140,8 @@ def permuted_auc(
     Begg 1996); the AUCs of folds are averaged by their images. Takes logits, float N × classes each, and the rest as
     `differences`; 1 where there is but one class.
     """
-    numbers, places = (
-        groups_of(groups),
-        [np.full(len(truth), True)] if folds is None else [folds == f for f in np.unique(folds)],
-    )
+    numbers = groups_of(groups)
+    places = [np.full(len(truth), True)] if folds is None else [folds == fold for fold in np.unique(folds)]
     exchanged = np.random.default_rng(seed).random((1 + draws, int(numbers.max()) + 1)) < 0.5
     exchanged[0] = False
     apart = np.zeros(1 + draws)

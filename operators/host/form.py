@@ -57,6 +57,8 @@ def read_form(config: type[JobConfig], params: dict[str, Any], ignored: Collecti
                 continue
             if isinstance(value, dict):
                 value = {k: v for k, v in value.items() if v is not None}
+                if optional and not value:
+                    continue
         values[name] = value
     return values
 

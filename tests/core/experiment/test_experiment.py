@@ -18,6 +18,7 @@ import torch
 from PIL import Image
 
 from busaug_core.classify.config import VIEWS
+from busaug_core.errors import UserError
 from busaug_core.experiment.config import RUN_EXPERIMENT, RunExperiment
 from busaug_core.experiment.looks import read_attention
 from busaug_core.experiment.plan import planned
@@ -204,7 +205,7 @@ def test_a_filtered_arm_takes_what_passes_and_no_other_arm_knows_of_it(events, v
 def test_an_arm_may_take_the_variant_that_helps_most_within_training_and_no_real_image(values, tmp_path):
     more = {**SIZES, "load_busi": dict(images=72, image_size=64)}
     arms = ["base", "sd_img2img", "best@50%", "best@100%", "best+filtered", "best@100%+alone"]
-    networks = dict(arch="squeezenet1_1", epochs=1, batch_size=8, resolution=32)
+    networks = dict(arch="squeezenet1_1", epochs=1, batch_size=8)
     asked = dict(values, arms=arms, settings=more, run_key="best", learning_curve=True, networks=networks, seeds=2)
     told = list(RUN_EXPERIMENT.run(asked, [], "tiny", tmp_path))
     result = told[-1].result
@@ -227,23 +228,24 @@ def test_an_arm_may_take_the_variant_that_helps_most_within_training_and_no_real
 
 
 def _the_best_arm_is_a_network_too(runs, result):
-    losses = {key: r.result["inner_loss"] for key, r in runs.items() if key.startswith("clf") and r.config["include"]}
-    winner = runs[min(losses, key=losses.get)]
-    keys = ["network_original", "network_original_seed2", "network_best", "network_best_seed2"]
+    arms = ("clf_base", "clf_sd_img2img", "clf_best_50", "clf_best_100", "clf_best_filtered")
+    winner = min((runs[key] for key in arms), key=lambda run: run.result["inner_loss"])
+    keys = ["network_original", "network_original_seed2", "network_best_arm", "network_best_arm_seed2"]
     assert [key for key in runs if key.startswith("network")] == keys
     assert {runs[key].result["arch"] for key in keys} == {"squeezenet1_1"}
-    assert {r.path for r in runs["network_best"].records if r.synthetic} == {
+    assert {runs[key].result["resolution"] for key in keys} == {64}  # the generated images'
+    assert {r.path for r in runs["network_best_arm"].records if r.synthetic} == {
         r.path for r in winner.records if r.synthetic
     }
+    assert runs["network_best_arm"].result["n_train"] == winner.result["n_train"]
     assert not any(r.synthetic for r in runs["network_original"].records)
     assert set(keys) <= set(result["further_runs"])
-    assert {(c["arm"], c["trainings"]) for c in result["network_claims"]} == {("best", 2)}
+    assert {(c["arm"], c["trainings"]) for c in result["network_claims"]} == {("best arm", 2)}
     start = result["table"].index("As networks:")
     told = "\n".join(result["table"][start : start + 20])
-    assert (
-        "| + best |" in told and "squeezenet1_1, 1 epochs of images at 32 px, from random weights, means over 2" in told
-    )
-    taken = f"{winner.key.removeprefix('clf_')} stands for the best"
+    assert "| + best arm |" in told
+    assert "squeezenet1_1, 1 epochs of images at 64 px, from random weights, means over 2" in told
+    taken = f"The best arm is {winner.key.removeprefix('clf_')}: "
     assert taken in told.replace("+", "_").replace("@", "_").replace("%", "")
 
 
@@ -270,6 +272,7 @@ def test_the_best_of_shares_is_chosen_by_probes_for_networks_and_is_not_compared
     asked |= dict(dataset_name="cells", seeds=2)
     told = list(RUN_EXPERIMENT.run(asked, [], "cells", tmp_path))
     result = told[-1].result
+    assert next(e.total for e in told if isinstance(e, Begun)) == max(e.number for e in told if isinstance(e, Begun))
     runs = {key: Run(tmp_path / "cells/runs" / key) for key in (*result["runs"], *result["further_runs"])}
     assert Counter(Run(tmp_path / "cells/runs" / e.run_key).job for e in told if isinstance(e, Begun)) == planned(
         RunExperiment.parse(asked)
@@ -302,6 +305,13 @@ def test_probes_may_see_augmented_images_and_share_the_views_of_real_ones(events
         dict(asked, arms=["base"], settings=flipped, run_key="flipped"), [], "tiny", tmp_path
     )
     assert "at 64 px, augmentation flip, means over 3 trainings" in " ".join(finished.result["table"])
+
+
+def test_a_network_that_there_is_not_is_refused_before_anything_is_made(values, tmp_path):
+    for asked in (dict(networks=dict(arch="resnet17")), dict(settings={"train_classifier": dict(arch="resnet17")})):
+        with pytest.raises(UserError, match="resnet17"):
+            list(RUN_EXPERIMENT.run(dict(values, **asked), [], "tiny", tmp_path))
+    assert not (tmp_path / "tiny/runs/load").exists()
 
 
 def test_where_the_arms_look_is_compared_image_by_image(values, home, tmp_path, events):

@@ -7,6 +7,7 @@ import pytest
 from busaug_core.classify.config import TRAIN_CLASSIFIER
 from busaug_core.errors import UserError
 from busaug_core.experiment.config import RunExperiment
+from busaug_core.experiment.plan import planned
 from busaug_core.train.config import TRAIN_LORA
 
 WORDS = (
@@ -75,10 +76,13 @@ def test_an_arm_joins_variants_and_treatments():
         (dict(arms=["sd@50%", "sd @ 50.0 %"]), "sd@50% is there twice"),
         (dict(settings={"train_classifier": dict(ratio=0.5)}), "ratio of train_classifier are set by"),
         (dict(arms=["sd+confidence", "confidence+sd"]), "sd.confidence is there twice"),
-        (dict(arms=["sd", "best@50%"]), "best is chosen among arms that take one variant as it is"),
+        (dict(arms=["sd", "best@50%"]), "best is chosen among arms that take one variant, or a share of it"),
         (dict(arms=["sd", "base", "best+sd"]), "so no other stands beside it"),
         (dict(arms=["best", "sd"], candidates=["sd+confidence"]), "'sd.confidence' is not one variant as it is"),
-        (dict(arms=["best", "sd"], candidates=["sd@50%"]), "best is chosen among arms that take one variant as it is"),
+        (
+            dict(arms=["best", "sd"], candidates=["sd@50%"]),
+            "best is chosen among arms that take one variant, or a share of it",
+        ),
         (dict(arms=["sd"], candidates=["sd", "base"]), "no arm takes it; name best in arms"),
         (dict(arms=["best+filtered", "sd", "base@50%"]), "best may be an arm with a share, such as base@50%"),
         (dict(arms=["sd+trivial"], networks=dict(arch="resnet18")), "differs by its synthetic images alone"),
@@ -146,7 +150,7 @@ def test_the_papers_settings_are_those_that_were_published():
     network = TRAIN_CLASSIFIER.config_class().parse(hybrid.settings["train_classifier"]).resolve()
     told = (network.arch, network.learning_rate, network.batch_size, network.epochs, network.augmentation)
     assert told == ("resnet18", 1e-4, 16, 30, "flip")
-    assert meddap.folds == 5 and {(a.include[0], a.ratio) for a in meddap.choice} == {
+    assert meddap.folds == 5 and {(a.include[0], a.ratio) for a in meddap.candidate_arms} == {
         (slug, share) for slug in ("sd", *(f"sd_adj_{word}" for word in WORDS)) for share in (0.5, 1, 2)
     }
     lora = TRAIN_LORA.config_class().parse(meddap.settings["train_lora"])
@@ -163,3 +167,23 @@ def test_a_tuned_decoder_is_trained_first_where_it_is_asked_for():
     assert RunExperiment.parse(dict(arms=["sd"])).trained == ["lora"]
     with pytest.raises(UserError, match="serves variants that put something on the base"):
         RunExperiment.parse(dict(arms=["base"], decoder="tuned"))
+
+
+def test_what_a_preset_has_beside_its_arms_goes_where_it_does_not_fit_what_is_asked_for():
+    laptop = RunExperiment.parse(dict(preset="laptop"))
+    assert laptop.networks["arch"] == "efficientnet_lite0" and laptop.seeds == 3 and laptop.learning_curve
+    of_networks = dict(settings={"train_classifier": dict(arch="resnet18")}, arms=["sd"])
+    config = RunExperiment.parse(dict(preset="laptop", **of_networks))
+    assert config.networks is None and config.learning_curve is None and config.seeds == 3
+    for given in (dict(networks={}), dict(arms=["sd+trivial"])):
+        config = RunExperiment.parse(dict(preset="laptop", **given))
+        assert not config.networks and config.seeds == 1 and config.learning_curve
+    assert RunExperiment.parse(dict(preset="meddap", arms=["sd_adj@100%"])).candidates is None
+
+
+def test_a_plan_makes_the_bests_images_only_where_no_candidate_has_a_share():
+    counts = [
+        planned(RunExperiment.parse(dict(arms=["best@50%"], candidates=candidates)))["generate"]
+        for candidates in (["sd@50%", "base@100%"], ["sd", "base"])
+    ]
+    assert counts == [3, 3]  # two shares, or one set that fills up and the best's share; and the evaluation set
