@@ -7,7 +7,7 @@ from busaug_core.prompts import ADJECTIVES
 IN_TURN = "in turn"
 """In the place of an adjective: those of the config."""
 SHADES = (
-    "#a13c4b", "#c46f3e", "#d9b44a", "#8fb04e", "#3f9a63", "#2f8f9e", "#4b74c4", "#7a63c9", "#b35fae",
+    "#803028", "#e89888", "#786018", "#c8c080", "#68f090", "#185840", "#d0b8f8", "#782078", "#f05068",
 )  # fmt: skip
 """Colours of the variants of one adjective each."""
 
