@@ -5,7 +5,7 @@ from typing import Any
 
 from busaug_core.classify.config import TRAIN_CLASSIFIER
 from busaug_core.errors import UserError
-from busaug_core.experiment.arms import BEST, BEST_ARM, HELD_OUT, ORIGINAL, Arm
+from busaug_core.experiment.arms import BEST, HELD_OUT, Arm
 from busaug_core.experiment.chain import Chain
 from busaug_core.experiment.config import RunExperiment
 from busaug_core.experiment.images import Images, images_of
@@ -25,10 +25,9 @@ def train_arm(chain: Chain, arm: Arm, images: Images) -> Steps[list[Run]]:
     return (yield from _train(chain, arm, images, arm.run_key, count, values))
 
 
-def train_networks(chain: Chain, arm: Arm, images: Images) -> Steps[list[Run]]:
-    """Train an arm of probes as networks, one for each seed; returns their runs, which do not land."""
-    config = chain.config
-    key = "network_" + (arm.name if arm is ORIGINAL else BEST_ARM.replace(" ", "_"))
+def train_networks(chain: Chain, name: str, arm: Arm, images: Images) -> Steps[list[Run]]:
+    """Train an arm of probes as networks under a name, one for each seed; returns their runs, which do not land."""
+    config, key = chain.config, f"network_{name.replace(' ', '_')}"
     values = config.network_values(chain.run.folder.parent)
     return (yield from _train(chain, arm, images, key, config.seeds, values, lands=False, with_settings=False))
 

@@ -342,18 +342,15 @@ class RunExperiment(JobConfig):
 def _without_what_does_not_fit(preset: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
     """A preset's values, less those that are of no use beside what the user has set."""
     preset, arms = dict(preset), given.get("arms")
-    unused = set()
-    if not _asks_for_probes(given["settings"].get(TRAIN_CLASSIFIER.name, {})):
-        unused |= {"networks", "learning_curve"}
+    of_probes = _asks_for_probes(given["settings"].get(TRAIN_CLASSIFIER.name, {}))
+    unused = set() if of_probes else {"networks", "learning_curve"}
     if isinstance(arms, list):
         with suppress(ValueError):  # which is told of the arms themselves
             parsed = [parse_arm(str(text)) for text in arms]
             unused |= set() if any(BEST in arm.include for arm in parsed) else {"candidates"}
             unused |= set() if any(arm.differs_by_synthetic for arm in parsed) else {"networks"}
     # Seeds that are of the networks beside probes alone.
-    if "networks" in preset and (
-        given.get("networks") == {} or ("networks" in unused and "learning_curve" not in unused)
-    ):
+    if "networks" in preset and (given.get("networks") == {} or (of_probes and "networks" in unused)):
         preset["seeds"] = 1
     return {name: value for name, value in preset.items() if name not in unused}
 

@@ -81,7 +81,7 @@ def run_experiment(config: RunExperiment, run: Run) -> Steps[dict[str, Any]]:
             winner = best_arm(config, trained)
             winners.append(winner.name)
             for name, arm in ((ORIGINAL.name, ORIGINAL), (BEST_ARM, winner.with_best(best))):
-                as_networks[name].append((yield from train_networks(chain, arm, images)))
+                as_networks[name].append((yield from train_networks(chain, name, arm, images)))
         if fold == 1:
             distances, scores = yield from _measure(chain, images)
             if config.heatmaps:

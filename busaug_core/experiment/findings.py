@@ -13,6 +13,8 @@ METRICS = {"accuracy": "accuracy", "f1": "F1", "auc": "AUC", "ppv": "PPV", "reca
 """A classifier's metrics, and what their columns are called."""
 IN_FILE = {**METRICS, "specificity": "specificity", "ece": "ECE"}
 """Those of the file, which has room for more."""
+COMPARED = ("accuracy", "auc")
+"""Those whose differences and curves are shown; the result has the differences of all."""
 MISSING = dict.fromkeys(("value", "low", "high"))
 
 
@@ -93,3 +95,13 @@ def _only_variant(arm: str) -> str | None:
     """The variant whose images an arm takes, all of them as they are, if it is one alone."""
     parsed = parse_arm(arm)
     return parsed.include[0] if len(parsed.include) == 1 and not parsed.filtered else None
+
+
+def cell(estimate: dict[str, Any], digits: int, with_interval: bool, word: str = "") -> str:
+    """An estimate in a table, `word` before its interval; without it where there is none or it has no width."""
+    if estimate["value"] is None:
+        return "–"
+    text = f"{estimate['value']:.{digits}f}"
+    if with_interval and estimate["low"] is not None and estimate["low"] < estimate["high"]:
+        text += f" ({word}{estimate['low']:.{digits}f} to {estimate['high']:.{digits}f})"
+    return text

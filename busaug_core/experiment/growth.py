@@ -7,12 +7,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from busaug_core.experiment.arms import ORIGINAL, parse_arm
-from busaug_core.experiment.findings import METRICS, Findings
+from busaug_core.experiment.findings import COMPARED, METRICS, MISSING, Findings, cell
 from busaug_core.experiment.tested import read_tested
 from busaug_core.measure.report import markdown_table
 
-SHOWN = ("accuracy", "auc")
-"""The metrics of the curves."""
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 Point = tuple[float, dict[str, dict[str, float | None]]]
 """How many images a classifier was trained with, mean of the folds, and its metrics."""
@@ -43,13 +41,13 @@ def curves(findings: Findings) -> dict[str, list[Point]]:
 def told(findings: Findings) -> list[str]:
     """A table of the points; nothing where there is no curve."""
     rows = [
-        [name, f"{n:.0f}", *(_cell(metrics.get(metric)) for metric in SHOWN)]
+        [name, f"{n:.0f}", *(cell(metrics.get(metric, MISSING), 3, True) for metric in COMPARED)]
         for name, points in curves(findings).items()
         for n, metrics in points
     ]
     if not rows:
         return []
-    header = ["trained with", "N", *(METRICS[metric] for metric in SHOWN)]
+    header = ["trained with", "N", *(METRICS[metric] for metric in COMPARED)]
     real = "of real scans alone (the fewer among the more), and " if findings.fewer else ""
     note = (
         f"The same held-out scans by classifiers of more and more images: {real}of all real ones and a share of "
@@ -63,8 +61,8 @@ def plot(findings: Findings, path: Path) -> None:
     found = curves(findings)
     if not found:
         return
-    figure = Figure(figsize=(4.2 * len(SHOWN), 3.2), layout="constrained")
-    for panel, metric in zip(np.ravel(figure.subplots(1, len(SHOWN))), SHOWN, strict=True):
+    figure = Figure(figsize=(4.2 * len(COMPARED), 3.2), layout="constrained")
+    for panel, metric in zip(np.ravel(figure.subplots(1, len(COMPARED))), COMPARED, strict=True):
         for (name, points), color in zip(found.items(), COLORS * len(found), strict=False):
             known = [(n, values[metric]) for n, values in points if values.get(metric, {}).get("value") is not None]
             places, values = [n for n, _ in known], [estimate["value"] for _, estimate in known]
@@ -78,11 +76,3 @@ def plot(findings: Findings, path: Path) -> None:
         panel.spines[["top", "right"]].set_visible(False)
         panel.legend(fontsize=7, frameon=False, loc="lower right")
     figure.savefig(path, dpi=110)
-
-
-def _cell(estimate: dict[str, float | None] | None) -> str:
-    if not estimate or estimate["value"] is None:
-        return "–"
-    if estimate["low"] is None:
-        return f"{estimate['value']:.3f}"
-    return f"{estimate['value']:.3f} ({estimate['low']:.3f} to {estimate['high']:.3f})"

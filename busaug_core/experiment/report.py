@@ -16,11 +16,10 @@ from busaug_core.data.config import LOAD_BUSI
 from busaug_core.experiment import growth
 from busaug_core.experiment.claims import Claim
 from busaug_core.experiment.config import RunExperiment
-from busaug_core.experiment.findings import METRICS, Findings
+from busaug_core.experiment.findings import COMPARED, METRICS, Findings
 from busaug_core.experiment.table import (
     ARMS,
     BY_CLASS,
-    COMPARED,
     COMPARISON,
     GROWTH,
     told_of,

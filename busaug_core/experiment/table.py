@@ -3,14 +3,13 @@
 import csv
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from busaug_core.experiment import growth, looks
 from busaug_core.experiment.arms import BEST_ARM, ORIGINAL
 from busaug_core.experiment.claims import CLAIMED, Claim, answer, least_shown
-from busaug_core.experiment.findings import IN_FILE, METRICS, MISSING, External, Findings, Networks
+from busaug_core.experiment.findings import COMPARED, IN_FILE, METRICS, MISSING, External, Findings, Networks, cell
 from busaug_core.experiment.published import published
 from busaug_core.experiment.tested import Classifiers, Tested
 from busaug_core.measure.report import markdown_table, sections
@@ -23,8 +22,6 @@ WITH_INTERVAL = "accuracy"
 """The metric whose interval the table shows too; the file has all of them."""
 ONE_CLASS = 0.95
 """Share of the images that are taken for one class, from which classifiers are said to tell nothing apart."""
-COMPARED = ("accuracy", "auc")
-"""The metrics whose differences the table shows; the result has those of all."""
 UNKNOWN = (
     "Whether an arm is better than the original is not known: each classifier was trained once, or all held-out images "
     "are of one scan. Set seeds for networks, or resamples of train_classifier for probes."
@@ -38,8 +35,8 @@ def told_of(findings: Findings) -> tuple[str, dict[str, list[str]]]:
     table = []
     for arm, (n_train, distance, metrics) in findings.rows.items():
         word = "floor, " if arm == tested.baseline else ""
-        cells = [_cell(metrics[name], 3, name == WITH_INTERVAL) for name in METRICS]
-        table.append([_named(arm), f"{n_train:.0f}", _cell(distance, 2, True, word), *cells])
+        cells = [cell(metrics[name], 3, name == WITH_INTERVAL) for name in METRICS]
+        table.append([_named(arm), f"{n_train:.0f}", cell(distance, 2, True, word), *cells])
     told = {ARMS: [*markdown_table(header, table), "", *_notes(findings)]}
     if claims:
         told[COMPARISON] = _differences(claims)
@@ -89,7 +86,7 @@ def _as_networks(networks: Networks) -> list[str]:
     """The answer of networks, their metrics and differences."""
     tested, claims = networks.tested, networks.claims
     rows = [
-        [_named(arm), *(_cell(metrics.get(m, MISSING), 3, m == WITH_INTERVAL) for m in METRICS)]
+        [_named(arm), *(cell(metrics.get(m, MISSING), 3, m == WITH_INTERVAL) for m in METRICS)]
         for arm, metrics in tested.metrics.items()
     ]
     note = (
@@ -114,8 +111,8 @@ def _elsewhere(external: External) -> list[str]:
     rows = []
     for arm, metrics in external.tested.metrics.items():
         sides = [side.get(m, MISSING) for m in COMPARED for side in (external.at_home.metrics[arm], metrics)]
-        gained = [_cell(asdict(claims[arm, m]), 3, True) if (arm, m) in claims else "–" for m in COMPARED]
-        rows.append([_named(arm), *(_cell(side, 3, False) for side in sides), *gained])
+        gained = [cell(asdict(claims[arm, m]), 3, True) if (arm, m) in claims else "–" for m in COMPARED]
+        rows.append([_named(arm), *(cell(side, 3, False) for side in sides), *gained])
     where = [f"{METRICS[m]} {place}" for m in COMPARED for place in ("at home", "there")]
     header = ["arm", *where, *(f"{METRICS[m]} gained there" for m in COMPARED)]
     lost = [side.metrics[external.tested.baseline]["recall"]["value"] for side in (external.at_home, external.tested)]
@@ -129,15 +126,6 @@ def _elsewhere(external: External) -> list[str]:
         f"{len(external.at_home.truth)} held-out images of the same classes. {external.note} The change of set "
         f"costs the {external.tested.baseline} {lost[0] - lost[1]:.3f} of its mean recall (balanced accuracy).",
     ]
-
-
-def _cell(estimate: dict[str, Any], digits: int, with_interval: bool, word: str = "") -> str:
-    if estimate["value"] is None:
-        return "–"
-    text = f"{estimate['value']:.{digits}f}"
-    if with_interval and estimate["low"] is not None and estimate["low"] < estimate["high"]:
-        text += f" ({word}{estimate['low']:.{digits}f} to {estimate['high']:.{digits}f})"
-    return text
 
 
 def _notes(findings: Findings) -> list[str]:
@@ -240,7 +228,7 @@ def _differences(claims: list[Claim]) -> list[str]:
         of_images = of_arm[CLAIMED]
         permuted = of_arm["auc"].permuted if "auc" in of_arm else None
         chances = [of_images.p_holm, of_images.mcnemar, permuted, of_images.t_test, of_images.not_better]
-        gained = [_cell(asdict(of_arm[m]), 3, True) if m in of_arm else "–" for m in COMPARED]
+        gained = [cell(asdict(of_arm[m]), 3, True) if m in of_arm else "–" for m in COMPARED]
         rows.append([f"+ {arm}", *gained, *("–" if chance is None else f"{chance:.2g}" for chance in chances)])
     note = (
         f"In brackets each arm's own 95 % interval, over {first.trainings} trainings and {first.n} images of "

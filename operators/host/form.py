@@ -52,13 +52,11 @@ def read_form(config: type[JobConfig], params: dict[str, Any], ignored: Collecti
         if name in OWN or name in ignored or value is None:
             continue
         if name in config.model_fields:
-            optional = field_type(config, name).optional
-            if value in ("", []) and (optional or value != config.model_fields[name].default):
-                continue
             if isinstance(value, dict):
                 value = {k: v for k, v in value.items() if v is not None}
-                if optional and not value:
-                    continue
+            optional = field_type(config, name).optional
+            if value in ("", [], {}) and (optional or value != config.model_fields[name].default):
+                continue
         values[name] = value
     return values
 
