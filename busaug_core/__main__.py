@@ -33,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
         options = vars(_parser().parse_args(arguments))
     finally:
         terminal.write("", sys.stdout, end="")  # the help may have been read in part
-    as_json, display = options.pop("json", False), terminal.Display()
+    as_json, display, speaks = options.pop("json", False), terminal.Display(), is_main_process()
     try:
         if options["job"] == "check_setup":
             return _check_setup(as_json)
@@ -44,10 +44,10 @@ def main(arguments: list[str] | None = None) -> int:
         display.say(f"busaug: {error}")
         return 2
     except KeyboardInterrupt as stop:
-        if is_main_process():
+        if speaks:
             display.say(f"Stopped. {stop}".rstrip())
         return 130
-    if not is_main_process():
+    if not speaks:
         return 0
     if as_json:
         terminal.write_json(result)

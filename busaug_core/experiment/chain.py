@@ -2,9 +2,11 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 from busaug_core.errors import UserError
@@ -14,6 +16,7 @@ from busaug_core.experiment.plan import Pace
 from busaug_core.generate.config import GENERATE
 from busaug_core.jobs.events import Begun, Ended, Event, Made, Notice, Steps
 from busaug_core.jobs.execute import Job, result_of
+from busaug_core.jobs.processes import Workers, free_first, locked
 from busaug_core.jobs.roles import TRAIN
 from busaug_core.jobs.run import Run
 from busaug_core.records import SPLITS, Record
@@ -24,6 +27,9 @@ class Chain:
 
     Those of the first fold land in the dataset, whose splits are that fold's. Those of the others stay in their
     folders: what learned from images that the dataset holds out has no place there.
+
+    Several workers may go through the same chain at once: each has every run of it in the end, and waits for those
+    that another is at.
 
     Attributes:
         keys, keys_apart: the keys of the runs so far that land, and of those that do not
@@ -89,6 +95,10 @@ class Chain:
         """
         return (yield from self._work(title, job, run_key, values or {}, fixed, records, False, with_settings))
 
+    def by_turns(self, names: Sequence[str]) -> Iterator[str]:
+        """Parts of the fold at hand, or the folds, which do not need one another; those first that no other is at."""
+        return free_first(self._locks / f"fold_{self.fold}", names)
+
     def skip(self, job: Job) -> None:
         """Go on with a run less of a job than there were to be."""
         self.total -= 1
@@ -107,6 +117,10 @@ class Chain:
         run = yield from self.call(title, job, run_key, fixed, records, **values)
         self.records = self.records + run.products
         return run.products
+
+    @property
+    def _locks(self) -> Path:
+        return self.run.folder / "turns"
 
     def _key(self, run_key: str) -> str:
         """A run's key in the fold at hand."""
@@ -127,21 +141,26 @@ class Chain:
             title = f"Fold {self.fold} of {self.config.folds}: {title}"
         given = (self.records if records is None else records) if job.takes_samples else []
         values = {**values, **(self.config.settings.get(job.name, {}) if with_settings else {}), **fixed}
-        run, values = self._run_of(job, self._key(run_key), values, given)
-        self._number += 1
-        is_done = run.state == "done"
-        if outlook := self.pace.outlook():
-            title = f"{title} ({outlook})"
-        # Runs of the best variant may be there already, or be needed beside those of the plan.
-        self.total = max(self.total, self._number)
-        yield Begun(self._number, self.total, title, run.key)
-        if run.state == "new" and run.key != self._key(run_key):
-            yield Notice(f"'{self._key(run_key)}' has other settings or other images; '{run.key}' is made beside it.")
-        events = job.run(
-            {**values, "run_key": run.key}, given, self.run.folder.parents[1].name, self.run.folder.parents[2]
-        )
-        began = time.monotonic()
-        yield from result_of(self._to_tell(events, lands))
+        # Of those that work on one run at once, each does what no other is at; any other run has one worker.
+        wanted = self._key(run_key)
+        with nullcontext() if job.shared else locked(self._locks / f"{wanted}.lock"):
+            run, values = self._run_of(job, wanted, values, given)
+            self._number += 1
+            is_done = run.state == "done"
+            if outlook := self.pace.outlook(max(1, Workers(self.run.folder).others())):
+                title = f"{title} ({outlook})"
+            # Runs of the best variant may be there already, or be needed beside those of the plan.
+            self.total = max(self.total, self._number)
+            yield Begun(self._number, self.total, title, run.key)
+            if run.state == "new" and run.key != self._key(run_key):
+                yield Notice(
+                    f"'{self._key(run_key)}' has other settings or other images; '{run.key}' is made beside it."
+                )
+            events = job.run(
+                {**values, "run_key": run.key}, given, self.run.folder.parents[1].name, self.run.folder.parents[2]
+            )
+            began = time.monotonic()
+            yield from result_of(self._to_tell(events, lands))
         self.pace.ended(job.name, None if is_done else time.monotonic() - began)
         (self.keys if lands else self.keys_apart).append(run.key)
         if lands:

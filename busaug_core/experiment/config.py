@@ -398,6 +398,7 @@ RUN_EXPERIMENT = Job(
     check_experiment,
     makes_dataset=True,
     takes_samples=False,
+    shared=True,
     chain=True,
     files=("report.html", "results.md", "results.csv"),
 )

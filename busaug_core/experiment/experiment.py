@@ -1,12 +1,11 @@
 """The job `run_experiment`: an arm of real images alone and others, from loading to the table."""
 
-from collections import defaultdict
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from busaug_core.classify.config import APPLY_CLASSIFIER
 from busaug_core.data.config import FIRST_FOLD, LOAD_BUSI, SIMULATED
-from busaug_core.experiment.arms import BEST, BEST_ARM, HELD_OUT, ORIGINAL
+from busaug_core.experiment.arms import BEST, BEST_ARM, HELD_OUT, ORIGINAL, Arm
 from busaug_core.experiment.chain import Chain
 from busaug_core.experiment.claims import compare
 from busaug_core.experiment.classifiers import best_arm, choose, train_arm, train_networks, train_on_fewer
@@ -16,11 +15,12 @@ from busaug_core.experiment.findings import External, Findings, Networks
 from busaug_core.experiment.images import Images, make_images
 from busaug_core.experiment.looks import look
 from busaug_core.experiment.plan import planned, told
-from busaug_core.experiment.report import write_report
-from busaug_core.experiment.tested import Classifiers, read_tested
+from busaug_core.experiment.report import VARIANTS, write_report
+from busaug_core.experiment.tested import read_tested
 from busaug_core.features.extractors import LITE0, default_extractor
 from busaug_core.generate.config import GENERATE
 from busaug_core.jobs.events import Notice, Steps
+from busaug_core.jobs.processes import locked
 from busaug_core.jobs.roles import of_split
 from busaug_core.jobs.run import Run
 from busaug_core.measure.config import (
@@ -29,6 +29,7 @@ from busaug_core.measure.config import (
     SCORE_SYNTHETIC,
 )
 from busaug_core.measure.grids import variant_grid
+from busaug_core.records import Record
 
 UNTUNED = "base"
 """The variant that is measured beside the others, to show what tuning gains."""
@@ -44,7 +45,6 @@ def run_experiment(config: RunExperiment, run: Run) -> Steps[dict[str, Any]]:
     `results.md`, `results.csv` and their pictures, among them a grid of the variants, `variants.png`.
     """
     arms = [ORIGINAL, *config.compared]
-    folds = range(1, (config.folds or 1) + 1)
     chain = Chain(run, config, planned(config))
     text = f"Load {'simulated' if config.source == SIMULATED else 'BUSI'} scans"
     values = dict(source=config.source, dataset_name=config.dataset_name)
@@ -55,68 +55,118 @@ def run_experiment(config: RunExperiment, run: Run) -> Steps[dict[str, Any]]:
     others = None
     if config.external is not None:
         others = yield from external_images(config.external, run, loaded)
-    classifiers: dict[str, Classifiers] = {arm.name: [] for arm in arms}
-    as_networks: dict[str, Classifiers] = {ORIGINAL.name: [], BEST_ARM: []}
-    fewer: dict[float, Classifiers] = defaultdict(list)
-    chosen: list[str] = []
-    winners: list[str] = []
-    looks: dict[str, Run] = {}
-    for fold in folds:
+    found: dict[int, Fold] = {}
+    for fold in map(int, chain.by_turns([str(number) for number in range(1, (config.folds or 1) + 1)])):
         chain.enter(fold, loaded)
         images = yield from make_images(chain)
-        trained, best = {}, None
-        # What stands for the best can be said when the others are trained.
-        for arm in sorted(arms, key=lambda arm: BEST in arm.include):
-            if BEST in arm.include and best is None:
-                best = yield from choose(chain, images, trained)
-                chosen.append(best.name)
-            trained[arm.name] = yield from train_arm(chain, arm.with_best(best), images)
-            classifiers[arm.name].append(trained[arm.name])
-            if arm is ORIGINAL:
-                images.original = trained[arm.name][0]
-        if config.learning_curve:
-            for share, run_on_share in (yield from train_on_fewer(chain)).items():
-                fewer[share].append([run_on_share])
-        if config.networks:
-            winner = best_arm(config, trained)
-            winners.append(winner.name)
-            for name, arm in ((ORIGINAL.name, ORIGINAL), (BEST_ARM, winner.with_best(best))):
-                as_networks[name].append((yield from train_networks(chain, name, arm, images)))
+        found[fold] = yield from _train(chain, arms, images)
         if fold == 1:
-            distances, scores = yield from _measure(chain, images)
+            distances, scores, pictured = yield from _measure(chain, images)
+            looks = {}
             if config.heatmaps:
-                looks = yield from look(chain, classifiers, of_split(chain.records, HELD_OUT))
+                first = {arm.name: found[fold].trained[arm.name][0] for arm in arms}
+                looks = yield from look(chain, first, of_split(chain.records, HELD_OUT))
     chain.leave()
+    folds = [found[fold] for fold in sorted(found)]
+    classifiers = {arm.name: [fold.trained[arm.name] for fold in folds] for arm in arms}
     tested = read_tested(classifiers)
-    claims = compare(tested)
     networks = None
     if config.networks:
+        as_networks = {name: [fold.networks[name] for fold in folds] for name in folds[0].networks}
         of_networks = read_tested(as_networks)
-        networks = Networks(as_networks, winners, of_networks, compare(of_networks))
+        networks = Networks(as_networks, [fold.winner for fold in folds], of_networks, compare(of_networks))
     elsewhere = None
     if others is not None:
         elsewhere = yield from try_elsewhere(chain, classifiers, tested, others)
     # A share counts that every fold could be trained on.
-    whole = {share: runs for share, runs in fewer.items() if len(runs) == len(folds)}
-    findings = Findings(classifiers, tested, claims, distances, scores, elsewhere, chosen, whole, networks, looks)
-    table = write_report(run, config, findings)
+    shares = [share for share in folds[0].fewer if all(share in fold.fewer for fold in folds)]
+    findings = Findings(
+        classifiers,
+        tested,
+        compare(tested),
+        distances,
+        scores,
+        elsewhere,
+        chosen=[fold.chosen for fold in folds if fold.chosen],
+        fewer={share: [[fold.fewer[share]] for fold in folds] for share in shares},
+        networks=networks,
+        looks=looks,
+    )
+    with locked(run.folder / "turn_report"):
+        variant_grid(pictured, run.folder / VARIANTS)
+        table = write_report(run, config, findings)
     return {
         "dataset": config.dataset_name,
         "runs": chain.keys,
         "further_runs": chain.keys_apart,
         "table": table,
-        "rows": _metrics_by_run(classifiers) + ([] if elsewhere is None else _metrics_elsewhere(elsewhere)),
-        "claims": [asdict(claim) for claim in claims],
+        "rows": _metrics_by_run(findings) + ([] if elsewhere is None else _metrics_elsewhere(elsewhere)),
+        "claims": [asdict(claim) for claim in findings.claims],
         "network_claims": [asdict(claim) for claim in networks.claims] if networks else [],
         "external_claims": [asdict(claim) for claim in elsewhere.claims] if elsewhere else [],
         "results": str(run.folder),
     }
 
 
-def _metrics_by_run(classifiers: dict[str, Classifiers]) -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class Fold:
+    """The classifiers that a fold validates.
+
+    Attributes:
+        trained: those of each arm, one for each seed
+        chosen: the arm whose variant stood for the best, where one was to
+        fewer: a probe of each share of the real training images alone
+        networks: those of the original and the best arm, one for each seed
+        winner: the latter's name
+    """
+
+    trained: dict[str, list[Run]]
+    chosen: str | None
+    fewer: dict[float, Run]
+    networks: dict[str, list[Run]]
+    winner: str | None
+
+
+def _train(chain: Chain, arms: list[Arm], images: Images) -> Steps[Fold]:
+    """Train the classifiers of the fold at hand."""
+    config, by_name = chain.config, {arm.name: arm for arm in arms}
+    trained = {ORIGINAL.name: (yield from train_arm(chain, ORIGINAL, images))}
+    images.original = trained[ORIGINAL.name][0]
+    # What stands for the best can be said when the others are trained.
+    of_best = [arm.name for arm in arms if BEST in arm.include]
+    for name in chain.by_turns([name for name in by_name if name not in (ORIGINAL.name, *of_best)]):
+        trained[name] = yield from train_arm(chain, by_name[name], images)
+    best = None
+    if of_best:
+        best = yield from choose(chain, images, trained)
+    for name in chain.by_turns(of_best):
+        trained[name] = yield from train_arm(chain, by_name[name].with_best(best), images)
+    fewer = (yield from train_on_fewer(chain)) if config.learning_curve else {}
+    networks, winner = {}, None
+    if config.networks:
+        winner = best_arm(config, trained)
+        of_networks = {ORIGINAL.name: ORIGINAL, BEST_ARM: winner.with_best(best)}
+        for name in chain.by_turns(list(of_networks)):
+            networks[name] = yield from train_networks(chain, name, of_networks[name], images)
+        networks = {name: networks[name] for name in of_networks}
+    return Fold(trained, best and best.name, fewer, networks, winner and winner.name)
+
+
+def _metrics_by_run(findings: Findings) -> list[dict[str, Any]]:
+    fewer = {f"{ORIGINAL.name}@{share:.0%}": runs for share, runs in findings.fewer.items()}
+    networks = findings.networks.arms if findings.networks else {}
     return [
-        dict(arm=arm, fold=fold, seed=one.config["seed"], split=HELD_OUT, metric=metric, value=value)
-        for arm, of_folds in classifiers.items()
+        dict(
+            arm=arm,
+            classifier=one.config["arch"],
+            fold=fold,
+            seed=one.config["seed"],
+            split=HELD_OUT,
+            metric=metric,
+            value=value,
+        )
+        for arms in (findings.arms, fewer, networks)
+        for arm, of_folds in arms.items()
         for fold, runs in enumerate(of_folds, 1)
         for one in runs
         for metric, value in one.result["metrics"].items()
@@ -132,8 +182,11 @@ def _metrics_elsewhere(elsewhere: External) -> list[dict[str, Any]]:
     ]
 
 
-def _measure(chain: Chain, images: Images) -> Steps[tuple[dict[str, Any], dict[str, Any]]]:
-    """Make sets to measure and measure them; returns the results of `compute_fid` and `score_synthetic`."""
+def _measure(chain: Chain, images: Images) -> Steps[tuple[dict[str, Any], dict[str, Any], list[Record]]]:
+    """Make sets to measure and measure them.
+
+    Returns the results of `compute_fid` and `score_synthetic`, and the images that were compared.
+    """
     original, held_out = images.original, of_split(chain.records, HELD_OUT)
     variants = list(dict.fromkeys([*chain.config.variants, UNTUNED]))
     text = "Generate sets to measure, also of the untuned base, in the validation split's class counts"
@@ -148,8 +201,7 @@ def _measure(chain: Chain, images: Images) -> Steps[tuple[dict[str, Any], dict[s
     distances = yield from chain.call(text, COMPUTE_FID, f"fid_{extractor}", extractor=extractor, on_copies="leave_out")
     values = dict(extractor=extractor, classifier=original.key)
     scores = yield from chain.call("Score every synthetic image", SCORE_SYNTHETIC, f"scores_{extractor}", **values)
-    variant_grid(held_out + evaluation, chain.run.folder / "variants.png")
-    return distances.result, scores.result
+    return distances.result, scores.result, held_out + evaluation
 
 
 def _choose_extractor() -> Steps[str]:

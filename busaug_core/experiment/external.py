@@ -68,8 +68,8 @@ def try_elsewhere(
     """Apply all classifiers of all folds to the images of `external`, each by a run of its own that does not land."""
     name, shared = chain.config.external, chain.config.external_classes == "shared"
     applied: dict[str, Classifiers] = {arm: [[]] for arm in arms}
-    for arm, of_folds in arms.items():
-        for one in (one for of_fold in of_folds for one in of_fold):
+    for arm in chain.by_turns(list(arms)):
+        for one in (one for of_fold in arms[arm] for one in of_fold):
             values = dict(classifier=one.key, evaluate_on=f"{TAG}:{name}")
             key = f"external_{one.key}"
             run = yield from chain.apart(f"Test {one.key} on {name}", APPLY_CLASSIFIER, key, others.images, **values)

@@ -44,17 +44,27 @@ def make_images(chain: Chain) -> Steps[Images]:
     """Train what the variants need on the fold's training images, and fill the classes up by images of each variant."""
     config = chain.config
     parts: dict[str, Any] = dict(base_model=config.base_model)
-    for name in config.trained:
-        training = TRAININGS[name]
-        own = {"base_model", *config.beside(name)} & set(CHAINED[training.job])
-        values = {field: parts[field] for field in parts if field in own}
-        trained = yield from chain.call(training.title, training.job, name, **values)
-        parts[name] = trained.key
+    for name in chain.by_turns(config.trained):
+        yield from _train_component(chain, name, parts)
+    parts |= {name: parts[name] for name in config.trained}
     if filling := config.filling:
         largest = fill_to(count_labels(training_images(chain.records)))
         text = f"Fill each class up to {largest} by images of {counted(len(filling), 'variant')}"
         yield from chain.make(text, GENERATE, "balancing", variants=filling, balance_to=largest, **parts)
     return Images(parts, chain.records)
+
+
+def _train_component(chain: Chain, name: str, parts: dict[str, Any]) -> Steps[None]:
+    """Train a component, and before it what it is trained on, if `parts` do not have it yet; joins their fields."""
+    if name in parts:
+        return
+    training = TRAININGS[name]
+    trained = chain.config.trained
+    own = chain.config.beside(name) & set(CHAINED[training.job]) & set(trained[: trained.index(name)])
+    for other in own:
+        yield from _train_component(chain, other, parts)
+    values = {field: parts[field] for field in ("base_model", *own)}
+    parts[name] = (yield from chain.call(training.title, training.job, name, **values)).key
 
 
 def images_of(chain: Chain, arm: Arm, images: Images) -> Steps[list[Record]]:

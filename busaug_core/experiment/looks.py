@@ -6,7 +6,6 @@ from busaug_core.classify.attention import LESION, MARKS, REAL, TARGETS, Attenti
 from busaug_core.classify.config import APPLY_CLASSIFIER, ATTENTION
 from busaug_core.experiment.arms import HELD_OUT
 from busaug_core.experiment.chain import Chain
-from busaug_core.experiment.tested import Classifiers
 from busaug_core.files import read_rows
 from busaug_core.jobs.events import Steps
 from busaug_core.jobs.run import Run
@@ -27,16 +26,16 @@ NOTES = {
 }
 
 
-def look(chain: Chain, classifiers: dict[str, Classifiers], held_out: list[Record]) -> Steps[dict[str, Run]]:
-    """Map where each arm's first classifier of the fold at hand looks in the held-out images; returns the runs."""
+def look(chain: Chain, classifiers: dict[str, Run], held_out: list[Record]) -> Steps[dict[str, Run]]:
+    """Map where a classifier of each arm looks in the held-out images; returns the runs."""
     found = {}
-    for arm, of_folds in classifiers.items():
-        first = of_folds[-1][0]
-        text, key = f"Map where the classifier of {arm} looks", f"looks_{first.key}"
+    for arm in chain.by_turns(list(classifiers)):
+        one = classifiers[arm]
+        text, key = f"Map where the classifier of {arm} looks", f"looks_{one.key}"
         found[arm] = yield from chain.apart(
-            text, APPLY_CLASSIFIER, key, held_out, classifier=first.key, heatmaps=True, evaluate_on=HELD_OUT
+            text, APPLY_CLASSIFIER, key, held_out, classifier=one.key, heatmaps=True, evaluate_on=HELD_OUT
         )
-    return found
+    return {arm: found[arm] for arm in classifiers}
 
 
 def told(looks: dict[str, Run], in_fold: bool) -> list[str]:

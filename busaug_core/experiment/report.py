@@ -30,6 +30,7 @@ from busaug_core.jobs.run import Run
 from busaug_core.measure.report import LADDER, plot_metrics
 from busaug_core.measure.rows import REAL
 
+VARIANTS = "variants.png"
 RESEARCH = "Research use only; no number here says anything about patients."
 COLUMNS = 5
 """Confusion matrices in a row."""
@@ -63,7 +64,7 @@ def write_report(run: Run, config: RunExperiment, findings: Findings) -> list[st
     growth.plot(findings, folder / "growth.png")
     pictures = {
         ARMS: (
-            folder / "variants.png",
+            folder / VARIANTS,
             "Held-out scans and what was made, by class. A row of made images shares its seed.",
         ),
         COMPARISON: (folder / "differences.png", "What each arm gains over the original, with its own 95 % interval."),

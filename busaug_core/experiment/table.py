@@ -20,6 +20,8 @@ LOOKS, GROWTH, NETWORKS = "Where the classifiers look", "More images", "As netwo
 """Titles of what is told."""
 WITH_INTERVAL = "accuracy"
 """The metric whose interval the table shows too; the file has all of them."""
+PARTS = ("", " low", " high")
+"""Of a figure in the file, as its columns' names end."""
 ONE_CLASS = 0.95
 """Share of the images that are taken for one class, from which classifiers are said to tell nothing apart."""
 UNKNOWN = (
@@ -50,18 +52,36 @@ def told_of(findings: Findings) -> tuple[str, dict[str, list[str]]]:
     if lines := looks.told(findings.looks, in_fold=tested.folds is not None):
         told[LOOKS] = lines
     if findings.external is not None:
-        told[f"On {findings.external.name}"] = _elsewhere(findings.external)
+        told[_on(findings.external)] = _elsewhere(findings.external)
     return answer(claims) if claims else UNKNOWN, {**told, **sections(distances)}
 
 
 def write_file(path: Path, findings: Findings) -> None:
-    """Write the table as CSV, each figure with its interval."""
-    names = (findings.distances["metric"], *IN_FILE.values())
-    lines = [["arm", "N", *(f"{name}{part}" for name in names for part in ("", " low", " high"))]]
-    for arm, (n_train, distance, metrics) in findings.rows.items():
-        lines.append([_named(arm), n_train, *(e[part] for e in (distance, *metrics.values()) for part in MISSING)])
+    """Write the tables as CSV, each figure with its interval: a row an arm, after the title of its table."""
+    distance = findings.distances["metric"]
+    header = ["table", "arm", "N", *(f"{name}{part}" for name in (distance, *IN_FILE.values()) for part in PARTS)]
+    tables = {ARMS: [(_named(arm), *of_arm) for arm, of_arm in findings.rows.items()]}
+    tables[GROWTH] = [
+        (name, n, MISSING, metrics) for name, points in growth.curves(findings).items() for n, metrics in points
+    ]
+    beside = {} if findings.networks is None else {NETWORKS: findings.networks.tested}
+    if findings.external is not None:
+        beside[_on(findings.external)] = findings.external.tested
+    tables |= {
+        title: [(_named(arm), None, MISSING, metrics) for arm, metrics in tested.metrics.items()]
+        for title, tested in beside.items()
+    }
     with path.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows(lines)
+        rows = csv.writer(file)
+        rows.writerow(header)
+        for title, of_table in tables.items():
+            for name, n, far, metrics in of_table:
+                figures = (far, *(metrics.get(metric, MISSING) for metric in IN_FILE))
+                rows.writerow([title, name, n, *(figure[part] for figure in figures for part in MISSING)])
+
+
+def _on(external: External) -> str:
+    return f"On {external.name}"
 
 
 def _named(arm: str) -> str:

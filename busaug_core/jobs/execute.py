@@ -26,7 +26,7 @@ from busaug_core.jobs.lineage import (
     resolve_products,
     training_hashes,
 )
-from busaug_core.jobs.processes import StopRequested, Workers, is_distributed, wait_for
+from busaug_core.jobs.processes import StopRequested, Workers, go_alone, is_distributed, wait_for
 from busaug_core.jobs.roles import TRAIN, refuse_learned, refuse_unlabelled
 from busaug_core.jobs.run import INPUTS, Run
 from busaug_core.jobs.runs import new_key, runs_folder
@@ -59,7 +59,7 @@ class Job:
         needs_classes: whether a new run is refused samples without a class
         makes_dataset: whether it may make a dataset, named by its config's `dataset_name`
         takes_samples: whether it works on samples of a dataset that is there
-        chain: whether it runs other jobs, which keep logs of their own
+        chain: whether it runs other jobs, which keep logs of their own; the processes of a launcher share these out
         files: what a run's folder must hold when it is done; where one is gone, the same call makes it again
     """
 
@@ -106,6 +106,8 @@ class Job:
                 raise UserError(f"{self.name} runs in one process; start it without `accelerate launch`.")
             if config.run_key is None:
                 raise UserError("Under `accelerate launch` a run needs a name that all processes know; set run_key.")
+            if self.chain:
+                go_alone()
         config = config.resolve(runs)
         run = Run(runs / (config.run_key or new_key(self.name, runs)))
         # Any worker of a shared run may be the last one.

@@ -22,6 +22,8 @@ WAIT = 120
 PATIENCE = timedelta(days=7)
 """How long a process that is done waits for the others."""
 LOCK = "lock"
+OF_GROUP = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+"""What launchers tell each process of its group."""
 
 T = TypeVar("T")
 
@@ -81,6 +83,22 @@ class Team:
         barrier(self._everyone)
 
 
+def go_alone() -> None:
+    """Leave the launcher's group: this process goes on as a worker of its own, on a GPU of its own if there are some.
+
+    To be called before anything has joined the group or touched a GPU.
+    """
+    place = int(os.environ.get("LOCAL_RANK", "0"))
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    gpus = [name for name in visible.split(",") if name] if visible is not None else None
+    if gpus is None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = str(place)
+    elif gpus:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpus[place % len(gpus)]
+    for name in OF_GROUP:
+        os.environ.pop(name, None)
+
+
 def wait_for(path: Path) -> None:
     """Let the main process of `accelerate launch` make a file first."""
     deadline = time.monotonic() + WAIT
@@ -113,10 +131,10 @@ class Workers:
             self._own.release()
             self._own = None
 
-    def others(self) -> bool:
-        """Whether anyone else works on the run."""
+    def others(self) -> int:
+        """How many others work on the run."""
         places = (p for p in self.folder.glob(f"{LOCK}*") if p.name.removeprefix(LOCK).isdecimal() or p.name == LOCK)
-        return any(_held(p) for p in places if self._own is None or str(p) != self._own.lock_file)
+        return sum(_held(p) for p in places if self._own is None or str(p) != self._own.lock_file)
 
     def alone(self) -> AbstractContextManager[None]:
         """A block that only one worker is in at a time, such as beginning and ending the run."""
@@ -154,6 +172,27 @@ def share_out(folder: Path, names: Sequence[str], is_done: Callable[[int], bool]
                     yield i
             finally:
                 lock.release()
+
+
+def free_first(folder: Path, names: Sequence[str]) -> Iterator[str]:
+    """All the names: first those that no other worker is at, each held by a lock in `folder` meanwhile, then the rest.
+
+    So each worker begins with what nobody does, and has all of it in the end; for single steps it may have to wait.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    taken = []
+    for name in names:
+        lock = _lock(folder / f"{name}.lock")
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            taken.append(name)
+            continue
+        try:
+            yield name
+        finally:
+            lock.release()
+    yield from taken
 
 
 @contextmanager

@@ -225,6 +225,11 @@ def test_an_arm_may_take_the_variant_that_helps_most_within_training_and_no_real
     assert runs["clf_best_100"].result["n_train"] == 2 * real["n_train"]
     _the_best_arm_is_a_network_too(runs, result)
     _fewer_real_scans_are_trained_on_alone(runs, result, tmp_path / "tiny/runs/best")
+    with (tmp_path / "tiny/runs/best/results.csv").open(newline="") as file:
+        tables = Counter(row["table"] for row in csv.DictReader(file) if float(row["accuracy"]) >= 0)
+    assert tables == {"Arms": 7, "More images": 6, "As networks": 2}
+    classifiers = {(row["arm"], row["classifier"]) for row in result["rows"]}
+    assert {("original@25%", "probe"), ("original", "squeezenet1_1"), ("best arm", "squeezenet1_1")} <= classifiers
 
 
 def _the_best_arm_is_a_network_too(runs, result):
@@ -419,6 +424,11 @@ def test_the_arms_are_tested_on_another_set_without_the_scans_that_it_shares(val
     tested = Run(tmp_path / "home/folds/runs/external_clf_sd").records
     assert not {Path(r.path).name for r in tested} & {"0.png", "1.png"}
     assert {r["metric"] for r in finished.result["rows"] if r["split"] == "other"} >= {"accuracy", "auc"}
+    with (tmp_path / "home/folds/runs/folds/results.csv").open(newline="") as file:
+        there = {row["arm"]: row for row in csv.DictReader(file) if row["table"] == "On other"}
+    assert set(there) == {"original", "+ sd"} and all(
+        float(row["AUC low"]) <= float(row["AUC"]) for row in there.values()
+    )
 
 
 def test_a_done_experiment_yields_its_result_at_once(events, values, home):
