@@ -2,12 +2,12 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, closing, nullcontext
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from busaug_core.errors import UserError
 from busaug_core.experiment.arms import HELD_OUT
@@ -16,10 +16,12 @@ from busaug_core.experiment.plan import Pace
 from busaug_core.generate.config import GENERATE
 from busaug_core.jobs.events import Begun, Ended, Event, Made, Notice, Steps
 from busaug_core.jobs.execute import Job, result_of
-from busaug_core.jobs.processes import Workers, free_first, locked
+from busaug_core.jobs.processes import Workers, free_first, take
 from busaug_core.jobs.roles import TRAIN
 from busaug_core.jobs.run import Run
 from busaug_core.records import SPLITS, Record
+
+T = TypeVar("T")
 
 
 class Chain:
@@ -95,9 +97,15 @@ class Chain:
         """
         return (yield from self._work(title, job, run_key, values or {}, fixed, records, False, with_settings))
 
-    def by_turns(self, names: Sequence[str]) -> Iterator[str]:
-        """Parts of the fold at hand, or the folds, which do not need one another; those first that no other is at."""
-        return free_first(self._locks / f"fold_{self.fold}", names)
+    def each(self, stage: str, names: Iterable[str], work: Callable[[str], Steps[T]]) -> Steps[dict[str, T]]:
+        """Do `work` for names that do not need one another, those first that no other worker is at; by name.
+
+        `stage` is what they are called together, in the fold at hand.
+        """
+        names, done = list(names), {}
+        for name in free_first(self._locks / self._key(stage), names):
+            done[name] = yield from work(name)
+        return {name: done[name] for name in names}
 
     def skip(self, job: Job) -> None:
         """Go on with a run less of a job than there were to be."""
@@ -141,31 +149,31 @@ class Chain:
             title = f"Fold {self.fold} of {self.config.folds}: {title}"
         given = (self.records if records is None else records) if job.takes_samples else []
         values = {**values, **(self.config.settings.get(job.name, {}) if with_settings else {}), **fixed}
-        # Of those that work on one run at once, each does what no other is at; any other run has one worker.
         wanted = self._key(run_key)
-        with nullcontext() if job.shared else locked(self._locks / f"{wanted}.lock"):
+        with nullcontext() if job.shared else (yield from self._turn(wanted)):
             run, values = self._run_of(job, wanted, values, given)
             self._number += 1
             is_done = run.state == "done"
-            if outlook := self.pace.outlook(max(1, Workers(self.run.folder).others())):
+            # How much of it others will have done nobody knows.
+            if Workers(self.run.folder).count() < 2 and (outlook := self.pace.outlook()):
                 title = f"{title} ({outlook})"
             # Runs of the best variant may be there already, or be needed beside those of the plan.
             self.total = max(self.total, self._number)
             yield Begun(self._number, self.total, title, run.key)
-            if run.state == "new" and run.key != self._key(run_key):
-                yield Notice(
-                    f"'{self._key(run_key)}' has other settings or other images; '{run.key}' is made beside it."
-                )
-            events = job.run(
-                {**values, "run_key": run.key}, given, self.run.folder.parents[1].name, self.run.folder.parents[2]
-            )
-            began = time.monotonic()
-            yield from result_of(self._to_tell(events, lands))
+            if run.state == "new" and run.key != wanted:
+                yield Notice(f"'{wanted}' has other settings or other images; '{run.key}' is made beside it.")
+            began, home = time.monotonic(), self.run.folder.parents[1]
+            with closing(job.run({**values, "run_key": run.key}, given, home.name, home.parent)) as events:
+                yield from result_of(self._to_tell(events, lands))
         self.pace.ended(job.name, None if is_done else time.monotonic() - began)
         (self.keys if lands else self.keys_apart).append(run.key)
         if lands:
             yield Ended(run.key)
         return run
+
+    def _turn(self, run_key: str) -> Steps[ExitStack]:
+        """Wait for the worker that is at a run, if there is one; returns the block in which no other is."""
+        return take(self._locks / f"{run_key}.lock", f"Waiting for another worker, which is at {run_key}")
 
     def _to_tell(self, events: Iterator[Event], lands: bool) -> Iterator[Event]:
         """The events of a run, without images that do not land, and without notices that an earlier one gave."""

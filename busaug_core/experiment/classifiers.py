@@ -37,15 +37,17 @@ def choose(chain: Chain, images: Images, trained: dict[str, list[Run]]) -> Steps
 
     `trained` are the classifiers of the fold's arms, which serve where they are probes; others are trained for it.
     """
-    config, runs = chain.config, {}
-    for arm in config.candidate_arms:
-        if config.of_probes and arm.name in trained:
-            runs[arm.name] = trained[arm.name][0]
-            continue
-        values = config.probes(chain.run.folder.parent)
-        key = arm.run_key if config.of_probes else f"probe_{arm.run_key}"
-        own = yield from _train(chain, arm, images, key, 1, values, lands=False, with_settings=config.of_probes)
-        runs[arm.name] = own[0]
+    config = chain.config
+    candidates = {arm.name: arm for arm in config.candidate_arms}
+    values = config.probes(chain.run.folder.parent)
+
+    def probe(name: str) -> Steps[list[Run]]:
+        key = candidates[name].run_key if config.of_probes else f"probe_{candidates[name].run_key}"
+        return _train(chain, candidates[name], images, key, 1, values, lands=False, with_settings=config.of_probes)
+
+    there = trained if config.of_probes else {}
+    more = yield from chain.each("candidates", [name for name in candidates if name not in there], probe)
+    runs = {name: {**there, **more}[name][0] for name in candidates}
     return _of_least_loss(config.candidate_arms, runs, f"Name a variant instead of {BEST}")
 
 
@@ -73,18 +75,23 @@ def train_on_fewer(chain: Chain) -> Steps[dict[float, Run]]:
 
     What more real images bring, beside which stands what synthetic ones do.
     """
-    found = {}
+    training, kept = training_images(chain.records), {}
     for share in SHARES:
-        kept = _fewer(training_images(chain.records), share)
-        if min(len({r.cluster for r in kept if r.label == label}) for label in count_labels(kept)) < 2:
+        members = _fewer(training, share)
+        if min(len({r.cluster for r in members if r.label == label}) for label in count_labels(members)) < 2:
             chain.skip(TRAIN_CLASSIFIER)
             continue
-        paths = {r.path for r in kept}
+        kept[f"{share:.0%}"] = share, {r.path for r in members}
+
+    def train(percent: str) -> Steps[Run]:
+        _, paths = kept[percent]
         records = [r for r in chain.records if not r.synthetic and (r.path in paths or HELD_OUT in r.tags)]
         values = dict(evaluate_on=HELD_OUT, **chain.config.probes(chain.run.folder.parent))
-        text, key = f"Train a classifier on {share:.0%} of the training scans", f"clf_original_{share:.0%}".rstrip("%")
-        found[share] = yield from chain.apart(text, TRAIN_CLASSIFIER, key, records, values)
-    return found
+        text, key = f"Train a classifier on {percent} of the training scans", f"clf_original_{percent}".rstrip("%")
+        return chain.apart(text, TRAIN_CLASSIFIER, key, records, values)
+
+    runs = yield from chain.each("fewer", kept, train)
+    return {share: runs[percent] for percent, (share, _) in kept.items()}
 
 
 def _fewer(training: list[Record], share: float) -> list[Record]:
@@ -121,17 +128,18 @@ def _train(
     values = dict(evaluate_on=HELD_OUT, **values)
     fixed: dict[str, Any] = dict(include=list(arm.include), **arm.fields)
     kind = "a network" if values.get("arch") != PROBE and not with_settings else "a classifier"
-    runs = []
-    for number in range(count):
-        text, own = f"Train {kind} on {with_what}", key
+
+    def train(number: int) -> Steps[Run]:
+        text, own, seed = f"Train {kind} on {with_what}", key, {}
         if count > 1:
             text += f", seed {number + 1} of {count}"
         if number:
             own += f"_seed{number + 1}"
-            fixed["seed"] = runs[0].config["seed"] + number
+            seed = dict(seed=first.config["seed"] + number)
         if lands:
-            run = yield from chain.call(text, TRAIN_CLASSIFIER, own, fixed, records, **values)
-        else:
-            run = yield from chain.apart(text, TRAIN_CLASSIFIER, own, records, values, with_settings, **fixed)
-        runs.append(run)
-    return runs
+            return chain.call(text, TRAIN_CLASSIFIER, own, {**fixed, **seed}, records, **values)
+        return chain.apart(text, TRAIN_CLASSIFIER, own, records, values, with_settings, **fixed, **seed)
+
+    first = yield from train(0)
+    others = yield from chain.each(f"seeds_{key}", map(str, range(1, count)), lambda number: train(int(number)))
+    return [first, *others.values()]

@@ -67,13 +67,14 @@ def try_elsewhere(
 ) -> Steps[External]:
     """Apply all classifiers of all folds to the images of `external`, each by a run of its own that does not land."""
     name, shared = chain.config.external, chain.config.external_classes == "shared"
-    applied: dict[str, Classifiers] = {arm: [[]] for arm in arms}
-    for arm in chain.by_turns(list(arms)):
-        for one in (one for of_fold in arms[arm] for one in of_fold):
-            values = dict(classifier=one.key, evaluate_on=f"{TAG}:{name}")
-            key = f"external_{one.key}"
-            run = yield from chain.apart(f"Test {one.key} on {name}", APPLY_CLASSIFIER, key, others.images, **values)
-            applied[arm][0].append(run)
+    keys = [one.key for of_folds in arms.values() for of_fold in of_folds for one in of_fold]
+
+    def test(key: str) -> Steps[Run]:
+        values = dict(classifier=key, evaluate_on=f"{TAG}:{name}")
+        return chain.apart(f"Test {key} on {name}", APPLY_CLASSIFIER, f"external_{key}", others.images, **values)
+
+    runs = yield from chain.each("external", keys, test)
+    applied = {arm: [[runs[one.key] for of_fold in of_folds for one in of_fold]] for arm, of_folds in arms.items()}
     present, note = {image.label for image in others.images}, others.note
     there, home = read_tested(applied).of_classes(present, shared), tested.of_classes(present, shared)
     if lacking := ", ".join(label for label in tested.classes if label not in present):

@@ -44,9 +44,7 @@ def make_images(chain: Chain) -> Steps[Images]:
     """Train what the variants need on the fold's training images, and fill the classes up by images of each variant."""
     config = chain.config
     parts: dict[str, Any] = dict(base_model=config.base_model)
-    for name in chain.by_turns(config.trained):
-        yield from _train_component(chain, name, parts)
-    parts |= {name: parts[name] for name in config.trained}
+    yield from chain.each("trainings", config.trained, lambda name: _train_component(chain, name, parts))
     if filling := config.filling:
         largest = fill_to(count_labels(training_images(chain.records)))
         text = f"Fill each class up to {largest} by images of {counted(len(filling), 'variant')}"

@@ -28,14 +28,14 @@ NOTES = {
 
 def look(chain: Chain, classifiers: dict[str, Run], held_out: list[Record]) -> Steps[dict[str, Run]]:
     """Map where a classifier of each arm looks in the held-out images; returns the runs."""
-    found = {}
-    for arm in chain.by_turns(list(classifiers)):
+
+    def of_arm(arm: str) -> Steps[Run]:
         one = classifiers[arm]
         text, key = f"Map where the classifier of {arm} looks", f"looks_{one.key}"
-        found[arm] = yield from chain.apart(
-            text, APPLY_CLASSIFIER, key, held_out, classifier=one.key, heatmaps=True, evaluate_on=HELD_OUT
-        )
-    return {arm: found[arm] for arm in classifiers}
+        values = dict(classifier=one.key, heatmaps=True, evaluate_on=HELD_OUT)
+        return chain.apart(text, APPLY_CLASSIFIER, key, held_out, **values)
+
+    return (yield from chain.each("looks", classifiers, of_arm))
 
 
 def told(looks: dict[str, Run], in_fold: bool) -> list[str]:

@@ -101,13 +101,10 @@ class Pace:
         if seconds is not None:
             self._took[job].append(seconds)
 
-    def outlook(self, workers: int) -> str | None:
-        """How long so many workers will take for what is left, as far as some run of each kind has told.
-
-        None where none has.
-        """
+    def outlook(self) -> str | None:
+        """How long what is left will take, as far as some run of each kind has told; None where none has."""
         known = {job: n * mean(self._took[job]) for job, n in (+self.left).items() if self._took[job]}
-        seconds = sum(known.values()) / workers
+        seconds = sum(known.values())
         if not seconds:
             return None
         return f"{'about' if len(known) == len(+self.left) else 'at least'} {lasting(seconds)} left"

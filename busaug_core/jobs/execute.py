@@ -59,7 +59,7 @@ class Job:
         needs_classes: whether a new run is refused samples without a class
         makes_dataset: whether it may make a dataset, named by its config's `dataset_name`
         takes_samples: whether it works on samples of a dataset that is there
-        chain: whether it runs other jobs, which keep logs of their own; the processes of a launcher share these out
+        chain: whether it runs other jobs, which keep logs of their own; each process of a launcher goes on by itself
         files: what a run's folder must hold when it is done; where one is gone, the same call makes it again
     """
 
@@ -101,7 +101,8 @@ class Job:
         return self._run(config, records, runs_folder(dataset, root))
 
     def _run(self, config: JobConfig, records: list[Record], runs: Path) -> Generator[Event, None, None]:
-        if is_distributed():
+        launched = is_distributed()
+        if launched:
             if not (self.distributed or self.shared):
                 raise UserError(f"{self.name} runs in one process; start it without `accelerate launch`.")
             if config.run_key is None:
@@ -138,6 +139,9 @@ class Job:
             raise
         finally:
             workers.leave()
+            if launched and self.chain:
+                # Where one process ends in any other way than well, a launcher ends all of them.
+                workers.wait()
 
     def _attempt(
         self, config: JobConfig, records: list[Record], run: Run, workers: Workers
@@ -150,8 +154,13 @@ class Job:
             wait_for(run.folder / "config.json")
         self.refuse(config, run, run.records)
         with workers.alone():
-            record_lineage(run, type(config))
-            run.set_state("running")
+            is_done = run.state == "done" and not run.missing
+            if not is_done:
+                record_lineage(run, type(config))
+                run.set_state("running")
+        if is_done:  # by another worker, since it was looked at
+            yield Finished(run.result)
+            return
         events, remarks = imported(self.function)(config, run), _remarks(run.records)
         try:
             while True:

@@ -5,7 +5,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 from filelock import FileLock, Timeout
 
 from busaug_core.errors import UserError
+from busaug_core.jobs.events import Progress, Steps
 
 if TYPE_CHECKING:
     from accelerate import PartialState
@@ -21,6 +22,8 @@ WAIT = 120
 """Seconds that helper processes wait for the main one."""
 PATIENCE = timedelta(days=7)
 """How long a process that is done waits for the others."""
+PAUSE = 0.5
+"""Seconds between looks at what others do."""
 LOCK = "lock"
 OF_GROUP = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 """What launchers tell each process of its group."""
@@ -84,17 +87,19 @@ class Team:
 
 
 def go_alone() -> None:
-    """Leave the launcher's group: this process goes on as a worker of its own, on a GPU of its own if there are some.
+    """Leave the launcher's group: this process goes on as a worker of its own, on a GPU of its own if there are any.
 
-    To be called before anything has joined the group or touched a GPU.
+    To be called before anything has joined the group or computes on a GPU. Raises UserError where there are fewer GPUs
+    than processes.
     """
-    place = int(os.environ.get("LOCAL_RANK", "0"))
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    gpus = [name for name in visible.split(",") if name] if visible is not None else None
-    if gpus is None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = str(place)
-    elif gpus:
-        os.environ["CUDA_VISIBLE_DEVICES"] = gpus[place % len(gpus)]
+    import torch
+
+    place, processes = int(os.environ.get("LOCAL_RANK", "0")), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if n := torch.cuda.device_count():
+        if n < processes:
+            raise UserError(f"There are {processes} processes and {n} GPUs; start as many processes as GPUs.")
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(n)))
+        os.environ["CUDA_VISIBLE_DEVICES"] = visible.split(",")[place]
     for name in OF_GROUP:
         os.environ.pop(name, None)
 
@@ -131,10 +136,19 @@ class Workers:
             self._own.release()
             self._own = None
 
-    def others(self) -> int:
-        """How many others work on the run."""
+    def others(self) -> bool:
+        """Whether anyone else works on the run."""
+        return self.count() > (self._own is not None)
+
+    def count(self) -> int:
+        """How many work on the run, whoever asks among them."""
         places = (p for p in self.folder.glob(f"{LOCK}*") if p.name.removeprefix(LOCK).isdecimal() or p.name == LOCK)
-        return sum(_held(p) for p in places if self._own is None or str(p) != self._own.lock_file)
+        return sum(map(_held, places))
+
+    def wait(self) -> None:
+        """Wait until nobody else works on the run."""
+        while self.others():
+            time.sleep(PAUSE)
 
     def alone(self) -> AbstractContextManager[None]:
         """A block that only one worker is in at a time, such as beginning and ending the run."""
@@ -177,7 +191,7 @@ def share_out(folder: Path, names: Sequence[str], is_done: Callable[[int], bool]
 def free_first(folder: Path, names: Sequence[str]) -> Iterator[str]:
     """All the names: first those that no other worker is at, each held by a lock in `folder` meanwhile, then the rest.
 
-    So each worker begins with what nobody does, and has all of it in the end; for single steps it may have to wait.
+    The rest are not held; whoever works on them too must see to it that each step is done once.
     """
     folder.mkdir(parents=True, exist_ok=True)
     taken = []
@@ -193,6 +207,35 @@ def free_first(folder: Path, names: Sequence[str]) -> Iterator[str]:
         finally:
             lock.release()
     yield from taken
+
+
+@contextmanager
+def held_alone(path: Path, refusal: str) -> Iterator[None]:
+    """A block that one process at most is in, at its lock file; raises UserError with `refusal` in any other."""
+    lock = _lock(path)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise UserError(refusal) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def take(path: Path, message: str) -> Steps[ExitStack]:
+    """Take a lock file, telling `message` for as long as another process holds it; returns the block that holds it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = _lock(path)
+    while True:
+        try:
+            lock.acquire(timeout=PAUSE)
+        except Timeout:
+            yield Progress(0, 1, message)
+        else:
+            block = ExitStack()
+            block.callback(lock.release)
+            return block
 
 
 @contextmanager

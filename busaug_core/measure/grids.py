@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from busaug_core.errors import UserError
+from busaug_core.files import write_whole
 from busaug_core.generate.recipes import RECIPES
 from busaug_core.images import load_gray
 from busaug_core.records import Record
@@ -42,7 +43,7 @@ def variant_grid(records: list[Record], path: str | Path, rows_per_class: int = 
     for variant, cell in zip(variants, axes[0], strict=True):
         cell.set_title(titles.get(variant, variant), fontsize=10)
     figure.tight_layout(pad=0.4)
-    figure.savefig(path, dpi=110)
+    write_whole(path, lambda partial: figure.savefig(partial, format="png", dpi=110))
 
 
 def pair_grid(pairs: list[tuple[str, str, str]], path: str | Path, title: str = "") -> None:

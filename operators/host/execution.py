@@ -3,7 +3,7 @@
 import time
 import traceback
 from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from itertools import chain, islice
 from typing import Any
 
@@ -15,6 +15,7 @@ from busaug_core.errors import UserError
 from busaug_core.files import make_folder
 from busaug_core.jobs.events import Begun, Ended, Finished, Made, Notice, Progress, Stopped
 from busaug_core.jobs.execute import Job
+from busaug_core.jobs.processes import held_alone
 from busaug_core.jobs.run import Run
 from busaug_core.jobs.runs import runs_in
 from busaug_core.records import Record
@@ -29,6 +30,8 @@ from .samples import insert_missing
 RETURN_TO_FORM = "return_to_form"
 """The operator that brings back the form of a job that failed."""
 TRACEBACK = "traceback.txt"
+LANDING = "landing.lock"
+LANDS = "Run '{key}' is being worked on already, and what it makes lands in the dataset; wait for it or stop it."
 SHOWN = 5
 """Runs that a message lists."""
 INTERVAL = 2.0
@@ -62,8 +65,12 @@ class Execution:
         """
         reporter = Reporter(self.ctx, self.title)
         is_registered = self.run.state == "done"
-        with closing(reporter), closing(job.run(values, records, name)) as events:
-            for event in chain(islice(events, 1), self._told, events):
+        with closing(reporter), closing(job.run(values, records, name)) as events, ExitStack() as held:
+            first = list(islice(events, 1))
+            if job.chain:
+                # Workers share a chain, but what it makes must land once.
+                held.enter_context(held_alone(self.run.folder / LANDING, LANDS.format(key=self.run.key)))
+            for event in chain(first, self._told, events):
                 if not is_registered and self.dataset is not None:
                     mirror.register(self.dataset, self.run)
                     is_registered = True

@@ -185,7 +185,8 @@ def chain(config, run):
 @pytest.fixture
 def chained():
     """The operator of a chain of two jobs."""
-    register(Job("chain", ChainConfig, chain, makes_dataset=True, takes_samples=False, needs_classes=False, chain=True))
+    values = dict(makes_dataset=True, takes_samples=False, needs_classes=False, shared=True, chain=True)
+    register(Job("chain", ChainConfig, chain, **values))
 
     class Chained(JobOperator):
         job_name, label, icon, main_fields = "chain", "chain", "link", ("dataset_name",)
@@ -214,6 +215,22 @@ def test_each_run_of_a_chain_is_written_to_the_dataset_and_told_by_name(chained)
     dataset = fo.load_dataset("chained")
     assert len(dataset) == 12
     assert set(dataset.list_runs()) == {"chain_load_busi", "chain_audit", "both"}
+    fo.delete_dataset("chained")
+
+
+def test_a_chain_lands_once_though_several_may_work_on_it(chained):
+    def started():
+        ctx = ExecutionContext(dict(dataset_name=None, params={"run_key": "once"}), executor=Executor())
+        return chained.execute(ctx)
+
+    first = started()
+    assert any("1/2 Load scans" in message.body.params.get("label", "") for message in first)
+    with pytest.raises(UserError, match="Run 'once' is being worked on already, and what it makes lands"):
+        list(started())
+    list(first)
+    dataset = fo.load_dataset("chained")
+    assert len(dataset) == 12 and "once" in dataset.list_runs()
+    assert list(started()) and Run(runs_folder("chained") / "once").state == "done"
     fo.delete_dataset("chained")
 
 
