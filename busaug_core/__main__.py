@@ -11,7 +11,7 @@ from typing import Any
 from busaug_core import terminal
 from busaug_core.data.loaded import loaded_images
 from busaug_core.errors import UserError
-from busaug_core.jobs.config import JobConfig, field_type
+from busaug_core.jobs.config import JobConfig, field_type, from_json
 from busaug_core.jobs.events import drain
 from busaug_core.jobs.execute import Job, result_of
 from busaug_core.jobs.processes import StopRequested, is_distributed, is_main_process
@@ -102,14 +102,7 @@ def _run(chosen: Job, options: dict[str, Any], display: terminal.Display) -> dic
 
 def _value(config: type[JobConfig], name: str, given: str | list[str]) -> Any:
     """A field's value from the command line: JSON for dictionaries, else the text, which the config converts."""
-    kind = field_type(config, name)
-    if kind.kind is not dict:
-        return given
-    try:
-        return json.loads(given)
-    except json.JSONDecodeError as error:
-        example = json.dumps({"benign": "…" if kind.element is str else 5}, ensure_ascii=False)
-        raise UserError(f"{given!r} is not JSON ({error}); write a dictionary as '{example}'.") from None
+    return from_json(config, name, given) if field_type(config, name).kind is dict else given
 
 
 def _parser() -> argparse.ArgumentParser:

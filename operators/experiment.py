@@ -40,11 +40,15 @@ class RunExperiment(JobOperator):
         yield ctx.ops.open_dataset(dataset.name)
         yield ctx.ops.notify(f"{self.label}: {self.summarise(result)}", variant="success")
         outputs = types.Object()
+        values = self.add_results(outputs, result)
+        yield ctx.ops.show_output(types.Property(outputs).to_json(), values)
+
+    def add_results(self, outputs: types.Object, result: dict[str, Any]) -> dict[str, Any]:
         outputs.str("table", label="Results", view=types.MarkdownView(read_only=True))
         report, told = Path(result["results"]) / "report.html", list(result["table"])
         if report.exists():  # an earlier version wrote none
             told = [f"[The whole report, to read, send or print]({address_of(report)})", "", *told]
-        yield ctx.ops.show_output(types.Property(outputs).to_json(), {"table": "\n".join(told)})
+        return {"table": "\n".join(told)}
 
     def summarise(self, result: dict[str, Any]) -> str:
         return f"{len(result['runs'])} runs; the report lies in {result['results']}"

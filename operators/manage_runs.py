@@ -148,12 +148,16 @@ class ManageRuns(foo.Operator):
         answer["result"] = run.result if run.state == "done" else None
         answer |= {"error": run.error, "samples": len(view)}
         answer["pictures"] = {name: str(path) for name, path in pictures_of(run).items()}
-        outputs = types.Object()
+        outputs, told = types.Object(), {}
+        if run.state == "done":
+            with suppress(KeyError, UserError):  # of another version
+                told = operator_of(run.job).add_results(outputs, run.result)
         for name in ("config", "result"):
             outputs.obj(name, label=name.capitalize(), view=types.JSONView())
         pictures = add_pictures(outputs, run)
-        yield ctx.ops.set_view(view=view)
-        yield ctx.ops.show_output(types.Property(outputs).to_json(), {**answer, **pictures})
+        if len(view):
+            yield ctx.ops.set_view(view=view)
+        yield ctx.ops.show_output(types.Property(outputs).to_json(), {**answer, **told, **pictures})
 
     def _resume(self, ctx: ExecutionContext, run: Run, answer: dict[str, Any]) -> Iterator[Any]:
         state = standing(run)
@@ -224,9 +228,13 @@ def operator_of(job: str) -> JobOperator:
 
 
 def samples_of(dataset: fo.Dataset, run: Run) -> fo.DatasetView:
-    """The samples that a run made or looked at, or else those that it was given."""
-    ids = results.SampleIds(dataset, run)
-    return every_image(dataset).select([id_ for record in run.products or run.records for id_ in ids.of(record)])
+    """The samples that a run, or those of a chain, made or looked at, or else those that it was given."""
+    members = results.results_of(run.job).members(run) if run.state == "done" else []
+    ids: dict[str, None] = {}
+    for one in (run, *members):
+        known = results.SampleIds(dataset, one)
+        ids |= dict.fromkeys(id_ for record in one.products or one.records for id_ in known.of(record))
+    return every_image(dataset).select(list(ids))
 
 
 def descendants(run: Run) -> list[str]:

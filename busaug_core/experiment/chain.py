@@ -1,5 +1,6 @@
 """A chain of runs: each has a key of its own, is reused when it is done, and gives its images to those that follow."""
 
+import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -202,11 +203,14 @@ class Chain:
                 own["seed"] = seed + number - 1
             if run.state == "new" or job.fits(run, {**own, "run_key": run.key}, records):
                 return run, own
-            if job.makes_dataset:
+            if job.makes_dataset and (run.has_result or Workers(run.folder).count()):
                 raise UserError(
                     f"The dataset '{self.config.dataset_name}' was loaded with other settings, such as its source, "
                     "folds or number of images; choose another dataset_name for this experiment."
                 )
+            if job.makes_dataset:  # nothing has come of what was begun
+                shutil.rmtree(run.folder)
+                return run, own
 
     def _sets_seed(self, values: dict[str, Any]) -> bool:
         """Whether the seed of images is that of the experiment's settings."""

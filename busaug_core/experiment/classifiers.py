@@ -1,6 +1,7 @@
 """The classifiers of an experiment: those of the arms, and beside them what chooses and what sets these in relation."""
 
 import hashlib
+from dataclasses import dataclass
 from typing import Any
 
 from busaug_core.classify.config import TRAIN_CLASSIFIER
@@ -11,7 +12,7 @@ from busaug_core.experiment.config import RunExperiment
 from busaug_core.experiment.images import Images, images_of
 from busaug_core.experiment.plan import SHARES
 from busaug_core.features.extractors import PROBE
-from busaug_core.jobs.events import Steps
+from busaug_core.jobs.events import Notice, Steps
 from busaug_core.jobs.roles import training_images
 from busaug_core.jobs.run import Run
 from busaug_core.records import Record, count_labels
@@ -32,8 +33,16 @@ def train_networks(chain: Chain, name: str, arm: Arm, images: Images) -> Steps[l
     return (yield from _train(chain, arm, images, key, config.seeds, values, lands=False, with_settings=False))
 
 
-def choose(chain: Chain, images: Images, trained: dict[str, list[Run]]) -> Steps[Arm]:
-    """The candidate whose probe has the least log-loss in folds of the fold's own real training images.
+@dataclass(frozen=True)
+class Choice:
+    """The arm of the least log-loss, in folds of the fold's own real training images, and the losses of all, by arm."""
+
+    arm: Arm
+    losses: dict[str, float]
+
+
+def choose(chain: Chain, images: Images, trained: dict[str, list[Run]]) -> Steps[Choice]:
+    """The candidate whose probe does best.
 
     `trained` are the classifiers of the fold's arms, which serve where they are probes; others are trained for it.
     """
@@ -51,14 +60,14 @@ def choose(chain: Chain, images: Images, trained: dict[str, list[Run]]) -> Steps
     return _of_least_loss(config.candidate_arms, runs, f"Name a variant instead of {BEST}")
 
 
-def best_arm(config: RunExperiment, trained: dict[str, list[Run]]) -> Arm:
+def best_arm(config: RunExperiment, trained: dict[str, list[Run]]) -> Choice:
     """The arm that does best by the same measure, of those that differ from the original by synthetic images alone."""
     arms = [arm for arm in config.compared if arm.differs_by_synthetic]
     return _of_least_loss(arms, {arm.name: trained[arm.name][0] for arm in arms}, "Leave networks out")
 
 
-def _of_least_loss(arms: list[Arm], runs: dict[str, Run], way_out: str) -> Arm:
-    """The arm whose probe has the least log-loss in folds of its real training images; raises UserError without one."""
+def _of_least_loss(arms: list[Arm], runs: dict[str, Run], way_out: str) -> Choice:
+    """The arm whose probe has the least loss; raises UserError where a probe has none."""
     if old := [run.key for run in runs.values() if "inner_loss" not in run.result]:
         raise UserError(f"Run '{old[0]}' is of an earlier version, which kept no losses to choose by; delete it.")
     losses = {name: run.result["inner_loss"] for name, run in runs.items()}
@@ -67,7 +76,7 @@ def _of_least_loss(arms: list[Arm], runs: dict[str, Run], way_out: str) -> Arm:
             f"The best of {', '.join(losses)} cannot be told: there are too few scans to part the training images "
             f"again. {way_out}, or load more."
         )
-    return min(arms, key=lambda arm: losses[arm.name])
+    return Choice(min(arms, key=lambda arm: losses[arm.name]), losses)
 
 
 def train_on_fewer(chain: Chain) -> Steps[dict[float, Run]]:
@@ -80,6 +89,7 @@ def train_on_fewer(chain: Chain) -> Steps[dict[float, Run]]:
         members = _fewer(training, share)
         if min(len({r.cluster for r in members if r.label == label}) for label in count_labels(members)) < 2:
             chain.skip(TRAIN_CLASSIFIER)
+            yield Notice(f"No probe is trained on {share:.0%} of the training scans: of some class these are too few.")
             continue
         kept[f"{share:.0%}"] = share, {r.path for r in members}
 

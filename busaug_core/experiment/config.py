@@ -197,7 +197,7 @@ class RunExperiment(JobConfig):
         if best and len(self.candidate_arms) < 2:
             raise ValueError(
                 f"{BEST} is chosen among arms that take one variant, or a share of it, and do nothing else; name two "
-                "of these, such as sd"
+                "of these in candidates, such as sd@50% and sd@100%, or leave candidates out and name them in arms"
             )
         if self.candidates and not best:
             raise ValueError(f"candidates are what {BEST} is chosen among, and no arm takes it; name {BEST} in arms")
@@ -228,8 +228,10 @@ class RunExperiment(JobConfig):
         config, fields = TRAIN_CLASSIFIER.config_class(), CHAINED[TRAIN_CLASSIFIER]
         if taken := sorted(self.networks.keys() & {"run_key", "seed", *fields}):
             raise ValueError(f"networks: {', '.join(taken)} are set by the experiment itself")
-        if self.networks.get("arch") == PROBE:
-            raise ValueError("networks: a probe is what the arms are already; name another arch")
+        if self.networks.get("arch", PROBE) == PROBE and "preset" not in self.networks:
+            raise ValueError("networks: probes are what the arms are already; name a network by arch, such as resnet18")
+        if of_probes := sorted(self.networks.keys() & {"resamples", "extractor"}):
+            raise ValueError(f"networks: {', '.join(of_probes)} are of probes; leave that out")
         for name, text in config.find_problems(self.networks).items():
             raise ValueError(f"networks: {f'{name}: ' if name else ''}{text}")
         return self
@@ -264,7 +266,10 @@ class RunExperiment(JobConfig):
                 raise ValueError(f"heatmaps: {reason}") from None
         if probes:
             if self.seeds > 1 and not self.networks:
-                raise ValueError("seeds are of networks; set arch of train_classifier in settings, or leave seeds out")
+                raise ValueError(
+                    "seeds are of networks; set networks for some beside the probes, or arch of train_classifier in "
+                    "settings, or leave seeds out"
+                )
             values = {**values, "arch": PROBE}
         for arm in self.compared:
             if both := sorted(values.keys() & arm.fields.keys()):
@@ -383,12 +388,17 @@ def _asks_for_probes(values: dict[str, Any]) -> bool:
 
 
 def check_experiment(config: RunExperiment, run: Run, records: list[Record]) -> None:
-    """Raises UserError where a network that is to be trained is none, or cannot take images of its size."""
+    """Raises UserError where a network that is to be trained is none, or cannot take images of its size.
+
+    And where nothing was loaded under the name of `external`.
+    """
     kind, runs = TRAIN_CLASSIFIER.config_class(), run.folder.parent
     of_arms = config.settings.get(TRAIN_CLASSIFIER.name, {})
     for values in ([] if config.of_probes else [of_arms]) + ([config.network_values(runs)] if config.networks else []):
         network = kind.parse(values).resolve(runs)
         imported("busaug_core.classify.model:refuse_network")(network.arch, network.resolution)
+    if config.external is not None:
+        imported("busaug_core.data.elsewhere:images_of")(config.external, run, "external")
 
 
 RUN_EXPERIMENT = Job(
@@ -400,5 +410,5 @@ RUN_EXPERIMENT = Job(
     takes_samples=False,
     shared=True,
     chain=True,
-    files=("report.html", "results.md", "results.csv"),
+    files=("report.html", "results.md", "results.csv", "claims.csv"),
 )

@@ -26,7 +26,7 @@ def run_experiment(config: RunExperiment, run: Run) -> Steps[dict[str, Any]]:
     dataset, as `further_runs`; the lines of the `table`, of which the first says what it shows; `rows` with each metric
     of each of the arms' classifiers on all training images, those on another dataset as means; the `claims` that
     compare the arms, `network_claims` and `external_claims`; and the folder of `results`. Writes `report.html`,
-    `results.md`, `results.csv` and their pictures, among them a grid of the variants, `variants.png`.
+    `results.md`, `results.csv`, `claims.csv` and their pictures, among them a grid of the variants, `variants.png`.
     """
     arms = [ORIGINAL, *config.compared]
     chain = Chain(run, config, planned(config))
@@ -54,7 +54,7 @@ def run_experiment(config: RunExperiment, run: Run) -> Steps[dict[str, Any]]:
     if config.networks:
         as_networks = {name: [fold.networks[name] for fold in folds] for name in folds[0].networks}
         of_networks = read_tested(as_networks)
-        networks = Networks(as_networks, [fold.winner.name for fold in folds], of_networks, compare(of_networks))
+        networks = Networks(as_networks, [fold.winner for fold in folds], of_networks, compare(of_networks))
     elsewhere = None
     if others is not None:
         elsewhere = yield from try_elsewhere(chain, classifiers, tested, others)
@@ -67,7 +67,7 @@ def run_experiment(config: RunExperiment, run: Run) -> Steps[dict[str, Any]]:
         folds[0].distances,
         folds[0].scores,
         elsewhere,
-        chosen=[fold.best.name for fold in folds if fold.best],
+        chosen=[fold.best for fold in folds if fold.best],
         fewer={share: [[fold.fewer[share]] for fold in folds] for share in shares},
         networks=networks,
         looks=folds[0].looks,

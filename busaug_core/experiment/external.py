@@ -49,6 +49,8 @@ def external_images(name: str, run: Run, loaded: list[Record]) -> Steps[External
     if others := len(images) - len(known):
         told += f" Images of other classes, left out: {others}."
     if len(present := sorted({r.label for r in kept})) < 2:
+        if not present and known:
+            raise UserError(f"external: all images of '{name}' show scans of {home.name} too; name another.")
         raise UserError(
             f"external: of the classes {', '.join(classes)} '{name}' has {', '.join(present) or 'none'} to test on. "
             f"{told} Load it with its classes renamed (rename of load_external), or name another."

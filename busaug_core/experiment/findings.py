@@ -5,6 +5,7 @@ from typing import Any
 
 from busaug_core.experiment.arms import parse_arm
 from busaug_core.experiment.claims import Claim
+from busaug_core.experiment.classifiers import Choice
 from busaug_core.experiment.tested import Classifiers, Tested
 from busaug_core.jobs.run import Run
 from busaug_core.measure.rows import REAL, overall_distances
@@ -42,11 +43,11 @@ class Networks:
 
     Attributes:
         arms: the runs of each one's networks
-        winners: the arm that did best within the training images, in each fold
+        winners: which arm did best within the training images, in each fold
     """
 
     arms: dict[str, Classifiers]
-    winners: list[str]
+    winners: list[Choice]
     tested: Tested
     claims: list[Claim]
 
@@ -61,7 +62,7 @@ class Findings:
         claims: the arms compared, or nothing where no two can be
         distances, scores: the results of `compute_fid` and `score_synthetic`
         external: what they say of another dataset, if one was named
-        chosen: the arm whose variant stood for the best, in each fold; nothing where none was asked for
+        chosen: in each fold which arm's variant stood for the best; nothing where none was asked for
         fewer: the runs of probes of a share of the real training images alone, by the share
         networks: the original and the best arm as networks, if that was asked for
         looks: the runs that map where each arm's first classifier looks, if that was asked for
@@ -73,7 +74,7 @@ class Findings:
     distances: dict[str, Any]
     scores: dict[str, Any]
     external: External | None = None
-    chosen: list[str] = field(default_factory=list)
+    chosen: list[Choice] = field(default_factory=list)
     fewer: dict[float, Classifiers] = field(default_factory=dict)
     networks: Networks | None = None
     looks: dict[str, Run] = field(default_factory=dict)

@@ -6,7 +6,7 @@ from typing import Any
 from busaug_core.classify.config import APPLY_CLASSIFIER
 from busaug_core.experiment.arms import BEST, BEST_ARM, HELD_OUT, ORIGINAL, Arm
 from busaug_core.experiment.chain import Chain
-from busaug_core.experiment.classifiers import best_arm, choose, train_arm, train_networks, train_on_fewer
+from busaug_core.experiment.classifiers import Choice, best_arm, choose, train_arm, train_networks, train_on_fewer
 from busaug_core.experiment.images import Images, make_images
 from busaug_core.experiment.looks import look
 from busaug_core.experiment.report import VARIANTS
@@ -28,19 +28,19 @@ class Fold:
 
     Attributes:
         trained: the classifiers of each arm, one for each seed
-        best: the arm whose variant stood for the best, where one was to
+        best: the choice of the arm whose variant stood for the best, where one was to
         fewer: a probe of each share of the real training images alone
         networks: those of the original and the best arm, one for each seed, where they were asked for
-        winner: the latter
+        winner: the choice of the latter
         distances, scores: of the first fold, the results of `compute_fid` and `score_synthetic`
         looks: of the first fold, the runs that map where each arm's classifier looks, where they were asked for
     """
 
     trained: dict[str, list[Run]]
-    best: Arm | None
+    best: Choice | None
     fewer: dict[float, Run]
     networks: dict[str, list[Run]]
-    winner: Arm | None
+    winner: Choice | None
     distances: dict[str, Any]
     scores: dict[str, Any]
     looks: dict[str, Run]
@@ -59,13 +59,13 @@ def compare_in_fold(chain: Chain, arms: list[Arm]) -> Steps[Fold]:
     best = None
     if of_best:
         best = yield from choose(chain, images, trained)
-        with_best = {name: by_name[name].with_best(best) for name in of_best}
+        with_best = {name: by_name[name].with_best(best.arm) for name in of_best}
         trained |= yield from chain.each("arms", of_best, lambda name: train_arm(chain, with_best[name], images))
     fewer = (yield from train_on_fewer(chain)) if config.learning_curve else {}
     networks, winner = {}, None
     if config.networks:
         winner = best_arm(config, trained)
-        pair = {ORIGINAL.name: ORIGINAL, BEST_ARM: winner.with_best(best)}
+        pair = {ORIGINAL.name: ORIGINAL, BEST_ARM: winner.arm.with_best(best and best.arm)}
         networks = yield from chain.each("networks", pair, lambda name: train_networks(chain, name, pair[name], images))
     distances, scores, looks = {}, {}, {}
     if chain.fold == 1:

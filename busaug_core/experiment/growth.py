@@ -12,6 +12,7 @@ from busaug_core.experiment.tested import read_tested
 from busaug_core.measure.report import markdown_table
 
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+REAL_SCANS = "real scans"
 Point = tuple[float, dict[str, dict[str, float | None]]]
 """How many images a classifier was trained with, mean of the folds, and its metrics."""
 
@@ -24,12 +25,11 @@ def curves(findings: Findings) -> dict[str, list[Point]]:
     original = findings.rows[ORIGINAL.name]
     start: Point = (original[0], original[2])
     found: dict[str, list[Point]] = defaultdict(list)
-    real = "real scans"
     for runs in findings.fewer.values():
         n = float(np.mean([of_fold[0].result["n_train"] for of_fold in runs]))
-        found[real].append((n, read_tested({ORIGINAL.name: runs}).metrics[ORIGINAL.name]))
+        found[REAL_SCANS].append((n, read_tested({ORIGINAL.name: runs}).metrics[ORIGINAL.name]))
     if found:
-        found[real].append(start)
+        found[REAL_SCANS].append(start)
     for name, (n_train, _, metrics) in findings.rows.items():
         arm = parse_arm(name) if name != ORIGINAL.name else ORIGINAL
         if arm.include and arm.ratio and arm.fields.keys() == {"ratio"}:
@@ -38,12 +38,20 @@ def curves(findings: Findings) -> dict[str, list[Point]]:
     return {name: sorted(points, key=lambda point: point[0]) for name, points in found.items()}
 
 
+def points(findings: Findings) -> list[tuple[str, float, dict[str, dict[str, float | None]]]]:
+    """The curves' points, each once: what was added, the number of training images, the metrics."""
+    found = curves(findings)
+    n = findings.rows[ORIGINAL.name][0]
+    own = [(name, *point) for name, line in found.items() for point in line if point[0] != n]
+    start = [(REAL_SCANS, n, findings.rows[ORIGINAL.name][2])] if found else []
+    return sorted([*own, *start], key=lambda point: (point[0] != REAL_SCANS, point[0], point[1]))
+
+
 def told(findings: Findings) -> list[str]:
     """A table of the points; nothing where there is no curve."""
     rows = [
         [name, f"{n:.0f}", *(cell(metrics.get(metric, MISSING), 3, True) for metric in COMPARED)]
-        for name, points in curves(findings).items()
-        for n, metrics in points
+        for name, n, metrics in points(findings)
     ]
     if not rows:
         return []

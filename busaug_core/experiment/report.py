@@ -23,6 +23,7 @@ from busaug_core.experiment.table import (
     COMPARISON,
     GROWTH,
     told_of,
+    write_claims,
     write_file,
 )
 from busaug_core.experiment.tested import Tested
@@ -47,13 +48,14 @@ p { max-width: 48rem } figcaption { font-size: .8rem; color: #555 } figure { mar
 
 
 def write_report(run: Run, config: RunExperiment, findings: Findings) -> list[str]:
-    """Write `results.md`, `results.csv`, `report.html` and its plots into the run's folder; returns the first's lines.
+    """Write `report.html` and its plots, `results.md`, `results.csv` and `claims.csv` into the run's folder.
 
-    The folder has the grid of the variants already.
+    The folder has the grid of the variants already. Returns the lines of `results.md`.
     """
     folder = run.folder
     answer, told = told_of(findings)
     write_file(folder / "results.csv", findings)
+    write_claims(folder / "claims.csv", findings)
     lines = [answer]
     for title, text in told.items():
         lines += ["", *([f"{title}:", ""] if len(lines) > 1 else []), *text]

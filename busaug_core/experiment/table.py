@@ -1,7 +1,7 @@
 """What an experiment tells in words and tables: of each arm its classifiers' metrics and its variant's distance."""
 
 import csv
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import numpy as np
@@ -9,15 +9,18 @@ import numpy as np
 from busaug_core.experiment import growth, looks
 from busaug_core.experiment.arms import BEST_ARM, ORIGINAL
 from busaug_core.experiment.claims import CLAIMED, Claim, answer, least_shown
+from busaug_core.experiment.classifiers import Choice
 from busaug_core.experiment.findings import COMPARED, IN_FILE, METRICS, MISSING, External, Findings, Networks, cell
 from busaug_core.experiment.published import published
 from busaug_core.experiment.tested import Classifiers, Tested
 from busaug_core.measure.report import markdown_table, sections
 from busaug_core.measure.rows import COPIES, overall_distances
+from busaug_core.words import counted
 
 ARMS, COMPARISON, BY_CLASS = "Arms", f"Compared with the {ORIGINAL.name}", "By class"
 LOOKS, GROWTH, NETWORKS = "Where the classifiers look", "More images", "As networks"
 """Titles of what is told."""
+OVER = "over these trainings and draws of the held-out scans, images of one scan together"
 WITH_INTERVAL = "accuracy"
 """The metric whose interval the table shows too; the file has all of them."""
 PARTS = ("", " low", " high")
@@ -61,9 +64,7 @@ def write_file(path: Path, findings: Findings) -> None:
     distance = findings.distances["metric"]
     header = ["table", "arm", "N", *(f"{name}{part}" for name in (distance, *IN_FILE.values()) for part in PARTS)]
     tables = {ARMS: [(_named(arm), *of_arm) for arm, of_arm in findings.rows.items()]}
-    tables[GROWTH] = [
-        (name, n, MISSING, metrics) for name, points in growth.curves(findings).items() for n, metrics in points
-    ]
+    tables[GROWTH] = [(name, n, MISSING, metrics) for name, n, metrics in growth.points(findings)]
     beside = {} if findings.networks is None else {NETWORKS: findings.networks.tested}
     if findings.external is not None:
         beside[_on(findings.external)] = findings.external.tested
@@ -78,6 +79,19 @@ def write_file(path: Path, findings: Findings) -> None:
             for name, n, far, metrics in of_table:
                 figures = (far, *(metrics.get(metric, MISSING) for metric in IN_FILE))
                 rows.writerow([title, name, n, *(figure[part] for figure in figures for part in MISSING)])
+
+
+def write_claims(path: Path, findings: Findings) -> None:
+    """Write all differences to the original as CSV: a row an arm and metric, after the title of its table."""
+    tables = {COMPARISON: findings.claims}
+    if findings.networks is not None:
+        tables[NETWORKS] = findings.networks.claims
+    if findings.external is not None:
+        tables[_on(findings.external)] = findings.external.claims
+    with path.open("w", newline="", encoding="utf-8") as file:
+        rows = csv.DictWriter(file, ["table", *(field.name for field in fields(Claim))])
+        rows.writeheader()
+        rows.writerows({"table": title, **asdict(claim)} for title, claims in tables.items() for claim in claims)
 
 
 def _on(external: External) -> str:
@@ -112,8 +126,10 @@ def _as_networks(networks: Networks) -> list[str]:
     note = (
         f"{_trained(networks.arms[tested.baseline])}, on the same scans. The {BEST_ARM} is "
         f"{_by_fold(networks.winners)}: of those that differ from the original by synthetic images alone that whose "
-        "probe has the least log-loss in folds of its real training images."
+        f"probe has the least log-loss in folds of its real training images. {_losses(networks.winners)}"
     )
+    if tested.trainings > 1:
+        note += f" Intervals of the metrics: {OVER}."
     compared = ["", *_differences(claims)] if claims else []
     return [
         answer(claims) if claims else UNKNOWN,
@@ -143,8 +159,9 @@ def _elsewhere(external: External) -> list[str]:
         *markdown_table(header, rows),
         "",
         f"The same classifiers on {len(external.tested.truth)} images of {external.name}, at home on the "
-        f"{len(external.at_home.truth)} held-out images of the same classes. {external.note} The change of set "
-        f"costs the {external.tested.baseline} {lost[0] - lost[1]:.3f} of its mean recall (balanced accuracy).",
+        f"{len(external.at_home.truth)} held-out images of the same classes. {external.note} By the change "
+        f"of set the mean recall (balanced accuracy) of the {external.tested.baseline} goes from {lost[0]:.3f} to "
+        f"{lost[1]:.3f}.",
     ]
 
 
@@ -160,14 +177,13 @@ def _notes(findings: Findings) -> list[str]:
     on = f"{len(tested.truth)} {split} scans"
     if folds > 1:
         on = f"{on}, each by what was trained, generators too, on the other {folds - 1} of {folds} folds"
-    over = f"over these trainings and draws of the {split} scans, images of one scan together"
     return [
         f"N: training images of the arm{', mean of the folds' if folds > 1 else ''}. {distances['metric']}: {n} images "
         f"of an evaluation set against {n} validation scans{' of the first fold' if folds > 1 else ''}, features of "
         f"{distances['extractor']} ({distances['preprocessing']}), seed {distances['seed']}.",
         f"In brackets 95 % intervals. Floor: {distances['floor']}; the ladder's is one of these draws.",
         f"Metrics: {_trained(runs)}, on {on}. F1, AUC, PPV and recall (balanced accuracy) are macro means.",
-        *([f"Intervals of the metrics: {over}."] if tested.trainings > 1 else []),
+        *([f"Intervals of the metrics: {OVER}."] if tested.trainings > 1 else []),
         *_chosen(findings.chosen),
         *_trained_once(tested),
         *_undecided(tested),
@@ -178,19 +194,27 @@ def _notes(findings: Findings) -> list[str]:
     ]
 
 
-def _chosen(chosen: list[str]) -> list[str]:
+def _chosen(chosen: list[Choice]) -> list[str]:
     """Which arm's variant stood for the best."""
     if not chosen:
         return []
     return [
-        f"Best: {_by_fold(chosen)}, by the log-loss of each one's probe in folds of its own training images, from "
-        "which the generators have learned; the held-out scans had no part in it."
+        f"Best: the variant of {_by_fold(chosen)}, by the log-loss of each one's probe in folds of its own training "
+        f"images, from which the generators have learned; the held-out scans had no part in it. {_losses(chosen)}"
     ]
 
 
-def _by_fold(names: list[str]) -> str:
+def _by_fold(chosen: list[Choice]) -> str:
     """What was chosen in each fold, in words."""
+    names = [choice.arm.name for choice in chosen]
     return names[0] if len(set(names)) == 1 else ", ".join(f"{name} (fold {i})" for i, name in enumerate(names, 1))
+
+
+def _losses(chosen: list[Choice]) -> str:
+    """The losses that decided, least first."""
+    means = {name: float(np.mean([choice.losses[name] for choice in chosen])) for name in chosen[0].losses}
+    told = ", ".join(f"{means[name]:.3f} ({name})" for name in sorted(means, key=means.get))
+    return f"Log-losses{', means of the folds' if len(chosen) > 1 else ''}: {told}."
 
 
 def _trained_once(tested: Tested) -> list[str]:
@@ -221,7 +245,7 @@ def _trained(runs: Classifiers) -> str:
         start = "ImageNet weights" if original["pretrained"] else "from random weights"
         seeds = "one seed" if len(runs[0]) == 1 else f"means over {len(runs[0])} seeds"
         more = f"augmentation {original['augmentation']}, balance {original['balance']}; arms as they say"
-        return f"{original['arch']}, {original['epochs']} epochs{side}, {start}, {seeds}, {more}"
+        return f"{original['arch']}, {counted(original['epochs'], 'epoch')}{side}, {start}, {seeds}, {more}"
     augmentation = runs[0][0].config["augmentation"]
     more = f", augmentation {augmentation}" if augmentation else ""
     probe = f"logistic regression on the features of {original['extractor']}{side}{more}"

@@ -80,6 +80,7 @@ class Producer:
             scheduler=type(self.sampler.pipe.scheduler).__name__,
             steps=config.steps,
             guidance_scale=config.guidance_scale,
+            guidance_end=config.guidance_end,
             strength=config.strength if recipe.refine else None,
             width=config.resolution,
             height=config.resolution,

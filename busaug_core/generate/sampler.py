@@ -53,10 +53,9 @@ class Sampler:
             height=self.config.resolution,
             width=self.config.resolution,
             num_inference_steps=self.config.steps,
-            guidance_scale=self.config.guidance_scale,
             generator=_generators(seeds),
             output_type="latent",
-            **self._conditions(prompts),
+            **self._conditions(prompts, self.config.steps),
         )
         return output.images
 
@@ -71,10 +70,9 @@ class Sampler:
             image=image,
             strength=self.config.strength,
             num_inference_steps=self.config.steps,
-            guidance_scale=self.config.guidance_scale,
             generator=_generators([seed + 1 for seed in seeds]),
             output_type="latent",
-            **self._conditions(prompts),
+            **self._conditions(prompts, self.config.refining_steps),
         )
         return output.images
 
@@ -83,11 +81,13 @@ class Sampler:
         with autocast_to(pipe.device, self.arithmetic):
             return pipe(**options)
 
-    def _conditions(self, prompts: list[str]) -> dict[str, Tensor]:
-        negative = [self.config.negative_prompt] * len(prompts)
-        conditions = {"prompt_embeds": self._encode(prompts)}
-        if self.config.guidance_scale > 1:
-            conditions["negative_prompt_embeds"] = self._encode(negative)
+    def _conditions(self, prompts: list[str], steps: int) -> dict[str, Any]:
+        """What `denoise` is told of the prompts and of how they guide the last `steps` of the sampling steps."""
+        guided = self.config.guided(steps)
+        conditions: dict[str, Any] = dict(guided=guided, prompt_embeds=self._encode(prompts), guidance_scale=1.0)
+        if guided:
+            negative = [self.config.negative_prompt] * len(prompts)
+            conditions |= dict(guidance_scale=self.config.guidance_scale, negative_prompt_embeds=self._encode(negative))
         return conditions
 
     @torch.no_grad()

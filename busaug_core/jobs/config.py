@@ -3,6 +3,7 @@
 `FieldType` is the one reading of a field's annotation; forms and the command line are made from it.
 """
 
+import json
 import re
 import types
 from collections.abc import Callable, Iterable
@@ -178,6 +179,17 @@ def field_type(config: type[JobConfig], name: str) -> FieldType:
     return FieldType(kind, optional, element, choices, _bounds(info))
 
 
+def from_json(config: type[JobConfig], name: str, text: str) -> Any:
+    """What a dictionary field's text holds; raises UserError where that is no JSON."""
+    kind = field_type(config, name)
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        values = {int: {"benign": 5}, str: {"benign": "…"}, dict: {"train_lora": {"steps": 100}}}
+        example = json.dumps(values.get(get_origin(kind.element) or kind.element, {"arch": "…"}), ensure_ascii=False)
+        raise UserError(f"{text!r} is not JSON ({error}); write a dictionary as '{example}'.") from None
+
+
 def explain(error: ValidationError, config: type[JobConfig], missing: bool = True) -> list[tuple[str, str]]:
     """The problems of an error: each field's name, empty for the whole, and what is wrong with it."""
     found = []
@@ -192,7 +204,7 @@ def explain(error: ValidationError, config: type[JobConfig], missing: bool = Tru
                 found.append((name, f"is required: {text[:1].lower()}{text[1:]}"))
         else:
             value = f" (found {problem['input']!r})" if problem["loc"] else ""
-            found.append((name, f"{problem['msg'].removeprefix('Value error, ')}{value}."))
+            found.append((name, f"{problem['msg'].removeprefix('Value error, ').removesuffix('.')}{value}."))
     return found
 
 

@@ -134,7 +134,8 @@ class Job:
         try:
             yield from self._attempt(config, records, run, workers)
         except UserError:
-            if fresh and not run.has_begun and not is_distributed() and not workers.others():
+            nothing = not run.has_begun or (self.chain and run.last(Ended.__name__) is None)
+            if fresh and nothing and not is_distributed() and not workers.others():
                 shutil.rmtree(run.folder, ignore_errors=True)
             raise
         finally:

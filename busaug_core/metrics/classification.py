@@ -49,7 +49,7 @@ def classification_metrics(truth: np.ndarray, logits: np.ndarray) -> dict[str, f
 def metrics_over_draws(
     truth: np.ndarray, logits: np.ndarray, draws: np.ndarray, folds: np.ndarray | None = None
 ) -> dict[str, Estimate]:
-    """The metrics of `classification_metrics` as means over trainings and draws of the images, with 95 % intervals.
+    """The metrics of `classification_metrics`, means over trainings, with 95 % intervals over draws of the images too.
 
     Args:
         truth: class indices, int N
@@ -59,8 +59,10 @@ def metrics_over_draws(
 
     Returns the estimates by name, without `n`, and without `auc` and `specificity` where there is but one class.
     """
-    found = [weighted_metrics(truth, of_training, draws, folds) for of_training in logits]
-    return {name: spread(np.concatenate([values[name] for values in found])) for name in found[0]}
+    weights = np.concatenate([np.ones((1, len(truth))), draws])
+    found = [weighted_metrics(truth, of_training, weights, folds) for of_training in logits]
+    by_name = {name: np.stack([values[name] for values in found]) for name in found[0]}
+    return {name: spread(values[:, 1:], values[:, 0].mean()) for name, values in by_name.items()}
 
 
 def weighted_metrics(

@@ -49,11 +49,11 @@ def jackknife_error(*left_out: np.ndarray) -> float:
     return float(np.sqrt(sum((len(v) - 1) * np.var(v) for v in left_out)))
 
 
-def spread(values: np.ndarray) -> Estimate:
-    """The mean of a metric's values over draws, and the interval that holds the share `LEVEL` of them."""
+def spread(values: np.ndarray, value: float | None = None) -> Estimate:
+    """A metric's value, by default the mean over draws, and the interval that holds the share `LEVEL` of `values`."""
     low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    mean = float(np.mean(values))
-    return Estimate(mean, min(float(low), mean), max(float(high), mean))
+    value = float(np.mean(values) if value is None else value)
+    return Estimate(value, min(float(low), value), max(float(high), value))
 
 
 def t_interval(value: float, error: float, degrees: float) -> Estimate:

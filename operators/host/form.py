@@ -13,7 +13,7 @@ from pydantic_core import PydanticUndefined
 
 from busaug_core.base.components import COMPONENTS
 from busaug_core.errors import UserError
-from busaug_core.jobs.config import FieldType, JobConfig, field_type
+from busaug_core.jobs.config import FieldType, JobConfig, field_type, from_json
 
 MARK = "form"
 """Says that a form sends the parameters; calls have none."""
@@ -52,9 +52,13 @@ def read_form(config: type[JobConfig], params: dict[str, Any], ignored: Collecti
         if name in OWN or name in ignored or value is None:
             continue
         if name in config.model_fields:
+            kind = field_type(config, name)
+            if kind.kind is dict and isinstance(value, str) and value:
+                with suppress(UserError):  # which the form tells of
+                    value = from_json(config, name, value)
             if isinstance(value, dict):
                 value = {k: v for k, v in value.items() if v is not None}
-            optional = field_type(config, name).optional
+            optional = kind.optional
             if value in ("", [], {}) and (optional or value != config.model_fields[name].default):
                 continue
         values[name] = value
@@ -132,20 +136,23 @@ class Form:
         if default is not None:
             options["default"] = default
         choices, notes = kind.choices or self.suggestions.choices.get(name, []), self.suggestions.notes
-        if kind.kind is bool:
+        if kind.kind is bool and not kind.optional:
             return self.inputs.bool(name, **options)
         if kind.kind in (int, float) and not kind.choices:
             add = self.inputs.int if kind.kind is int else self.inputs.float
             return add(name, **kind.bounds, **options)
+        if kind.kind is dict and default:
+            return _add_entries(self.inputs, name, kind, default, options)
         if kind.kind is dict:
-            return _add_entries(self.inputs, name, kind, default or {}, options)
+            options["description"] += " As JSON."
+            return self.inputs.str(name, **{**options, "default": ""}, allow_empty=True)
         if kind.kind is list:
             view = _autocomplete(
                 choices, types.AutocompleteView(allow_user_input=not kind.choices, allow_duplicates=False)
             )
             return self.inputs.list(name, types.String(), view=view, **options)
-        if kind.choices:
-            values = [*kind.choices, *([""] if kind.optional else [])]
+        if kind.choices or kind.kind is bool:
+            values = [*(kind.choices or ("yes", "no")), *([""] if kind.optional else [])]
             view = types.DropdownView()
             for value in values:
                 view.add_choice(value, label=str(value) or "none")

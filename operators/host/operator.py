@@ -7,6 +7,7 @@ from typing import Any
 import fiftyone as fo
 import fiftyone.operators as foo
 from fiftyone.core.collections import SampleCollection
+from fiftyone.operators import types
 from fiftyone.operators.executor import ExecutionContext, Executor
 
 from busaug_core.errors import UserError
@@ -52,6 +53,10 @@ class JobOperator(JobForm):
         """What the App shows of a result."""
         yield ctx.ops.reload_dataset()
         yield ctx.ops.notify(f"{self.label}: {self.summarise(result)}", variant="success")
+
+    def add_results(self, outputs: types.Object, result: dict[str, Any]) -> dict[str, Any]:
+        """Add what there is to read of a result to what is shown; returns the values that go with it."""
+        return {}
 
     def summarise(self, result: dict[str, Any]) -> str:
         """The result in a few words."""

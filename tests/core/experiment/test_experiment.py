@@ -119,7 +119,7 @@ def test_arms_may_be_networks_and_then_nothing_is_claimed(values, home):
     *_, finished = RUN_EXPERIMENT.run({**values, "settings": network}, [], "tiny", home / "networks")
     table = finished.result["table"]
     assert table[0].startswith("Whether an arm is better than the original is not known: each classifier was trained")
-    assert "squeezenet1_1, 1 epochs of images at 32 px, from random weights, one seed" in " ".join(table)
+    assert "squeezenet1_1, 1 epoch of images at 32 px, from random weights, one seed" in " ".join(table)
     assert finished.result["claims"] == []
     more = dict(values, settings=network, arms=["base", "sd_img2img", "trivial"], seeds=2, run_key="seeds")
     *_, finished = RUN_EXPERIMENT.run(more, [], "tiny", home / "networks")
@@ -214,7 +214,8 @@ def test_an_arm_may_take_the_variant_that_helps_most_within_training_and_no_real
     assert Counter(begun) == planned(RunExperiment.parse(asked))
     losses = {slug: runs[f"clf_{slug}"].result["inner_loss"] for slug in ("base", "sd_img2img")}
     best = min(losses, key=losses.get)
-    assert f"Best: {best}, by the log-loss" in " ".join(result["table"])
+    assert f"Best: the variant of {best}, by the log-loss" in " ".join(result["table"])
+    assert f"Log-losses: {losses[best]:.3f} ({best}), {max(losses.values()):.3f} (" in " ".join(result["table"])
     assert [runs[key].config["include"] for key in ("clf_best_100", "clf_best_filtered", "clf_best_100_alone")] == [
         [best]
     ] * 3
@@ -227,7 +228,10 @@ def test_an_arm_may_take_the_variant_that_helps_most_within_training_and_no_real
     _fewer_real_scans_are_trained_on_alone(runs, result, tmp_path / "tiny/runs/best")
     with (tmp_path / "tiny/runs/best/results.csv").open(newline="") as file:
         tables = Counter(row["table"] for row in csv.DictReader(file) if float(row["accuracy"]) >= 0)
-    assert tables == {"Arms": 7, "More images": 6, "As networks": 2}
+    assert tables == {"Arms": 7, "More images": 5, "As networks": 2}
+    with (tmp_path / "tiny/runs/best/claims.csv").open(newline="") as file:
+        told = {(row["table"], row["arm"]) for row in csv.DictReader(file) if row["metric"] == "recall" and row["p"]}
+    assert told == {("As networks", "best arm"), *(("Compared with the original", arm) for arm in arms)}
     classifiers = {(row["arm"], row["classifier"]) for row in result["rows"]}
     assert {("original@25%", "probe"), ("original", "squeezenet1_1"), ("best arm", "squeezenet1_1")} <= classifiers
 
@@ -249,7 +253,7 @@ def _the_best_arm_is_a_network_too(runs, result):
     start = result["table"].index("As networks:")
     told = "\n".join(result["table"][start : start + 20])
     assert "| + best arm |" in told
-    assert "squeezenet1_1, 1 epochs of images at 64 px, from random weights, means over 2" in told
+    assert "squeezenet1_1, 1 epoch of images at 64 px, from random weights, means over 2" in told
     taken = f"The best arm is {winner.key.removeprefix('clf_')}: "
     assert taken in told.replace("+", "_").replace("@", "_").replace("%", "")
 
@@ -416,6 +420,7 @@ def test_the_arms_are_tested_on_another_set_without_the_scans_that_it_shares(val
     asked["settings"] = {**SIZES, "load_busi": dict(images=24, image_size=64)}
     *_, finished = RUN_EXPERIMENT.run(asked, [], "folds", tmp_path / "home")
     table = "\n".join(finished.result["table"])
+    assert "By the change of set the mean recall (balanced accuracy) of the original goes from" in table
     assert "On other:" in table and "Images that show a scan of folds too, left out: 2." in table
     assert "Images of other classes, left out: 3. It has no normal: the classifiers choose among the others" in table
     assert {claim["n"] for claim in finished.result["external_claims"]} == {6}
@@ -429,6 +434,21 @@ def test_the_arms_are_tested_on_another_set_without_the_scans_that_it_shares(val
     assert set(there) == {"original", "+ sd"} and all(
         float(row["AUC low"]) <= float(row["AUC"]) for row in there.values()
     )
+
+
+def test_a_load_that_failed_takes_neither_name_nor_key(values, tmp_path):
+    asked = dict(values, folds=15, run_key="first")
+    with pytest.raises(UserError, match="too few for 15 folds"):
+        list(RUN_EXPERIMENT.run(asked, [], "tiny", tmp_path))
+    events = RUN_EXPERIMENT.run({**asked, "folds": 2}, [], "tiny", tmp_path)
+    assert next(e for e in events if isinstance(e, Ended)).run_key == "load"
+    events.close()
+
+
+def test_an_external_set_that_there_is_not_is_told_before_anything_is_made(values, tmp_path):
+    with pytest.raises(UserError, match="nowhere"):
+        list(RUN_EXPERIMENT.run({**values, "external": "nowhere"}, [], "tiny", tmp_path))
+    assert not (tmp_path / "tiny/runs/load").exists()
 
 
 def test_a_done_experiment_yields_its_result_at_once(events, values, home):

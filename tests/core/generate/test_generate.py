@@ -136,7 +136,7 @@ def test_a_run_that_is_stopped_between_two_steps_leaves_neither_half_an_image_no
 
 
 def test_what_fails_within_a_step_is_raised_to_the_caller():
-    def fail(callback_on_step_end):
+    def fail(**options):
         raise RuntimeError("out of memory")
 
     with pytest.raises(RuntimeError, match="out of memory"):

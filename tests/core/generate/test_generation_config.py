@@ -32,8 +32,17 @@ def test_img2img_without_a_step_to_run_is_refused():
 def test_a_negative_prompt_without_guidance_is_refused():
     values = dict(variants=["base"], counts={"benign": 1}, negative_prompt="x", guidance_scale=1)
     config = Generate.parse(values)
-    with pytest.raises(UserError, match="no effect at guidance_scale 1"):
+    with pytest.raises(UserError, match="negative_prompt has no effect at guidance_scale 1"):
         config.resolve()
+
+
+def test_an_end_of_guidance_that_there_is_not_is_refused_and_img2img_has_the_last_steps():
+    values = dict(variants=["base"], counts={"benign": 1}, guidance_end=0.5)
+    with pytest.raises(UserError, match="guidance_end has no effect at guidance_scale 1"):
+        Generate.parse({**values, "guidance_scale": 1}).resolve()
+    config = Generate.parse({**values, "steps": 9}).resolve()
+    assert [config.guided(count) for count in (9, 6, 3)] == [5, 2, 0]
+    assert Generate.parse({**values, "guidance_end": 1, "steps": 9}).resolve().guided(3) == 3
 
 
 def test_the_presets_amount_gives_way_to_another_and_to_an_evaluation_set():

@@ -6,10 +6,11 @@ import sys
 import numpy as np
 import torch
 from diffusers import StableDiffusionImg2ImgPipeline
-from generating import FOUR, images, make
+from generating import FOUR, QUICK, images, make
 from pictures import same_picture
 
 from busaug_core.base.autoencoder import decode
+from busaug_core.generate.config import GENERATE
 from busaug_core.generate.plan import Item
 from busaug_core.generate.sampler import Sampler
 from busaug_core.images import load_gray
@@ -70,6 +71,43 @@ def test_sd_img2img_is_img2img_of_the_sd_image_at_its_strength(producer):
     kept = np.corrcoef(made["sd"].ravel(), made["sd_img2img"].ravel())[0, 1]
     other = produced(producer, Item("benign", 1, 999))["sd_img2img"]
     assert kept > np.corrcoef(made["sd"].ravel(), other.ravel())[0, 1]
+
+
+def test_guidance_that_ends_is_that_of_diffusers_and_spares_half_of_the_later_passes(base, trained):
+    from busaug_core.base.loading import load_pipeline
+
+    values = dict(QUICK, base_model=base, variants=["base"], counts={"benign": 1}, guidance_scale=3, guidance_end=0.45)
+    config = GENERATE.config_class().parse(values).resolve()
+    pipe = load_pipeline(base, torch.device("cpu"), torch.float32)
+    rows = []
+    hook = pipe.unet.register_forward_pre_hook(lambda _, args: rows.append(len(args[0])))
+    prompt = "ultrasound image of a benign breast lesion"
+    sampler = Sampler(pipe, config, {})
+    latents = drain(sampler.text_to_image([prompt], [123]))
+    assert rows == [2] * 5 + [1] * 5
+
+    def end(pipe, number, _, tensors):
+        if number == 4:
+            pipe._guidance_scale = 1.0
+            tensors["prompt_embeds"] = tensors["prompt_embeds"][1:]
+        return tensors
+
+    plain = pipe(
+        prompt,
+        height=64,
+        width=64,
+        num_inference_steps=10,
+        guidance_scale=3,
+        generator=torch.Generator().manual_seed(123),
+        output_type="latent",
+        callback_on_step_end=end,
+        callback_on_step_end_tensor_inputs=["prompt_embeds"],
+    ).images
+    assert torch.allclose(latents, plain, atol=1e-5)
+    rows.clear()
+    drain(sampler.image_to_image(latents, [prompt], [123]))
+    hook.remove()
+    assert rows == [1] * 3, "img2img runs the last steps, which are past the end"
 
 
 def test_strength_one_forgets_the_sd_image_more_than_a_low_one(trained, records, base):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from busaug_core.metrics.bootstrap import group_draws
-from busaug_core.metrics.classification import classification_metrics, metrics_over_draws
+from busaug_core.metrics.classification import classification_metrics, metrics_over_draws, weighted_metrics
 
 RNG = np.random.default_rng(0)
 TRUTH = RNG.integers(0, 3, 60)
@@ -19,10 +19,19 @@ def test_a_draw_has_the_metrics_of_its_images(present):
     for counts in draws:
         chosen = np.repeat(np.arange(60), counts)
         rounded = LOGITS.round(1)  # with ties
-        found = metrics_over_draws(truth, rounded[:1], counts[None])
+        found = weighted_metrics(truth, rounded[0], counts[None])
         expected = classification_metrics(truth[chosen], rounded[0, chosen])
-        for name, estimate in found.items():
-            assert estimate.value == pytest.approx(expected[name], abs=1e-9), name
+        for name, (value,) in found.items():
+            assert value == pytest.approx(expected[name], abs=1e-9), name
+
+
+def test_the_value_is_of_the_images_themselves_and_so_differs_between_arms_as_they_do():
+    draws = group_draws(TRUTH.astype(str), GROUPS, 50, np.random.default_rng(1))
+    found = metrics_over_draws(TRUTH, LOGITS, draws)
+    own = [classification_metrics(TRUTH, logits) for logits in LOGITS]
+    for name, estimate in found.items():
+        assert estimate.value == pytest.approx(np.mean([metrics[name] for metrics in own])), name
+        assert estimate.low < estimate.value < estimate.high
 
 
 def test_one_class_has_no_auc():
