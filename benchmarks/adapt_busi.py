@@ -13,10 +13,12 @@ and of each of its variants what decides whether it is of use. All sides are see
 - how well the losses tell training from held-out images.
 
 `--inner` does all of it within the training split, to choose between recipes without a look at the validation split.
+`--generate '{"steps": 20, "guidance_scale": 2, "guidance_end": 1}'` generates otherwise than by default.
 Runs are kept under $BUSAUG_HOME and resumed when the script is called again.
 """
 
 import argparse
+import json
 import os
 import re
 from dataclasses import replace
@@ -69,6 +71,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--base", default="mini")
     parser.add_argument("--inner", action="store_true", help="split the training images anew, and measure there")
+    parser.add_argument("--generate", type=json.loads, default={}, help="fields of generate, as JSON")
     options = parser.parse_args()
     if options.busi is None:
         print("Needs real BUSI: give its folder, or set BUSI.")
@@ -83,7 +86,7 @@ def main() -> None:
     table: dict[str, list[float]] = dict(of_real(real, run_of(dataset, "load")))
     for name in options.recipes:
         for seed in options.seeds:
-            for figure, value in measured(name, seed, options.base, real, dataset):
+            for figure, value in measured(name, seed, options, real, dataset):
                 table.setdefault(figure, []).append(value)
         show(table)
 
@@ -95,10 +98,12 @@ def within_training(real: list[Record]) -> list[Record]:
     return [replace(r, tags=[*r.tags, name]) for r, name in zip(inner, names, strict=True)]
 
 
-def measured(name: str, seed: int, base: str, real: list[Record], dataset: str) -> list[tuple[str, float]]:
+def measured(
+    name: str, seed: int, options: argparse.Namespace, real: list[Record], dataset: str
+) -> list[tuple[str, float]]:
     """Train and generate by a recipe; returns what is told of it, by name."""
     trainings, generation = RECIPES[name]
-    shared, made, found = dict(base_model=base, seed=seed), {}, []
+    shared, made, found = dict(base_model=options.base, seed=seed), {}, []
     for job, field, settings in trainings:
         told = "_".join(f"{k}_{v}" for k, v in settings.items())
         values, key = dict(settings), re.sub(r"\W+", "_", f"{field}_{told}_{seed}")
@@ -106,12 +111,14 @@ def measured(name: str, seed: int, base: str, real: list[Record], dataset: str) 
         result = run(job, real, dataset, run_key=key, **values, **shared)
         made[field] = key
         found += [(f"membership {b} | {name} {field}", result["membership"][b]) for b in ("value", "high")]
-    images = f"images_{name}_{seed}"
+    of_set = re.sub(r"\W+", "_", "_".join([name, *(f"{k}_{v}" for k, v in options.generate.items()), str(seed)]))
+    images = f"images_{of_set}"
+    generation = {**generation, **options.generate}
     run("generate", real, dataset, run_key=images, mode="evaluation", **generation, **made, **shared)
     synthetic = run_of(dataset, images).products
     every = real + synthetic
-    result = run("compute_fid", every, dataset, run_key=f"fid_{name}_{seed}", metrics=["fid", "ladder", "judge"])
-    applied = f"network_{name}_{seed}"
+    result = run("compute_fid", every, dataset, run_key=f"fid_{of_set}", metrics=["fid", "ladder", "judge"])
+    applied = f"network_{of_set}"
     recognised = run("apply_classifier", every, dataset, run_key=applied, classifier="network")
     grid = run_of(dataset, images).folder / "grid.png"
     variant_grid(of_split(real, "val") + synthetic, grid, rows_per_class=3)

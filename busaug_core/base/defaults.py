@@ -60,6 +60,7 @@ class BaseDefaults:
     train_batch_size: int
     sampling_steps: int
     guidance_scale: float
+    guidance_end: float
     generate_batch_size: int
 
 
@@ -82,6 +83,7 @@ DEFAULTS = {
         train_batch_size=4,
         sampling_steps=50,
         guidance_scale=7.5,
+        guidance_end=1.0,
         generate_batch_size=8,
     ),
     # A base of 7 M parameters learns the look of new images only through convolutions too.
@@ -100,8 +102,9 @@ DEFAULTS = {
         controlnet_steps=600,
         controlnet_learning_rate=1e-3,
         train_batch_size=8,
-        sampling_steps=20,
-        guidance_scale=2.0,
+        sampling_steps=10,
+        guidance_scale=3.0,
+        guidance_end=0.5,
         generate_batch_size=16,
     ),
 }

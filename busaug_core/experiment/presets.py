@@ -13,7 +13,7 @@ OF_REAL_SCANS: dict[str, dict[str, Any]] = {
     "train_textual_inversion": dict(steps=100, batch_size=8, membership=False),
     "finetune_unet": dict(steps=2000, batch_size=8, membership=False),
     "train_controlnet": dict(steps=300, batch_size=8, membership=False),
-    "generate": dict(batch_size=16, steps=6),
+    "generate": dict(batch_size=16, steps=8),
 }
 """What suits real scans, and a computer without a GPU."""
 BREAST = {c: f"ultrasound image of a {c} breast" for c in ("benign", "malignant", "normal")}

@@ -54,13 +54,13 @@ class Generation(OnSamples):
     guidance_scale: float | None = Field(
         None, ge=1, le=30, description="Classifier-free guidance; 1 is none (empty: the base's own)."
     )
-    guidance_end: float = Field(
-        1,
+    guidance_end: float | None = Field(
+        None,
         gt=0,
         le=1,
         description="Until which share of the sampling steps they are guided, the noisiest first; a greater scale in "
         "the first half alone shows classes as well, costs less and leaves textures as they are (Kynkäänniemi et al. "
-        "2024).",
+        "2024; empty: the base's own, which without guidance is 1).",
     )
     strength: float = Field(
         0.3,
@@ -137,6 +137,7 @@ class Generation(OnSamples):
         open_fields = dict(
             steps=base.sampling_steps,
             guidance_scale=base.guidance_scale,
+            guidance_end=1.0 if self.guidance_scale == 1 else base.guidance_end,
             resolution=base.resolution,
             batch_size=base.generate_batch_size,
         )

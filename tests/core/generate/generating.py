@@ -7,7 +7,7 @@ from busaug_core.registry import job
 
 Generate = generate_config()
 FOUR = ["sd", "sd_img2img", "sd_ti", "sd_ti_img2img"]
-QUICK = dict(steps=10, resolution=64, batch_size=3, precision="fp32", guidance_scale=2)
+QUICK = dict(steps=10, resolution=64, batch_size=3, precision="fp32", guidance_scale=2, guidance_end=1)
 
 
 def make(trained, records, key, **values):

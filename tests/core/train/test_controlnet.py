@@ -156,7 +156,14 @@ def test_it_is_trained_on_the_base_as_it_is_tuned(run_job, masked, base, seen):
 
 def test_diffusers_own_makes_the_same_image_here_and_there(strong, run_job, masked, base, tmp_path):
     run_job("finetune_unet", masked, base_model=base, run_key="ft", **SMALL)
-    values = dict(base_model=base, unet="ft", controlnet=str(strong), variants=["ft", "ft_mask"], guidance_scale=2.0)
+    values = dict(
+        base_model=base,
+        unet="ft",
+        controlnet=str(strong),
+        variants=["ft", "ft_mask"],
+        guidance_scale=2.0,
+        guidance_end=1.0,
+    )
     run_job("generate", masked, run_key="made", **values, **MADE)
     made = images(tmp_path, "made")
     plain = load_pipeline(base, CPU, torch.float32)

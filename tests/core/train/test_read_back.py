@@ -55,7 +55,7 @@ def test_what_was_saved_gives_what_was_trained_and_its_card_makes_an_image(
     monkeypatch.chdir(folder)
     Image.fromarray(np.zeros((64, 64), np.uint8)).save("mask.png")
     made = {}
-    exec(code_of(card).replace("num_inference_steps=20", "num_inference_steps=1"), made)
+    exec(code_of(card).replace("num_inference_steps=10", "num_inference_steps=1"), made)
     assert made["image"].size == (64, 64)
 
 
@@ -67,7 +67,7 @@ def test_a_card_stacks_all_that_a_training_stood_on(run_job, records, base, tmp_
     places = ["../ft/unet", "../lora", "learned_embeds.safetensors", "<ultrasound> image of a benign"]
     assert [code.index(place) for place in places] == sorted(code.index(place) for place in places)
     monkeypatch.chdir(tmp_path / "trial/runs/token")
-    exec(code.replace("num_inference_steps=20", "num_inference_steps=1"), {})
+    exec(code.replace("num_inference_steps=10", "num_inference_steps=1"), {})
 
 
 def test_a_file_that_does_not_give_what_was_trained_is_an_error(run_job, records, base, tmp_path, monkeypatch):
