@@ -230,11 +230,12 @@ def operator_of(job: str) -> JobOperator:
 def samples_of(dataset: fo.Dataset, run: Run) -> fo.DatasetView:
     """The samples that a run, or those of a chain, made or looked at, or else those that it was given."""
     members = results.results_of(run.job).members(run) if run.state == "done" else []
-    ids: dict[str, None] = {}
-    for one in (run, *members):
-        known = results.SampleIds(dataset, one)
-        ids |= dict.fromkeys(id_ for record in one.products or one.records for id_ in known.of(record))
-    return every_image(dataset).select(list(ids))
+    found: dict[str, None] = {}
+    for one in members or [run]:
+        if records := one.products or ([] if members else one.records):
+            ids = results.SampleIds(dataset, one)
+            found |= dict.fromkeys(id_ for record in records for id_ in ids.of(record))
+    return every_image(dataset).select(list(found))
 
 
 def descendants(run: Run) -> list[str]:

@@ -146,8 +146,7 @@ def _on_others(
 def mean_over_clusters(values: np.ndarray, clusters: np.ndarray) -> Estimate:
     """The mean of N values, and its interval over draws of whole clusters, int N."""
     draws = group_draws([""] * len(values), clusters, DRAWS, np.random.default_rng(SEED))
-    mean, drawn = float(values.mean()), spread(draws @ values / draws.sum(1))
-    return Estimate(mean, min(drawn.low, mean), max(drawn.high, mean))
+    return spread(draws @ values / draws.sum(1), values.mean())
 
 
 def _read(path: Path) -> np.ndarray:

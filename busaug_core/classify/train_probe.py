@@ -33,7 +33,7 @@ class ProbeTraining:
         C is chosen in folds of the real training images, if there are any, since by such the probe is judged; synthetic
         ones train in every fold. An image's views train where it does, and none is tested. Among what is told are
         `inner_loss`, the log-loss in these folds, and, where draws were asked for, `resampled`: of each metric the mean
-        and the 95 % interval over probes trained on draws of the training images, each tested on draws of the held-out
+        over probes trained on draws of the training images, and the 95 % interval over these and draws of the held-out
         ones; the C is that of the probe itself, and so is the confidence in synthetic images.
         """
         config, run, task = self.config, self.run, self.task

@@ -4,7 +4,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, closing, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -17,7 +17,7 @@ from busaug_core.experiment.plan import Pace
 from busaug_core.generate.config import GENERATE
 from busaug_core.jobs.events import Begun, Ended, Event, Made, Notice, Steps
 from busaug_core.jobs.execute import Job, result_of
-from busaug_core.jobs.processes import Workers, free_first, take
+from busaug_core.jobs.processes import Workers, free_first, wait_and_take
 from busaug_core.jobs.roles import TRAIN
 from busaug_core.jobs.run import Run
 from busaug_core.records import SPLITS, Record
@@ -104,8 +104,9 @@ class Chain:
         `stage` is what they are called together, in the fold at hand.
         """
         names, done = list(names), {}
-        for name in free_first(self._locks / self._key(stage), names):
-            done[name] = yield from work(name)
+        with closing(free_first(self._locks / self._key(stage), names)) as free:
+            for name in free:
+                done[name] = yield from work(name)
         return {name: done[name] for name in names}
 
     def skip(self, job: Job) -> None:
@@ -126,6 +127,13 @@ class Chain:
         run = yield from self.call(title, job, run_key, fixed, records, **values)
         self.records = self.records + run.products
         return run.products
+
+    @property
+    def _is_alone(self) -> bool:
+        """Whether no other works on the experiment."""
+        workers = Workers(self.run.folder)
+        with workers.alone():
+            return workers.count() < 2
 
     @property
     def _locks(self) -> Path:
@@ -156,7 +164,7 @@ class Chain:
             self._number += 1
             is_done = run.state == "done"
             # How much of it others will have done nobody knows.
-            if Workers(self.run.folder).count() < 2 and (outlook := self.pace.outlook()):
+            if self._is_alone and (outlook := self.pace.outlook()):
                 title = f"{title} ({outlook})"
             # Runs of the best variant may be there already, or be needed beside those of the plan.
             self.total = max(self.total, self._number)
@@ -172,9 +180,9 @@ class Chain:
             yield Ended(run.key)
         return run
 
-    def _turn(self, run_key: str) -> Steps[ExitStack]:
+    def _turn(self, run_key: str) -> Steps[AbstractContextManager[Any]]:
         """Wait for the worker that is at a run, if there is one; returns the block in which no other is."""
-        return take(self._locks / f"{run_key}.lock", f"Waiting for another worker, which is at {run_key}")
+        return wait_and_take(self._locks / f"{run_key}.lock", f"Waiting for another worker, which is at {run_key}")
 
     def _to_tell(self, events: Iterator[Event], lands: bool) -> Iterator[Event]:
         """The events of a run, without images that do not land, and without notices that an earlier one gave."""
@@ -203,16 +211,25 @@ class Chain:
                 own["seed"] = seed + number - 1
             if run.state == "new" or job.fits(run, {**own, "run_key": run.key}, records):
                 return run, own
-            if job.makes_dataset and (run.has_result or Workers(run.folder).count()):
+            if job.makes_dataset and not _is_dropped(run, job):
                 raise UserError(
                     f"The dataset '{self.config.dataset_name}' was loaded with other settings, such as its source, "
                     "folds or number of images; choose another dataset_name for this experiment."
                 )
-            if job.makes_dataset:  # nothing has come of what was begun
-                shutil.rmtree(run.folder)
+            if job.makes_dataset:
                 return run, own
 
     def _sets_seed(self, values: dict[str, Any]) -> bool:
         """Whether the seed of images is that of the experiment's settings."""
         given = self.config.settings.get(GENERATE.name, {}).get("seed")
         return given is not None and values.get("seed") == given
+
+
+def _is_dropped(run: Run, job: Job) -> bool:
+    """Remove a run of a job that never came to its end, unless another works on it; returns whether it was removed."""
+    workers = Workers(run.folder)
+    if run.has_result or run.job != job.name or not workers.join(alone=True):
+        return False
+    shutil.rmtree(run.folder)
+    workers.leave()
+    return True

@@ -26,9 +26,10 @@ class Generation(OnSamples):
     """Variants × classes of synthetic images: text2img, then img2img."""
 
     presets: ClassVar = {
-        "hybrid": dict(steps=50, strength=0.3, balance_to=350),
+        "hybrid": dict(steps=50, guidance_end=1.0, strength=0.3, balance_to=350),
         "demo": dict(batch_size=16, steps=8),
     }
+    before: ClassVar = {"guidance_end": 1.0}
     preset: Literal["hybrid", "demo"] | None = Field(
         None, description="Settings of a paper; what you set yourself goes before them."
     )
@@ -52,7 +53,7 @@ class Generation(OnSamples):
     )
     steps: int | None = Field(None, ge=1, le=1000, description="Sampling steps (empty: the base's own).")
     guidance_scale: float | None = Field(
-        None, ge=1, le=30, description="Classifier-free guidance; 1 is none (empty: the base's own)."
+        None, ge=1, le=30, description="Classifier-free guidance until guidance_end; 1 is none (empty: the base's own)."
     )
     guidance_end: float | None = Field(
         None,
@@ -170,6 +171,13 @@ class Generation(OnSamples):
         recipes = [RECIPES[slug] for slug in self.variants]
         shared = len({recipe.text2img for recipe in recipes})
         return shared * self.steps + sum(recipe.refine for recipe in recipes) * self.refining_steps
+
+    @property
+    def forwards(self) -> int:
+        """The UNet's forward passes for an image of each variant; a guided step has two."""
+        recipes = [RECIPES[slug] for slug in self.variants]
+        shared, refined = len({recipe.text2img for recipe in recipes}), sum(recipe.refine for recipe in recipes)
+        return self.passes + shared * self.guided(self.steps) + refined * self.guided(self.refining_steps)
 
     def takes_mask(self, slug: str) -> bool:
         """Whether a variant's images are conditioned on lesion masks."""

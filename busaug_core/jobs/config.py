@@ -60,6 +60,8 @@ class JobConfig(BaseModel):
     presets: ClassVar[dict[str, dict[str, Any]]] = {}
     without_effect: ClassVar[frozenset[str]] = frozenset()
     """Fields that do not decide the results, so that a run may be taken up again with others."""
+    before: ClassVar[dict[str, Any]] = {}
+    """What fields that earlier versions did not have were then, where that is not their default now."""
     of_dataset: ClassVar[frozenset[str]] = frozenset()
     """Fields that say how a dataset is read; the command line, whose images come from runs, does not take them."""
 

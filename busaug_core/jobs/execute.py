@@ -133,14 +133,17 @@ class Job:
             raise UserError(f"Run '{run.key}' is being worked on already; wait for it or stop it.")
         try:
             yield from self._attempt(config, records, run, workers)
-        except UserError:
-            nothing = not run.has_begun or (self.chain and run.last(Ended.__name__) is None)
-            if fresh and nothing and not is_distributed() and not workers.others():
+        except UserError as error:
+            alone = not is_distributed() and not workers.others()
+            came_to_nothing = run.last(Ended.__name__) is None if self.chain else fresh and not run.has_begun
+            if alone and came_to_nothing:
                 shutil.rmtree(run.folder, ignore_errors=True)
+            elif launched and self.chain and not alone:
+                yield Notice(f"{error} The other processes go on.")
             raise
         finally:
             workers.leave()
-            if launched and self.chain:
+            if launched and self.chain and run.folder.exists():
                 # Where one process ends in any other way than well, a launcher ends all of them.
                 workers.wait()
 
@@ -256,16 +259,17 @@ class Job:
     def _refuse_change(self, run: Run, config: JobConfig, now: list[Record]) -> None:
         """Raises UserError where a run that was begun had other settings, or other real images or splits of them.
 
-        A setting that the run's version did not have is taken to have been its default; one that is no more, and
-        one that does not decide the results, may be what it likes.
+        A setting that the run's version did not have is taken to have been its default, or what it was `before`; one
+        that is no more, and one that does not decide the results, may be what it likes.
         """
         stored, asked = run.config, self._settings(config)
         defaults = {name: info.get_default() for name, info in type(config).model_fields.items()}
-        defaults |= type(config).preset_values(dict(asked))
+        defaults |= {**type(config).preset_values(dict(asked)), **config.before}
+        before = {name: stored.get(name, defaults.get(name)) for name in asked}
         changed = [
-            f"{name}: {stored.get(name)!r} there, {value!r} here"
+            f"{name}: {before[name]!r} there, {value!r} here"
             for name, value in asked.items()
-            if name not in config.without_effect and stored.get(name, defaults.get(name)) != value
+            if name not in config.without_effect and before[name] != value
         ]
         if changed:
             raise OtherSettings(

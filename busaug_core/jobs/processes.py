@@ -5,15 +5,16 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from filelock import FileLock, Timeout
 
 from busaug_core.errors import UserError
 from busaug_core.jobs.events import Progress, Steps
+from busaug_core.words import counted
 
 if TYPE_CHECKING:
     from accelerate import PartialState
@@ -92,14 +93,22 @@ def go_alone() -> None:
     To be called before anything has joined the group or computes on a GPU. Raises UserError where there are fewer GPUs
     than processes.
     """
-    import torch
-
     place, processes = int(os.environ.get("LOCAL_RANK", "0")), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    if n := torch.cuda.device_count():
-        if n < processes:
-            raise UserError(f"There are {processes} processes and {n} GPUs; start as many processes as GPUs.")
-        visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(n)))
-        os.environ["CUDA_VISIBLE_DEVICES"] = visible.split(",")[place]
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes"):
+        visible = os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    gpus = visible.split(",") if visible else []
+    if visible is None:
+        import torch
+
+        gpus = [str(i) for i in range(torch.cuda.device_count())]
+    if 0 < len(gpus) < processes:
+        raise UserError(
+            f"There are {processes} processes and {counted(len(gpus), 'GPU')}; start as many processes as GPUs, or set "
+            "CUDA_VISIBLE_DEVICES to nothing to work on the CPU."
+        )
+    if gpus:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpus[place]
     for name in OF_GROUP:
         os.environ.pop(name, None)
 
@@ -141,13 +150,16 @@ class Workers:
         return self.count() > (self._own is not None)
 
     def count(self) -> int:
-        """How many work on the run, whoever asks among them."""
+        """How many work on the run, whoever asks among them; to be asked `alone`, since asking holds their places."""
         places = (p for p in self.folder.glob(f"{LOCK}*") if p.name.removeprefix(LOCK).isdecimal() or p.name == LOCK)
         return sum(map(_held, places))
 
     def wait(self) -> None:
         """Wait until nobody else works on the run."""
-        while self.others():
+        while True:
+            with self.alone():
+                if not self.others():
+                    return
             time.sleep(PAUSE)
 
     def alone(self) -> AbstractContextManager[None]:
@@ -209,33 +221,23 @@ def free_first(folder: Path, names: Sequence[str]) -> Iterator[str]:
     yield from taken
 
 
-@contextmanager
-def held_alone(path: Path, refusal: str) -> Iterator[None]:
-    """A block that one process at most is in, at its lock file; raises UserError with `refusal` in any other."""
-    lock = _lock(path)
+def take_or_refuse(path: Path, refusal: str) -> AbstractContextManager[Any]:
+    """Take a lock file; returns the block that holds it. Raises UserError with `refusal` where another holds it."""
     try:
-        lock.acquire(blocking=False)
+        return _lock(path).acquire(blocking=False)
     except Timeout:
         raise UserError(refusal) from None
-    try:
-        yield
-    finally:
-        lock.release()
 
 
-def take(path: Path, message: str) -> Steps[ExitStack]:
-    """Take a lock file, telling `message` for as long as another process holds it; returns the block that holds it."""
+def wait_and_take(path: Path, message: str) -> Steps[AbstractContextManager[Any]]:
+    """Take a lock file, telling `message` for as long as another holds it; returns the block that holds it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = _lock(path)
     while True:
         try:
-            lock.acquire(timeout=PAUSE)
+            return lock.acquire(timeout=PAUSE)
         except Timeout:
             yield Progress(0, 1, message)
-        else:
-            block = ExitStack()
-            block.callback(lock.release)
-            return block
 
 
 @contextmanager

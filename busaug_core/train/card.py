@@ -126,6 +126,8 @@ def _usage(
         more = ", image=mask"
     defaults = defaults_of(config.base_model, run.folder.parent)
     options = f"num_inference_steps={defaults.sampling_steps}, guidance_scale={defaults.guidance_scale}"
+    if defaults.guidance_end < 1:
+        lines.append(f"# BUSAug guides the first {defaults.guidance_end:.0%} of the steps alone.")
     size = f"height={config.resolution}, width={config.resolution}"
     return [*lines, f"image = pipe({json.dumps(prompt, ensure_ascii=False)}{more}, {size}, {options}).images[0]"]
 

@@ -104,7 +104,8 @@ class Samples(Check):
                 cell.set_yticks([])
                 cell.spines[:].set_visible(False)
             line[0].set_ylabel(title, fontsize=10)
-        settings = f"{self.settings.steps} sampling steps, guidance {self.settings.guidance_scale:g}"
+        guided = self.settings.guided(self.settings.steps)
+        settings = f"{self.settings.steps} sampling steps, {guided} guided at {self.settings.guidance_scale:g}"
         figure.suptitle(f"after {step} steps of training ({settings})", fontsize=10)
         options = dict(format="png", dpi=100, metadata={"Comment": NOTICE})
         write_whole(self.path(step), lambda partial: figure.savefig(partial, **options))

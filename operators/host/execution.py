@@ -15,7 +15,7 @@ from busaug_core.errors import UserError
 from busaug_core.files import make_folder
 from busaug_core.jobs.events import Begun, Ended, Finished, Made, Notice, Progress, Stopped
 from busaug_core.jobs.execute import Job
-from busaug_core.jobs.processes import held_alone
+from busaug_core.jobs.processes import take_or_refuse
 from busaug_core.jobs.run import Run
 from busaug_core.jobs.runs import runs_in
 from busaug_core.records import Record
@@ -65,11 +65,11 @@ class Execution:
         """
         reporter = Reporter(self.ctx, self.title)
         is_registered = self.run.state == "done"
-        with closing(reporter), closing(job.run(values, records, name)) as events, ExitStack() as held:
+        with ExitStack() as held, closing(reporter), closing(job.run(values, records, name)) as events:
             first = list(islice(events, 1))
             if job.chain:
                 # Workers share a chain, but what it makes must land once.
-                held.enter_context(held_alone(self.run.folder / LANDING, LANDS.format(key=self.run.key)))
+                held.enter_context(take_or_refuse(self.run.folder / LANDING, LANDS.format(key=self.run.key)))
             for event in chain(first, self._told, events):
                 if not is_registered and self.dataset is not None:
                     mirror.register(self.dataset, self.run)
@@ -95,8 +95,8 @@ class Execution:
                         return
                     case Finished():
                         self.is_done = True
-        if self.is_done:
-            self.dataset = results.write(self.dataset, self.run)
+            if self.is_done:
+                self.dataset = results.write(self.dataset, self.run)
 
     def _receive(self, record: Record) -> None:
         maker = self._member or self.run

@@ -99,14 +99,23 @@ def left_open(config: type[JobConfig], values: dict[str, Any], runs: Path | None
 
 
 class Form:
-    """Inputs for a config's fields; a field whose value in `values` is wrong is marked invalid."""
+    """Inputs for a config's fields; a field whose value is wrong, in the `values` of `params`, is marked invalid."""
 
-    def __init__(self, inputs: types.Object, config: type[JobConfig], values: dict[str, Any], suggestions: Suggestions):
+    def __init__(
+        self,
+        inputs: types.Object,
+        config: type[JobConfig],
+        params: dict[str, Any],
+        values: dict[str, Any],
+        suggestions: Suggestions,
+    ):
         self.inputs, self.config, self.values, self.suggestions = inputs, config, values, suggestions
+        self.params = params
         self.left_open = left_open(config, values, suggestions.runs)
         self.problems: dict[str, list[str]] = {}
         for name, text in {**suggestions.problems, **config.find_problems(values)}.items():
             self.problems.setdefault(name.partition(".")[0], []).append(text)
+        self.problems |= {name: [text] for name, text in _no_json(config, values).items()}
 
     def add(self, names: Collection[str]) -> None:
         """Add an input for each named field that is not hidden."""
@@ -141,8 +150,8 @@ class Form:
         if kind.kind in (int, float) and not kind.choices:
             add = self.inputs.int if kind.kind is int else self.inputs.float
             return add(name, **kind.bounds, **options)
-        if kind.kind is dict and default:
-            return _add_entries(self.inputs, name, kind, default, options)
+        if kind.kind is dict and (default or isinstance(self.params.get(name), dict)):
+            return _add_entries(self.inputs, name, kind, default or {}, options)
         if kind.kind is dict:
             options["description"] += " As JSON."
             return self.inputs.str(name, **{**options, "default": ""}, allow_empty=True)
@@ -195,7 +204,21 @@ def _autocomplete(
     return view
 
 
+def _no_json(config: type[JobConfig], values: dict[str, Any]) -> dict[str, str]:
+    """What is wrong with texts that are to be dictionaries, by field."""
+    found = {}
+    for name, value in values.items():
+        if name in config.model_fields and isinstance(value, str) and field_type(config, name).kind is dict:
+            try:
+                from_json(config, name, value)
+            except UserError as problem:
+                found[name] = str(problem)
+    return found
+
+
 def _short(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 

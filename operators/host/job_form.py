@@ -120,7 +120,7 @@ class JobForm(foo.Operator):
         if ctx.dataset_name is not None:
             for number, text in enumerate(self.remarks_on_slices(ctx.dataset)):
                 inputs.view(f"slice_{number}", types.Notice(label=text))
-        form = Form(inputs, self.config_class, values, suggestions)
+        form = Form(inputs, self.config_class, ctx.params, values, suggestions)
         fields = self.config_class.model_fields
         # What a form does not show the job does not get.
         suggested = [n for n, value in suggestions.defaults.items() if value != fields[n].default]

@@ -107,7 +107,8 @@ class JobOperator(JobForm):
 
     def resume(self, ctx: ExecutionContext, run: Run) -> Iterator[Any]:
         """Go on with a run of the dataset at hand, with the settings that it was begun with."""
-        values = {name: value for name, value in run.config.items() if name != "job"}
+        values = {**self.config_class.before, **run.config}
+        del values["job"]
         dataset = ctx.dataset
         with kept_traceback(run):
             results.prepare(dataset, self.job_name, values)

@@ -14,7 +14,7 @@ import torch
 from busaug_core.errors import UserError
 from busaug_core.experiment.config import RUN_EXPERIMENT
 from busaug_core.jobs.config import JobConfig
-from busaug_core.jobs.events import Begun, Ended, Finished, Made, Progress, Stopped
+from busaug_core.jobs.events import Begun, Ended, Finished, Made, Notice, Progress, Stopped
 from busaug_core.jobs.execute import Job
 from busaug_core.jobs.processes import OF_GROUP, Workers, free_first, go_alone
 from busaug_core.jobs.run import Run
@@ -90,10 +90,18 @@ def test_a_process_that_goes_alone_leaves_the_group_and_keeps_its_gpu(monkeypatc
         go_alone()
         assert os.environ["CUDA_VISIBLE_DEVICES"] == expected
         assert not set(OF_GROUP) & set(os.environ)
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    with pytest.raises(UserError, match="There are 2 processes and 1 GPUs"):
-        go_alone()
+    for visible in (None, "GPU-a"):
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+        if visible:
+            monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+        with pytest.raises(UserError, match="There are 2 processes and 1 GPU; start as many"):
+            go_alone()
+        os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    go_alone()
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == ""
 
 
 def test_a_launched_process_that_fails_waits_for_the_others_to_end(tmp_path, monkeypatch):
@@ -108,8 +116,10 @@ def test_a_launched_process_that_fails_waits_for_the_others_to_end(tmp_path, mon
         raise UserError("no more")
 
     job = Job("fail", JobConfig, fail, shared=True, chain=True)
+    told = []
     with pytest.raises(UserError, match="no more"):
-        list(job.run(dict(run_key="one"), [], "trial", tmp_path))
+        told.extend(event for event in job.run(dict(run_key="one"), [], "trial", tmp_path) if not told.append(event))
+    assert Notice("no more The other processes go on.") in told
     assert not other.count()
 
 

@@ -1,5 +1,6 @@
 """The job that generates: counts, provenance, going on after a stop, what it remarks on."""
 
+import json
 import threading
 from pathlib import Path
 
@@ -133,6 +134,18 @@ def test_a_run_that_is_stopped_between_two_steps_leaves_neither_half_an_image_no
         **{k: values[k] for k in ("base_model", "variants", "counts")},
     )
     assert sum(isinstance(e, Made) for e in made) == 3
+
+
+def test_a_run_from_before_guidance_could_end_was_guided_throughout(trained, records):
+    values = dict(variants=["base"], counts={"benign": 1})
+    make(trained, records, "older", **values)
+    config = trained / "trial/runs/older/config.json"
+    stored = json.loads(config.read_text())
+    assert stored.pop("guidance_end") == 1
+    config.write_text(json.dumps(stored))
+    assert "was done before" in make(trained, records, "older", **values)[0].message
+    with pytest.raises(UserError, match="guidance_end: 1.0 there, 0.5 here"):
+        make(trained, records, "older", **values, guidance_end=0.5)
 
 
 def test_what_fails_within_a_step_is_raised_to_the_caller():

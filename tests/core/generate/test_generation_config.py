@@ -45,6 +45,13 @@ def test_an_end_of_guidance_that_there_is_not_is_refused_and_img2img_has_the_las
     assert Generate.parse({**values, "guidance_end": 1, "steps": 9}).resolve().guided(3) == 3
 
 
+def test_a_guided_step_counts_two_passes_of_the_unet():
+    values = dict(variants=["base"], counts={"benign": 1}, steps=10, guidance_scale=2)
+    assert Generate.parse({**values, "guidance_end": 0.5}).resolve().forwards == 15
+    assert Generate.parse({**values, "guidance_end": 1}).resolve().forwards == 20
+    assert Generate.parse({**values, "guidance_scale": 1}).resolve().forwards == 10
+
+
 def test_the_presets_amount_gives_way_to_another_and_to_an_evaluation_set():
     given = {"preset": "hybrid", "variants": ["base"]}
     assert Generate.parse(given).balance_to == 350

@@ -183,7 +183,7 @@ def test_settings_that_came_later_went_away_or_are_without_effect_hinder_no_run(
     later = Job("count", Later, count)
     *_, last = later.run(dict(run_key="one", patience=5), [], "trial", tmp_path)
     assert last.result["counted"] == 3
-    with pytest.raises(UserError, match="colour: None there, 'green' here"):
+    with pytest.raises(UserError, match="colour: 'red' there, 'green' here"):
         list(later.run(dict(run_key="one", colour="green"), [], "trial", tmp_path))
 
 

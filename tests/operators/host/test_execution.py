@@ -4,6 +4,7 @@ import json
 
 import fiftyone as fo
 import pytest
+from fiftyone.operators import types
 from fiftyone.operators.delegated import DelegatedOperationService
 from fiftyone.operators.executor import ExecutionContext, Executor
 
@@ -15,7 +16,9 @@ from busaug_core.jobs.execute import Job, result_of
 from busaug_core.jobs.run import Run
 from busaug_core.jobs.runs import runs_folder
 from busaug_core.registry import JOBS, register
+from operators.experiment import RunExperiment
 from operators.host.operator import JobOperator
+from operators.manage_runs import ManageRuns
 
 PLAIN = dict(variants=["base"], steps=2)
 
@@ -218,6 +221,14 @@ def test_each_run_of_a_chain_is_written_to_the_dataset_and_told_by_name(chained)
     fo.delete_dataset("chained")
 
 
+def test_the_report_of_an_experiment_is_to_be_found_later_too(tmp_path):
+    (tmp_path / "report.html").write_text("")
+    outputs = types.Object()
+    told = RunExperiment().add_results(outputs, {"table": ["No gain shown"], "results": str(tmp_path)})
+    assert set(outputs.properties) == {"table"}
+    assert "report.html" in told["table"] and told["table"].endswith("No gain shown")
+
+
 def test_a_chain_lands_once_though_several_may_work_on_it(chained):
     def started():
         ctx = ExecutionContext(dict(dataset_name=None, params={"run_key": "once"}), executor=Executor())
@@ -231,6 +242,11 @@ def test_a_chain_lands_once_though_several_may_work_on_it(chained):
     dataset = fo.load_dataset("chained")
     assert len(dataset) == 12 and "once" in dataset.list_runs()
     assert list(started()) and Run(runs_folder("chained") / "once").state == "done"
+    # The samples of a chain's run are those of its members.
+    request = dict(dataset_name="chained", params=dict(action="view", run_key="once"))
+    viewed = [m.body for m in ManageRuns().execute(ExecutionContext(request, executor=Executor()))]
+    (shown,) = [m for m in viewed if m.operator_uri == "show_output"]
+    assert shown.params["results"]["samples"] == 12
     fo.delete_dataset("chained")
 
 

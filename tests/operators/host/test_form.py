@@ -64,6 +64,26 @@ def test_empty_entries_leave_a_field_to_its_default(context, loaded):
     assert problems(operator, ctx) == []
 
 
+def test_a_dictionary_of_any_keys_is_taken_as_json(context, loaded):
+    settings = '{"generate": {"steps": 4}, "train_classifier": {"resamples": 5}}'
+    typed = dict(settings=settings, networks='{"arch": "resnet18"}', seeds=2, learning_curve="yes")
+    operator, ctx = context("run_experiment", loaded, form=True, all_settings=True, **typed)
+    values = operator.read_form(ctx.params)
+    assert values["settings"] == {"generate": {"steps": 4}, "train_classifier": {"resamples": 5}}
+    assert values["networks"] == {"arch": "resnet18"}
+    assert operator.config_class.parse(values).learning_curve is True
+    assert problems(operator, ctx) == []
+    shown = properties(operator, ctx)
+    assert shown["learning_curve"].type.values == ["yes", "no", ""]
+    wrong = dict(form=True, all_settings=True, settings="{'generate': 1}")
+    operator, ctx = context("run_experiment", loaded, **wrong)
+    ((path, told),) = problems(operator, ctx)
+    assert path == "settings" and "is not JSON" in told and '{"train_lora": {"steps": 100}}' in told
+    # A call, and what is queued, has the dictionary itself.
+    operator, ctx = context("run_experiment", loaded, all_settings=True, settings={"generate": {"steps": 4}})
+    assert problems(operator, ctx) == []
+
+
 def test_the_form_of_load_busi_needs_no_dataset(context):
     operator, ctx = context("load_busi")
     assert {"source", "dataset_name", "split"} <= set(properties(operator, ctx))
