@@ -78,7 +78,7 @@ def test_a_dictionary_of_any_keys_is_taken_as_json(context, loaded):
     wrong = dict(form=True, all_settings=True, settings="{'generate': 1}")
     operator, ctx = context("run_experiment", loaded, **wrong)
     ((path, told),) = problems(operator, ctx)
-    assert path == "settings" and "is not JSON" in told and '{"train_lora": {"steps": 100}}' in told
+    assert path == ".settings" and "is not JSON" in told and '{"train_lora": {"steps": 100}}' in told
     # A call, and what is queued, has the dictionary itself.
     operator, ctx = context("run_experiment", loaded, all_settings=True, settings={"generate": {"steps": 4}})
     assert problems(operator, ctx) == []
