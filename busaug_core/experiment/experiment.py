@@ -67,6 +67,7 @@ def run_experiment(config: RunExperiment, run: Run) -> Steps[dict[str, Any]]:
         folds[0].distances,
         folds[0].scores,
         elsewhere,
+        components={name: [fold.components[name] for fold in folds] for name in config.trained},
         chosen=[fold.best for fold in folds if fold.best],
         fewer={share: [[fold.fewer[share]] for fold in folds] for share in shares},
         networks=networks,

@@ -62,6 +62,7 @@ class Findings:
         claims: the arms compared, or nothing where no two can be
         distances, scores: the results of `compute_fid` and `score_synthetic`
         external: what they say of another dataset, if one was named
+        components: the runs that trained the generators, a list by the folds for each field of `generate`
         chosen: in each fold which arm's variant stood for the best; nothing where none was asked for
         fewer: the runs of probes of a share of the real training images alone, by the share
         networks: the original and the best arm as networks, if that was asked for
@@ -74,6 +75,7 @@ class Findings:
     distances: dict[str, Any]
     scores: dict[str, Any]
     external: External | None = None
+    components: dict[str, list[Run]] = field(default_factory=dict)
     chosen: list[Choice] = field(default_factory=list)
     fewer: dict[float, Classifiers] = field(default_factory=dict)
     networks: Networks | None = None

@@ -27,6 +27,7 @@ class Fold:
     """What a fold has given.
 
     Attributes:
+        components: the runs that trained the generators, by the fields of `generate` that name them
         trained: the classifiers of each arm, one for each seed
         best: the choice of the arm whose variant stood for the best, where one was to
         fewer: a probe of each share of the real training images alone
@@ -36,6 +37,7 @@ class Fold:
         looks: of the first fold, the runs that map where each arm's classifier looks, where they were asked for
     """
 
+    components: dict[str, Run]
     trained: dict[str, list[Run]]
     best: Choice | None
     fewer: dict[float, Run]
@@ -73,7 +75,7 @@ def compare_in_fold(chain: Chain, arms: list[Arm]) -> Steps[Fold]:
         if config.heatmaps:
             firsts = {arm: runs[0] for arm, runs in trained.items()}
             looks = yield from look(chain, firsts, of_split(chain.records, HELD_OUT))
-    return Fold(trained, best, fewer, networks, winner, distances, scores, looks)
+    return Fold(images.components, trained, best, fewer, networks, winner, distances, scores, looks)
 
 
 def _measure(chain: Chain, images: Images) -> Steps[tuple[dict[str, Any], dict[str, Any]]]:

@@ -27,6 +27,7 @@ class Images:
 
     Attributes:
         parts: the fields of `generate` that name what was trained
+        components: the runs that trained it, by these fields
         filling: the real images, and those that fill each class up
         shares: the variants of which there are also as many as the largest share takes
         passing: of a variant the real images and what a filter has made of its own
@@ -34,6 +35,7 @@ class Images:
     """
 
     parts: dict[str, Any]
+    components: dict[str, Run]
     filling: list[Record]
     shares: set[str] = field(default_factory=set)
     passing: dict[str, list[Record]] = field(default_factory=dict)
@@ -43,26 +45,27 @@ class Images:
 def make_images(chain: Chain) -> Steps[Images]:
     """Train what the variants need on the fold's training images, and fill the classes up by images of each variant."""
     config = chain.config
-    parts: dict[str, Any] = dict(base_model=config.base_model)
-    yield from chain.each("trainings", config.trained, lambda name: _train_component(chain, name, parts))
+    components: dict[str, Run] = {}
+    yield from chain.each("trainings", config.trained, lambda name: _train_component(chain, name, components))
+    parts = {"base_model": config.base_model, **{name: components[name].key for name in config.trained}}
     if filling := config.filling:
         largest = fill_to(count_labels(training_images(chain.records)))
         text = f"Fill each class up to {largest} by images of {counted(len(filling), 'variant')}"
         yield from chain.make(text, GENERATE, "balancing", variants=filling, balance_to=largest, **parts)
-    return Images(parts, chain.records)
+    return Images(parts, components, chain.records)
 
 
-def _train_component(chain: Chain, name: str, parts: dict[str, Any]) -> Steps[None]:
-    """Train a component, and before it what it is trained on, if `parts` do not have it yet; joins their fields."""
-    if name in parts:
+def _train_component(chain: Chain, name: str, components: dict[str, Run]) -> Steps[None]:
+    """Train a component, and before it what it is trained on, if `components` do not have it yet; joins their runs."""
+    if name in components:
         return
     training = TRAININGS[name]
     trained = chain.config.trained
     own = chain.config.beside(name) & set(CHAINED[training.job]) & set(trained[: trained.index(name)])
     for other in own:
-        yield from _train_component(chain, other, parts)
-    values = {field: parts[field] for field in ("base_model", *own)}
-    parts[name] = (yield from chain.call(training.title, training.job, name, **values)).key
+        yield from _train_component(chain, other, components)
+    values = {"base_model": chain.config.base_model, **{field: components[field].key for field in own}}
+    components[name] = yield from chain.call(training.title, training.job, name, **values)
 
 
 def images_of(chain: Chain, arm: Arm, images: Images) -> Steps[list[Record]]:

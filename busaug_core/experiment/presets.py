@@ -8,11 +8,11 @@ from busaug_core.generate.recipes import IN_TURN, RECIPES
 FOUR = ["sd", "sd_img2img", "sd_ti", "sd_ti_img2img"]
 """The variants of the hybrid-diffusion paper."""
 OF_REAL_SCANS: dict[str, dict[str, Any]] = {
-    "finetune_decoder": dict(steps=500, membership=False),
-    "train_lora": dict(steps=240, batch_size=8, membership=False),
+    "finetune_decoder": dict(steps=500),
+    "train_lora": dict(steps=240, batch_size=8),
     "train_textual_inversion": dict(steps=100, batch_size=8, membership=False),
-    "finetune_unet": dict(steps=2000, batch_size=8, membership=False),
-    "train_controlnet": dict(steps=300, batch_size=8, membership=False),
+    "finetune_unet": dict(steps=2000, batch_size=8),
+    "train_controlnet": dict(steps=300, batch_size=8),
     "generate": dict(batch_size=16, steps=8),
 }
 """What suits real scans, and a computer without a GPU."""

@@ -13,8 +13,10 @@ from busaug_core.experiment.classifiers import Choice
 from busaug_core.experiment.findings import COMPARED, IN_FILE, METRICS, MISSING, External, Findings, Networks, cell
 from busaug_core.experiment.published import published
 from busaug_core.experiment.tested import Classifiers, Tested
+from busaug_core.jobs.run import Run
 from busaug_core.measure.report import markdown_table, sections
 from busaug_core.measure.rows import COPIES, overall_distances
+from busaug_core.metrics.estimate import LEVEL
 from busaug_core.words import counted
 
 ARMS, COMPARISON, BY_CLASS = "Arms", f"Compared with the {ORIGINAL.name}", "By class"
@@ -64,6 +66,11 @@ def write_file(path: Path, findings: Findings) -> None:
     distance = findings.distances["metric"]
     header = ["table", "arm", "N", *(f"{name}{part}" for name in (distance, *IN_FILE.values()) for part in PARTS)]
     tables = {ARMS: [(_named(arm), *of_arm) for arm, of_arm in findings.rows.items()]}
+    tables[BY_CLASS] = [
+        (f"{_named(arm)}, {label}", None, MISSING, metrics)
+        for arm in findings.tested.logits
+        for label, metrics in findings.tested.by_class(arm).items()
+    ]
     tables[GROWTH] = [(name, n, MISSING, metrics) for name, n, metrics in growth.points(findings)]
     beside = {} if findings.networks is None else {NETWORKS: findings.networks.tested}
     if findings.external is not None:
@@ -191,7 +198,31 @@ def _notes(findings: Findings) -> list[str]:
         "Mean copy ratio (0 a copy of a training scan, 1 as far as these lie apart): "
         + ", ".join(f"{v} {ratio:.2f}" for v, ratio in nearest.items())
         + ".",
+        *_membership(findings.components),
     ]
+
+
+def _membership(components: dict[str, list[Run]]) -> list[str]:
+    """How well the generators' losses tell their training images from held-out ones."""
+    measured, spared = [], []
+    for name, runs in components.items():
+        areas = [area for run in runs if (area := run.result.get("membership"))]
+        if len(areas) < len(runs):
+            spared.append(name)
+            continue
+        mean, high = np.mean([area["value"] for area in areas]), max(area["high"] for area in areas)
+        measured.append(f"{name} {mean:.2f} ({high:.2f})")
+    several = any(len(runs) > 1 for runs in components.values())
+    told = []
+    if measured:
+        what = "mean of the folds, and the highest upper end of their" if several else "and the upper end of its"
+        told.append(
+            "Membership, the AUC by which a generator's losses tell training images from held-out ones (.5 is not at "
+            f"all; {what} {LEVEL:.0%} interval): {', '.join(measured)}."
+        )
+    if spared:
+        told.append(f"Membership was not measured of {', '.join(spared)}: settings spare it (membership).")
+    return told
 
 
 def _chosen(chosen: list[Choice]) -> list[str]:

@@ -9,7 +9,7 @@ import numpy as np
 from busaug_core.classify.predictions import read_predictions, read_resampled
 from busaug_core.classify.resampling import held_out_draws
 from busaug_core.jobs.run import Run
-from busaug_core.metrics.classification import metrics_over_draws, weighted_metrics
+from busaug_core.metrics.classification import metrics_of_class, metrics_over_draws, weighted_metrics
 from busaug_core.records import Record
 
 Classifiers = list[list[Run]]
@@ -85,6 +85,34 @@ class Tested:
             arm: {n: asdict(e) for n, e in metrics_over_draws(self.truth, logits, draws, self.folds).items()}
             for arm, logits in self.logits.items()
         }
+
+    def by_class(self, arm: str) -> dict[str, dict[str, dict[str, float | None]]]:
+        """The metrics of each class by its name, with `value`: means over trainings and, by their images, over folds.
+
+        A class counts in the folds that have images of it and of others.
+        """
+        folds = np.zeros(len(self.truth), int) if self.folds is None else self.folds
+        found = {}
+        for label, name in enumerate(self.classes):
+            places = [folds == fold for fold in np.unique(folds)]
+            places = [here for here in places if len(set(self.truth[here] == label)) > 1]
+            own = [
+                [metrics_of_class(self.truth[here], logits[here], label) for logits in self.logits[arm]]
+                for here in places
+            ]
+            if own:
+                sizes = [here.sum() for here in places]
+                found[name] = {
+                    metric: {
+                        "value": float(
+                            np.average([np.mean([m[metric] for m in of_fold]) for of_fold in own], weights=sizes)
+                        ),
+                        "low": None,
+                        "high": None,
+                    }
+                    for metric in own[0][0]
+                }
+        return found
 
     def confusion(self, arm: str) -> np.ndarray:
         """Which share of each class's images (rows) is taken for which class, mean over trainings.

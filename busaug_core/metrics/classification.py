@@ -46,6 +46,25 @@ def classification_metrics(truth: np.ndarray, logits: np.ndarray) -> dict[str, f
     }
 
 
+def metrics_of_class(truth: np.ndarray, logits: np.ndarray, label: int) -> dict[str, float]:
+    """F1, one-vs-rest AUC-ROC, PPV, recall (sensitivity) and specificity of one class.
+
+    Args:
+        truth: class indices, int N, of `label` and of others too
+        logits: float N × classes
+        label: the class
+    """
+    positive, predicted = truth == label, logits.argmax(1) == label
+    ppv, recall, f1, _ = precision_recall_fscore_support(positive, predicted, average="binary", zero_division=0)
+    return {
+        "f1": float(f1),
+        "auc": float(roc_auc_score(positive, softmax(logits.astype(np.float64), axis=1)[:, label])),
+        "ppv": float(ppv),
+        "recall": float(recall),
+        "specificity": float(recall_score(~positive, ~predicted)),
+    }
+
+
 def metrics_over_draws(
     truth: np.ndarray, logits: np.ndarray, draws: np.ndarray, folds: np.ndarray | None = None
 ) -> dict[str, Estimate]:

@@ -82,6 +82,7 @@ def test_the_table_fits_a_terminal_and_its_file_has_every_interval(events, home)
     assert max(len(line) for line in table if line.startswith("|")) <= 120
     with (home / "tiny/runs/demo/results.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
+    rows = [row for row in rows if row["table"] == "Arms"]
     assert [row["arm"] for row in rows] == ["original", "+ base", "+ sd_img2img"]
     for row in rows:
         for name in ("accuracy", "F1", "AUC", "PPV", "recall", "FD (EfficientNet-Lite0)"):
@@ -227,8 +228,13 @@ def test_an_arm_may_take_the_variant_that_helps_most_within_training_and_no_real
     _the_best_arm_is_a_network_too(runs, result)
     _fewer_real_scans_are_trained_on_alone(runs, result, tmp_path / "tiny/runs/best")
     with (tmp_path / "tiny/runs/best/results.csv").open(newline="") as file:
-        tables = Counter(row["table"] for row in csv.DictReader(file) if float(row["accuracy"]) >= 0)
-    assert tables == {"Arms": 7, "More images": 5, "As networks": 2}
+        rows = list(csv.DictReader(file))
+    assert Counter(row["table"] for row in rows) == {"Arms": 7, "By class": 7 * 3, "More images": 5, "As networks": 2}
+    macro = next(row for row in rows if row["table"] == "Arms" and row["arm"] == "original")
+    of_classes = [row for row in rows if row["table"] == "By class" and row["arm"].startswith("original, ")]
+    for metric in ("F1", "AUC", "PPV", "recall", "specificity"):
+        assert np.mean([float(row[metric]) for row in of_classes]) == pytest.approx(float(macro[metric])), metric
+    assert "Membership was not measured of lora: settings spare it" in " ".join(result["table"])
     with (tmp_path / "tiny/runs/best/claims.csv").open(newline="") as file:
         told = {(row["table"], row["arm"]) for row in csv.DictReader(file) if row["metric"] == "recall" and row["p"]}
     assert told == {("As networks", "best arm"), *(("Compared with the original", arm) for arm in arms)}

@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 
 from busaug_core.metrics.bootstrap import group_draws
-from busaug_core.metrics.classification import classification_metrics, metrics_over_draws, weighted_metrics
+from busaug_core.metrics.classification import (
+    classification_metrics,
+    metrics_of_class,
+    metrics_over_draws,
+    weighted_metrics,
+)
 
 RNG = np.random.default_rng(0)
 TRUTH = RNG.integers(0, 3, 60)
@@ -32,6 +37,13 @@ def test_the_value_is_of_the_images_themselves_and_so_differs_between_arms_as_th
     for name, estimate in found.items():
         assert estimate.value == pytest.approx(np.mean([metrics[name] for metrics in own])), name
         assert estimate.low < estimate.value < estimate.high
+
+
+def test_the_classes_metrics_have_the_macro_averages_as_their_means():
+    whole = classification_metrics(TRUTH, LOGITS[0])
+    of_classes = [metrics_of_class(TRUTH, LOGITS[0], label) for label in range(3)]
+    for name in ("f1", "auc", "ppv", "recall", "specificity"):
+        assert np.mean([metrics[name] for metrics in of_classes]) == pytest.approx(whole[name]), name
 
 
 def test_one_class_has_no_auc():
