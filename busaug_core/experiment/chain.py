@@ -22,7 +22,7 @@ from busaug_core.jobs.roles import TRAIN
 from busaug_core.jobs.run import Run
 from busaug_core.records import SPLITS, Record
 
-T = TypeVar("T")
+K, T = TypeVar("K"), TypeVar("T")
 
 
 class Chain:
@@ -98,7 +98,7 @@ class Chain:
         """
         return (yield from self._work(title, job, run_key, values or {}, fixed, records, False, with_settings))
 
-    def each(self, stage: str, names: Iterable[str], work: Callable[[str], Steps[T]]) -> Steps[dict[str, T]]:
+    def each(self, stage: str, names: Iterable[K], work: Callable[[K], Steps[T]]) -> Steps[dict[K, T]]:
         """Do `work` for names that do not need one another, those first that no other worker is at; by name.
 
         `stage` is what they are called together, in the fold at hand.

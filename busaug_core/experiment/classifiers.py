@@ -91,17 +91,15 @@ def train_on_fewer(chain: Chain) -> Steps[dict[float, Run]]:
             chain.skip(TRAIN_CLASSIFIER)
             yield Notice(f"No probe is trained on {share:.0%} of the training scans: of some class these are too few.")
             continue
-        kept[f"{share:.0%}"] = share, {r.path for r in members}
+        kept[share] = {r.path for r in members}
 
-    def train(percent: str) -> Steps[Run]:
-        _, paths = kept[percent]
-        records = [r for r in chain.records if not r.synthetic and (r.path in paths or HELD_OUT in r.tags)]
+    def train(share: float) -> Steps[Run]:
+        records = [r for r in chain.records if not r.synthetic and (r.path in kept[share] or HELD_OUT in r.tags)]
         values = dict(evaluate_on=HELD_OUT, **chain.config.probes(chain.run.folder.parent))
-        text, key = f"Train a classifier on {percent} of the training scans", f"clf_original_{percent}".rstrip("%")
+        text, key = f"Train a classifier on {share:.0%} of the training scans", f"clf_original_{share:.0%}".rstrip("%")
         return chain.apart(text, TRAIN_CLASSIFIER, key, records, values)
 
-    runs = yield from chain.each("fewer", kept, train)
-    return {share: runs[percent] for percent, (share, _) in kept.items()}
+    return (yield from chain.each("fewer", kept, train))
 
 
 def _fewer(training: list[Record], share: float) -> list[Record]:
@@ -151,5 +149,5 @@ def _train(
         return chain.apart(text, TRAIN_CLASSIFIER, own, records, values, with_settings, **fixed, **seed)
 
     first = yield from train(0)
-    others = yield from chain.each(f"seeds_{key}", map(str, range(1, count)), lambda number: train(int(number)))
+    others = yield from chain.each(f"seeds_{key}", range(1, count), train)
     return [first, *others.values()]

@@ -40,13 +40,13 @@ def run_experiment(config: RunExperiment, run: Run) -> Steps[dict[str, Any]]:
     if config.external is not None:
         others = yield from external_images(config.external, run, loaded)
 
-    def compare_in(number: str) -> Steps[Fold]:
-        chain.enter(int(number), loaded)
+    def compare_in(number: int) -> Steps[Fold]:
+        chain.enter(number, loaded)
         fold = yield from compare_in_fold(chain, arms)
         chain.leave()
         return fold
 
-    numbers = [str(number) for number in range(1, (config.folds or 1) + 1)]
+    numbers = range(1, (config.folds or 1) + 1)
     folds = list((yield from chain.each("folds", numbers, compare_in)).values())
     classifiers = {arm.name: [fold.trained[arm.name] for fold in folds] for arm in arms}
     tested = read_tested(classifiers)

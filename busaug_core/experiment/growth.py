@@ -35,7 +35,7 @@ def curves(findings: Findings) -> dict[str, list[Point]]:
         if arm.include and arm.ratio and arm.fields.keys() == {"ratio"}:
             of_variant = found["+ " + "+".join(arm.include)]
             of_variant += [(n_train, metrics)] if of_variant else [start, (n_train, metrics)]
-    return {name: sorted(points, key=lambda point: point[0]) for name, points in found.items()}
+    return {name: sorted(line, key=lambda point: point[0]) for name, line in found.items()}
 
 
 def points(findings: Findings) -> list[tuple[str, float, dict[str, dict[str, float | None]]]]:
@@ -71,8 +71,8 @@ def plot(findings: Findings, path: Path) -> None:
         return
     figure = Figure(figsize=(4.2 * len(COMPARED), 3.2), layout="constrained")
     for panel, metric in zip(np.ravel(figure.subplots(1, len(COMPARED))), COMPARED, strict=True):
-        for (name, points), color in zip(found.items(), COLORS * len(found), strict=False):
-            known = [(n, values[metric]) for n, values in points if values.get(metric, {}).get("value") is not None]
+        for (name, line), color in zip(found.items(), COLORS * len(found), strict=False):
+            known = [(n, values[metric]) for n, values in line if values.get(metric, {}).get("value") is not None]
             places, values = [n for n, _ in known], [estimate["value"] for _, estimate in known]
             panel.plot(places, values, "o-", color=color, markersize=4, linewidth=1.2, label=name)
             for n, estimate in known:

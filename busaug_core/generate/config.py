@@ -168,16 +168,20 @@ class Generation(OnSamples):
     @property
     def passes(self) -> int:
         """Denoising steps of a batch: text2img once for all variants that share it, and img2img of each."""
-        recipes = [RECIPES[slug] for slug in self.variants]
-        shared = len({recipe.text2img for recipe in recipes})
-        return shared * self.steps + sum(recipe.refine for recipe in recipes) * self.refining_steps
+        shared, refined = self._samplings
+        return shared * self.steps + refined * self.refining_steps
 
     @property
     def forwards(self) -> int:
         """The UNet's forward passes for an image of each variant; a guided step has two."""
-        recipes = [RECIPES[slug] for slug in self.variants]
-        shared, refined = len({recipe.text2img for recipe in recipes}), sum(recipe.refine for recipe in recipes)
+        shared, refined = self._samplings
         return self.passes + shared * self.guided(self.steps) + refined * self.guided(self.refining_steps)
+
+    @property
+    def _samplings(self) -> tuple[int, int]:
+        """How often text2img runs for all variants, which may share it, and how often img2img."""
+        recipes = [RECIPES[slug] for slug in self.variants]
+        return len({recipe.text2img for recipe in recipes}), sum(recipe.refine for recipe in recipes)
 
     def takes_mask(self, slug: str) -> bool:
         """Whether a variant's images are conditioned on lesion masks."""

@@ -4,7 +4,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
@@ -187,20 +187,17 @@ def share_out(folder: Path, names: Sequence[str], is_done: Callable[[int], bool]
         for i in held if blocking else range(len(names)):
             if is_done(i):
                 continue
-            lock = _lock(folder / f"{names[i]}.lock")
             try:
-                lock.acquire(blocking=blocking)
+                lock = _lock(folder / f"{names[i]}.lock").acquire(blocking=blocking)
             except Timeout:
                 held.append(i)
                 continue
-            try:
+            with lock:
                 if not is_done(i):
                     yield i
-            finally:
-                lock.release()
 
 
-def free_first(folder: Path, names: Sequence[str]) -> Iterator[str]:
+def free_first(folder: Path, names: Iterable[T]) -> Iterator[T]:
     """All the names: first those that no other worker is at, each held by a lock in `folder` meanwhile, then the rest.
 
     The rest are not held; whoever works on them too must see to it that each step is done once.
@@ -208,16 +205,13 @@ def free_first(folder: Path, names: Sequence[str]) -> Iterator[str]:
     folder.mkdir(parents=True, exist_ok=True)
     taken = []
     for name in names:
-        lock = _lock(folder / f"{name}.lock")
         try:
-            lock.acquire(blocking=False)
+            lock = _lock(folder / f"{name}.lock").acquire(blocking=False)
         except Timeout:
             taken.append(name)
             continue
-        try:
+        with lock:
             yield name
-        finally:
-            lock.release()
     yield from taken
 
 
@@ -264,10 +258,8 @@ def _lock(path: Path) -> FileLock:
 
 
 def _held(path: Path) -> bool:
-    lock = _lock(path)
     try:
-        lock.acquire(blocking=False)
+        with _lock(path).acquire(blocking=False):
+            return False
     except Timeout:
         return True
-    lock.release()
-    return False

@@ -14,7 +14,7 @@ import torch
 from busaug_core.errors import UserError
 from busaug_core.experiment.config import RUN_EXPERIMENT
 from busaug_core.jobs.config import JobConfig
-from busaug_core.jobs.events import Begun, Ended, Finished, Made, Notice, Progress, Stopped
+from busaug_core.jobs.events import Begun, Ended, Finished, Made, Notice, Progress, Stopped, drain
 from busaug_core.jobs.execute import Job
 from busaug_core.jobs.processes import OF_GROUP, Workers, free_first, go_alone
 from busaug_core.jobs.run import Run
@@ -118,7 +118,7 @@ def test_a_launched_process_that_fails_waits_for_the_others_to_end(tmp_path, mon
     job = Job("fail", JobConfig, fail, shared=True, chain=True)
     told = []
     with pytest.raises(UserError, match="no more"):
-        told.extend(event for event in job.run(dict(run_key="one"), [], "trial", tmp_path) if not told.append(event))
+        drain(job.run(dict(run_key="one"), [], "trial", tmp_path), told.append)
     assert Notice("no more The other processes go on.") in told
     assert not other.count()
 
