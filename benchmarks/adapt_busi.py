@@ -13,6 +13,7 @@ and of each of its variants what decides whether it is of use. All sides are see
 - how well the losses tell training from held-out images.
 
 `--inner` does all of it within the training split, to choose between recipes without a look at the validation split.
+`--layout bus_bra` and that set's folder take another set of real scans, on which nothing was tuned.
 `--generate '{"steps": 20, "guidance_scale": 2, "guidance_end": 1}'` generates otherwise than by default.
 Runs are kept under $BUSAUG_HOME and resumed when the script is called again.
 """
@@ -67,6 +68,7 @@ def main() -> None:
     """Run all recipes with all seeds and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("busi", type=Path, nargs="?", default=os.environ.get("BUSI"))
+    parser.add_argument("--layout", default="busi", help="of another set, as in load_external")
     parser.add_argument("--recipes", nargs="+", choices=sorted(RECIPES), default=["base", "lora", "unet"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--base", default="mini")
@@ -76,8 +78,12 @@ def main() -> None:
     if options.busi is None:
         print("Needs real BUSI: give its folder, or set BUSI.")
         return
-    dataset = f"{DATASET}-inner" if options.inner else DATASET
-    run("load_busi", [], dataset, run_key="load", source=str(options.busi), dataset_name=dataset)
+    dataset = DATASET + f"-{options.layout}" * (options.layout != "busi") + "-inner" * options.inner
+    source = dict(source=str(options.busi), dataset_name=dataset, run_key="load")
+    if options.layout == "busi":
+        run("load_busi", [], dataset, **source)
+    else:
+        run("load_external", [], dataset, layout=options.layout, split="80-20", **source)
     real = [r for r in run_of(dataset, "load").products if r.label]
     if options.inner:
         real = within_training(real)
@@ -152,7 +158,10 @@ def auc(training: np.ndarray, labels: list[str], held_out: np.ndarray, truth: li
     probe = Regression(training, labels).fit(FALLBACK)
     logits = probe.logits(held_out).astype(float)
     shares = np.exp(logits - logits.max(1, keepdims=True))
-    return roc_auc_score(truth, shares / shares.sum(1, keepdims=True), multi_class="ovr", labels=probe.classes)
+    shares /= shares.sum(1, keepdims=True)
+    if len(probe.classes) == 2:
+        return roc_auc_score([label == probe.classes[1] for label in truth], shares[:, 1])
+    return roc_auc_score(truth, shares, multi_class="ovr", labels=probe.classes)
 
 
 def spread(matrix: np.ndarray, labels: list[str]) -> dict[str, float]:

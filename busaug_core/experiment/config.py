@@ -1,7 +1,6 @@
 """Settings of an experiment."""
 
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -9,56 +8,25 @@ from pydantic import Field, field_validator, model_validator
 
 from busaug_core.base.components import VAE
 from busaug_core.base.defaults import BASE, HELP, MINI, defaults_of
-from busaug_core.classify.config import APPLY_CLASSIFIER, OF_NETWORKS, TRAIN_CLASSIFIER
+from busaug_core.classify.config import TRAIN_CLASSIFIER
 from busaug_core.data.config import LOAD_BUSI, SIMULATED
-from busaug_core.errors import UserError
 from busaug_core.experiment.arms import BEST, Arm, parse_arm
+from busaug_core.experiment.chained import (
+    TRAININGS,
+    asks_for_probes,
+    refuse_arms,
+    refuse_heatmaps,
+    refuse_networks,
+    refuse_settings,
+)
 from busaug_core.experiment.presets import PRESETS
-from busaug_core.features.extractors import PROBE, refuse_without_maps
+from busaug_core.features.extractors import PROBE
 from busaug_core.generate.config import GENERATE
 from busaug_core.generate.recipes import RECIPES
 from busaug_core.jobs.config import JobConfig
 from busaug_core.jobs.execute import Job, imported
 from busaug_core.jobs.run import Run
-from busaug_core.measure.config import COMPUTE_EMBEDDINGS, COMPUTE_FID, FILTER_SYNTHETIC, SCORE_SYNTHETIC
 from busaug_core.records import Record
-from busaug_core.train.config import (
-    FINETUNE_DECODER,
-    FINETUNE_UNET,
-    TRAIN_CONTROLNET,
-    TRAIN_LORA,
-    TRAIN_TEXTUAL_INVERSION,
-)
-
-
-@dataclass(frozen=True)
-class Training:
-    """How an experiment comes by a component: the job that makes it, and what it is told as."""
-
-    job: Job
-    title: str
-
-
-TRAININGS = {
-    "vae": Training(FINETUNE_DECODER, "Fine-tune the base: the decoder"),
-    "lora": Training(TRAIN_LORA, "Fine-tune the base: LoRA"),
-    "token": Training(TRAIN_TEXTUAL_INVERSION, "Learn a token of the modality: textual inversion"),
-    "unet": Training(FINETUNE_UNET, "Fine-tune the base: the whole UNet"),
-    "controlnet": Training(TRAIN_CONTROLNET, "Learn to follow lesion masks: ControlNet"),
-}
-"""The components that an experiment trains, each with those before it."""
-CHAINED: dict[Job, tuple[str, ...]] = {
-    LOAD_BUSI: ("source", "dataset_name"),
-    **{t.job: ("base_model", *(t.job.config_class().model_fields.keys() & TRAININGS)) for t in TRAININGS.values()},
-    TRAIN_CLASSIFIER: ("include", "ratio", "balance_to", "synthetic_only", "weighting", "evaluate_on"),
-    GENERATE: ("base_model", *TRAININGS, "variants", "mode", "balance_to", "ratio", "counts", "reference"),
-    APPLY_CLASSIFIER: ("classifier",),
-    COMPUTE_EMBEDDINGS: ("extractor",),
-    COMPUTE_FID: ("extractor", "reference"),
-    SCORE_SYNTHETIC: ("extractor", "classifier", "reference"),
-    FILTER_SYNTHETIC: ("variants",),
-}
-"""The jobs of the chain, and the fields of each that the experiment sets."""
 
 RESAMPLES = 20
 """Probes of an arm on training images drawn anew, which the intervals of its table are over."""
@@ -155,22 +123,7 @@ class RunExperiment(JobConfig):
     @field_validator("settings")
     @classmethod
     def _of_known_jobs(cls, settings: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-        chained = {job.name: (job.config_class(), fields) for job, fields in CHAINED.items()}
-        for name, values in settings.items():
-            if name not in chained:
-                raise ValueError(f"there is no job '{name}' in the chain; there are {', '.join(chained)}")
-            config, fields = chained[name]
-            if taken := sorted(values.keys() & {"run_key", *fields}):
-                raise ValueError(f"{', '.join(taken)} of {name} are set by the experiment itself")
-            if values.get("patience"):
-                raise ValueError(f"patience of {name} would choose by the images that the arms are tested on")
-            if values.get("datasets"):
-                raise ValueError(f"datasets of {name}: an experiment trains on the dataset that it makes alone")
-            # What is wrong with the whole may be put right by what the experiment sets, but for a classifier.
-            assumed = {"arch": PROBE} if name == TRAIN_CLASSIFIER.name and _asks_for_probes(values) else {}
-            for field, text in config.find_problems({**assumed, **values}).items():
-                if field or name == TRAIN_CLASSIFIER.name:
-                    raise ValueError(f"{f'{field} of ' if field else ''}{name}: {text}")
+        refuse_settings(settings)
         return settings
 
     @field_validator("arms")
@@ -225,15 +178,7 @@ class RunExperiment(JobConfig):
             raise ValueError("networks are beside probes; settings name a network for train_classifier already")
         if not any(arm.differs_by_synthetic for arm in self.compared):
             raise ValueError("networks are of an arm that differs by its synthetic images alone, such as sd; name one")
-        config, fields = TRAIN_CLASSIFIER.config_class(), CHAINED[TRAIN_CLASSIFIER]
-        if taken := sorted(self.networks.keys() & {"run_key", "seed", *fields}):
-            raise ValueError(f"networks: {', '.join(taken)} are set by the experiment itself")
-        if self.networks.get("arch", PROBE) == PROBE and "preset" not in self.networks:
-            raise ValueError("networks: probes are what the arms are already; name a network by arch, such as resnet18")
-        if of_probes := sorted(self.networks.keys() & {"resamples", "extractor"}):
-            raise ValueError(f"networks: {', '.join(of_probes)} are of probes; leave that out")
-        for name, text in config.find_problems(self.networks).items():
-            raise ValueError(f"networks: {f'{name}: ' if name else ''}{text}")
+        refuse_networks(self.networks)
         return self
 
     @model_validator(mode="after")
@@ -258,27 +203,14 @@ class RunExperiment(JobConfig):
     @model_validator(mode="after")
     def _classifiers_fit_arms(self) -> "RunExperiment":
         values = self.settings.get(TRAIN_CLASSIFIER.name, {})
-        probes = self.of_probes
-        if probes and self.heatmaps and values.get("extractor"):
-            try:
-                refuse_without_maps(values["extractor"])
-            except UserError as reason:
-                raise ValueError(f"heatmaps: {reason}") from None
-        if probes:
-            if self.seeds > 1 and not self.networks:
-                raise ValueError(
-                    "seeds are of networks; set networks for some beside the probes, or arch of train_classifier in "
-                    "settings, or leave seeds out"
-                )
-            values = {**values, "arch": PROBE}
-        for arm in self.compared:
-            if both := sorted(values.keys() & arm.fields.keys()):
-                raise ValueError(f"arm '{arm.name}' sets {', '.join(both)}; leave that out of settings, or the arm")
-            if probes and arm.fields.keys() & set(OF_NETWORKS):
-                raise ValueError(f"arm '{arm.name}' is for networks; set arch of train_classifier in settings")
-            values_of_arm = {**values, **arm.fields, "include": list(arm.include)}
-            for name, text in TRAIN_CLASSIFIER.config_class().find_problems(values_of_arm).items():
-                raise ValueError(f"arm '{arm.name}': {f'{name}: ' if name else ''}{text}")
+        if self.heatmaps:
+            refuse_heatmaps(values)
+        if self.of_probes and self.seeds > 1 and not self.networks:
+            raise ValueError(
+                "seeds are of networks; set networks for some beside the probes, or arch of train_classifier in "
+                "settings, or leave seeds out"
+            )
+        refuse_arms(self.compared, values)
         return self
 
     def probes(self, runs: Path) -> dict[str, Any]:
@@ -297,7 +229,7 @@ class RunExperiment(JobConfig):
     @property
     def of_probes(self) -> bool:
         """Whether the arms' classifiers are probes, as they are where settings ask for no network."""
-        return _asks_for_probes(self.settings.get(TRAIN_CLASSIFIER.name, {}))
+        return asks_for_probes(self.settings.get(TRAIN_CLASSIFIER.name, {}))
 
     @property
     def compared(self) -> list[Arm]:
@@ -347,7 +279,7 @@ class RunExperiment(JobConfig):
 def _without_what_does_not_fit(preset: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
     """A preset's values, less those that are of no use beside what the user has set."""
     preset, arms = dict(preset), given.get("arms")
-    of_probes = _asks_for_probes(given["settings"].get(TRAIN_CLASSIFIER.name, {}))
+    of_probes = asks_for_probes(given["settings"].get(TRAIN_CLASSIFIER.name, {}))
     unused = set() if of_probes else {"networks", "learning_curve"}
     if isinstance(arms, list):
         with suppress(ValueError):  # which is told of the arms themselves
@@ -380,11 +312,6 @@ def variants_of(arms: list[Arm]) -> list[str]:
 def _beside(component: str, variants: list[str]) -> set[str]:
     recipes = [RECIPES[slug].components for slug in variants]
     return {other for components in recipes if component in components for other in components} - {component}
-
-
-def _asks_for_probes(values: dict[str, Any]) -> bool:
-    """Whether settings of `train_classifier` name no network, be it by a preset."""
-    return values.get("preset") is None and values.get("arch") in (None, PROBE)
 
 
 def check_experiment(config: RunExperiment, run: Run, records: list[Record]) -> None:

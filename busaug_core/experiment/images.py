@@ -6,7 +6,7 @@ from typing import Any
 from busaug_core.errors import UserError
 from busaug_core.experiment.arms import Arm
 from busaug_core.experiment.chain import Chain
-from busaug_core.experiment.config import CHAINED, TRAININGS
+from busaug_core.experiment.chained import CHAINED, TRAININGS
 from busaug_core.experiment.plan import fill_to
 from busaug_core.features.extractors import default_extractor
 from busaug_core.generate.config import GENERATE
