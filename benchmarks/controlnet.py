@@ -23,7 +23,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, interpolate
 from busaug_core.images import load_batch, resize_mask
 from busaug_core.jobs.roles import of_split
 from busaug_core.jobs.runs import run_of
-from busaug_core.measure.grids import variant_grid
+from busaug_core.measure.grids import mask_grid, variant_grid
 from busaug_core.records import Record
 
 SIDE = 128
@@ -155,6 +155,7 @@ def main() -> None:
         print(f"{name:32} Dice {values.mean():.3f} ± {1.96 * values.std() / len(values) ** 0.5:.3f}{by_class}")
     target = run_of(home, f"images_{key}").folder / "grid.png"
     variant_grid(held_out + made, target)
+    mask_grid(real + made, run_of(home, f"images_{key}").folder / "masks.png")
     print(target)
 
 

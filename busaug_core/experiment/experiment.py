@@ -26,7 +26,8 @@ def run_experiment(config: RunExperiment, run: Run) -> Steps[dict[str, Any]]:
     dataset, as `further_runs`; the lines of the `table`, of which the first says what it shows; `rows` with each metric
     of each of the arms' classifiers on all training images, those on another dataset as means; the `claims` that
     compare the arms, `network_claims` and `external_claims`; and the folder of `results`. Writes `report.html`,
-    `results.md`, `results.csv`, `claims.csv` and their pictures, among them a grid of the variants, `variants.png`.
+    `results.md`, `results.csv`, `claims.csv` and their pictures, among them grids of the variants, `variants.png`,
+    and of what was made from masks, `masks.png`.
     """
     arms = [ORIGINAL, *config.compared]
     chain = Chain(run, config, planned(config))

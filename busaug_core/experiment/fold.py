@@ -9,14 +9,14 @@ from busaug_core.experiment.chain import Chain
 from busaug_core.experiment.classifiers import Choice, best_arm, choose, train_arm, train_networks, train_on_fewer
 from busaug_core.experiment.images import Images, make_images
 from busaug_core.experiment.looks import look
-from busaug_core.experiment.report import VARIANTS
+from busaug_core.experiment.report import MASKS, VARIANTS
 from busaug_core.features.extractors import LITE0, default_extractor
 from busaug_core.generate.config import GENERATE
 from busaug_core.jobs.events import Notice, Steps
 from busaug_core.jobs.roles import of_split
 from busaug_core.jobs.run import Run
 from busaug_core.measure.config import COMPUTE_EMBEDDINGS, COMPUTE_FID, SCORE_SYNTHETIC
-from busaug_core.measure.grids import variant_grid
+from busaug_core.measure.grids import mask_grid, variant_grid
 
 UNTUNED = "base"
 """The variant that is measured beside the others, to show what tuning gains."""
@@ -95,6 +95,7 @@ def _measure(chain: Chain, images: Images) -> Steps[tuple[dict[str, Any], dict[s
     values = dict(extractor=extractor, classifier=original.key)
     scores = yield from chain.call("Score every synthetic image", SCORE_SYNTHETIC, f"scores_{extractor}", **values)
     variant_grid(held_out + evaluation, chain.run.folder / VARIANTS)
+    mask_grid(chain.records + evaluation, chain.run.folder / MASKS)
     return distances.result, scores.result
 
 

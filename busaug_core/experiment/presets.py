@@ -12,7 +12,7 @@ OF_REAL_SCANS: dict[str, dict[str, Any]] = {
     "train_lora": dict(steps=240, batch_size=8),
     "train_textual_inversion": dict(steps=100, batch_size=8, membership=False),
     "finetune_unet": dict(steps=2000, batch_size=8),
-    "train_controlnet": dict(steps=300, batch_size=8),
+    "train_controlnet": dict(steps=600, batch_size=8),
     "generate": dict(batch_size=16, steps=8),
 }
 """What suits real scans, and a computer without a GPU."""
@@ -97,6 +97,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         arms=[
             *FOUR,
             "ft",
+            "ft_mask",
             *(f"best{how}" for how in ("@50%", "@100%", "+filtered", "+confidence")),
             "trivial",
             "best+trivial",

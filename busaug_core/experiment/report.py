@@ -32,6 +32,7 @@ from busaug_core.measure.report import LADDER, plot_metrics
 from busaug_core.measure.rows import REAL
 
 VARIANTS = "variants.png"
+MASKS = "masks.png"
 RESEARCH = "Research use only; no number here says anything about patients."
 COLUMNS = 5
 """Confusion matrices in a row."""
@@ -50,7 +51,7 @@ p { max-width: 48rem } figcaption { font-size: .8rem; color: #555 } figure { mar
 def write_report(run: Run, config: RunExperiment, findings: Findings) -> list[str]:
     """Write `report.html` and its plots, `results.md`, `results.csv` and `claims.csv` into the run's folder.
 
-    The folder has the grid of the variants already. Returns the lines of `results.md`.
+    The folder has the grids of the variants and of the masks already. Returns the lines of `results.md`.
     """
     folder = run.folder
     answer, told = told_of(findings)
@@ -65,14 +66,14 @@ def write_report(run: Run, config: RunExperiment, findings: Findings) -> list[st
     plot_confusion(findings.tested, folder / "confusion.png")
     growth.plot(findings, folder / "growth.png")
     pictures = {
-        ARMS: (
-            folder / VARIANTS,
-            "Held-out scans and what was made, by class. A row of made images shares its seed.",
-        ),
-        COMPARISON: (folder / "differences.png", "What each arm gains over the original, with its own 95 % interval."),
-        BY_CLASS: (folder / "confusion.png", "Which class (columns) images of a class (rows) are taken for."),
-        GROWTH: (folder / "growth.png", "What more training images bring, real and synthetic."),
-        LADDER: (Path(findings.distances["folder"]) / "ladder.png", ""),
+        ARMS: [
+            (folder / VARIANTS, "Held-out scans and what was made, by class. A row of made images shares its seed."),
+            (folder / MASKS, "Lesion masks of training images, these images, and what was made from the masks."),
+        ],
+        COMPARISON: [(folder / "differences.png", "What each arm gains over the original, with its 95 % interval.")],
+        BY_CLASS: [(folder / "confusion.png", "Which class (columns) images of a class (rows) are taken for.")],
+        GROWTH: [(folder / "growth.png", "What more training images bring, real and synthetic.")],
+        LADDER: [(Path(findings.distances["folder"]) / "ladder.png", "")],
     }
     told["Protocol"] = _protocol(run, config)
     (folder / "report.html").write_text(_page(config.dataset_name, answer, told, pictures), encoding="utf-8")
@@ -138,14 +139,15 @@ def _protocol(run: Run, config: RunExperiment) -> list[str]:
     ]
 
 
-def _page(name: str, answer: str, told: dict[str, list[str]], pictures: dict[str, tuple[Path, str]]) -> str:
+def _page(name: str, answer: str, told: dict[str, list[str]], pictures: dict[str, list[tuple[Path, str]]]) -> str:
     """The report as HTML."""
     markdown = MarkdownIt("commonmark", {"breaks": True}).enable("table")
     parts = []
     for title, lines in told.items():
         parts += [f"<h2>{html.escape(title)}</h2>", markdown.render("\n".join(lines))]
-        path, caption = pictures.get(title, (None, ""))
-        if path is not None and path.exists():
+        for path, caption in pictures.get(title, ()):
+            if not path.exists():
+                continue
             picture = base64.b64encode(path.read_bytes()).decode()
             parts.append(
                 f'<figure><img alt="{path.stem}" src="data:image/png;base64,{picture}">'

@@ -6,7 +6,8 @@ from evaluation_sets import evaluation_set
 from PIL import Image
 
 from busaug_core.errors import UserError
-from busaug_core.measure.grids import variant_grid
+from busaug_core.measure.grids import mask_grid, variant_grid
+from busaug_core.records import Synthesis
 
 
 def test_the_grid_shows_a_column_for_each_variant(records, tmp_path):
@@ -20,3 +21,19 @@ def test_the_grid_shows_a_column_for_each_variant(records, tmp_path):
     assert min(columns) > 0.2
     with pytest.raises(UserError, match="no synthetic image"):
         variant_grid(records, tmp_path / "none.png")
+
+
+def test_a_row_shows_a_mask_its_scan_and_what_was_made_from_it(masked, tmp_path):
+    origin = next(r for r in masked if r.lesions)
+    made = evaluation_set(masked, tmp_path, "sd_mask", 3)
+    mask_grid(masked + made, tmp_path / "none.png")
+    assert not (tmp_path / "none.png").exists()
+    made = [r for r in made if r.label == origin.label][:3]
+    for record in made:
+        record.synthesis = Synthesis(mask_sample_id=origin.path)
+    mask_grid(masked + made, tmp_path / "masks.png")
+    with Image.open(tmp_path / "masks.png") as image:
+        pixels = np.asarray(image.convert("L")).astype(int)
+    between = ((pixels > 30) & (pixels < 225)).mean(0)
+    columns = [part.mean() for part in np.array_split(between[int(0.06 * len(between)) :], 5)]
+    assert columns[0] < 0.1 < 0.3 < min(columns[1:])
