@@ -60,7 +60,10 @@ RECIPES: dict[str, tuple[list[tuple[str, str, dict]], dict[str, Any]]] = {
     "lora-decoder": ([DECODER, LORA], dict(variants=["sd", "sd_img2img"])),
     "unet": ([UNET], dict(variants=["ft"])),
     "long": ([DECODER, LONG], dict(variants=["ft"])),
-    "long-mask": ([DECODER, LONG, ("train_controlnet", "controlnet", dict(uses="unet"))], dict(variants=["ft_mask"])),
+    "long-mask": (
+        [DECODER, LONG, ("train_controlnet", "controlnet", dict(uses="unet"))],
+        dict(variants=["ft", "ft_mask"]),
+    ),
 }
 """By name: the trainings in order (job, the field that takes what it makes, settings), and what is generated."""
 
