@@ -29,7 +29,6 @@ from typing import Any
 import numpy as np
 from _runs import drained, run
 from scipy.spatial.distance import pdist
-from sklearn.metrics import roc_auc_score
 
 from busaug_core.classify.predictions import read_predictions
 from busaug_core.classify.regression import FALLBACK, Regression
@@ -40,8 +39,9 @@ from busaug_core.jobs.device import pick_device
 from busaug_core.jobs.roles import evaluation_sets, of_split
 from busaug_core.jobs.run import Run
 from busaug_core.jobs.runs import run_of
-from busaug_core.measure.grids import variant_grid
+from busaug_core.measure.grids import mask_grid, variant_grid
 from busaug_core.measure.rows import COPIES
+from busaug_core.metrics.classification import classification_metrics
 from busaug_core.metrics.prdc import prdc
 from busaug_core.records import Record, count_labels
 
@@ -56,7 +56,7 @@ DECODER = ("finetune_decoder", "vae", dict(steps=1000))
 RECIPES: dict[str, tuple[list[tuple[str, str, dict]], dict[str, Any]]] = {
     "base": ([], dict(variants=["base"])),
     "lora": ([LORA], dict(variants=["sd", "sd_img2img"])),
-    "mask": ([LORA, ("train_controlnet", "controlnet", dict(steps=300, uses="lora"))], dict(variants=["sd_mask"])),
+    "mask": ([LORA, ("train_controlnet", "controlnet", dict(uses="lora"))], dict(variants=["sd_mask"])),
     "lora-decoder": ([DECODER, LORA], dict(variants=["sd", "sd_img2img"])),
     "unet": ([UNET], dict(variants=["ft"])),
     "long": ([DECODER, LONG], dict(variants=["ft"])),
@@ -71,7 +71,7 @@ RECIPES: dict[str, tuple[list[tuple[str, str, dict]], dict[str, Any]]] = {
 def main() -> None:
     """Run all recipes with all seeds and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("busi", type=Path, nargs="?", default=os.environ.get("BUSI"))
+    parser.add_argument("source", type=Path, nargs="?", help="the set's folder; $BUSI or $BUSBRA")
     parser.add_argument("--layout", default="busi", help="of another set, as in load_external")
     parser.add_argument("--recipes", nargs="+", choices=sorted(RECIPES), default=["base", "lora", "unet"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
@@ -79,11 +79,13 @@ def main() -> None:
     parser.add_argument("--inner", action="store_true", help="split the training images anew, and measure there")
     parser.add_argument("--generate", type=json.loads, default={}, help="fields of generate, as JSON")
     options = parser.parse_args()
-    if options.busi is None:
-        print("Needs real BUSI: give its folder, or set BUSI.")
+    given = options.source or os.environ.get({"busi": "BUSI", "bus_bra": "BUSBRA"}.get(options.layout, ""))
+    if given is None:
+        print("Needs real scans: give the set's folder, or set BUSI or BUSBRA.")
         return
-    dataset = DATASET + f"-{options.layout}" * (options.layout != "busi") + "-inner" * options.inner
-    source = dict(source=str(options.busi), dataset_name=dataset, run_key="load")
+    dataset = DATASET if options.layout == "busi" else f"{DATASET}-{options.layout}"
+    dataset += "-inner" if options.inner else ""
+    source = dict(source=str(given), dataset_name=dataset, run_key="load")
     if options.layout == "busi":
         run("load_busi", [], dataset, **source)
     else:
@@ -115,9 +117,11 @@ def measured(
     trainings, generation = RECIPES[name]
     shared, made, found = dict(base_model=options.base, seed=seed), {}, []
     for job, field, settings in trainings:
-        told = "_".join(f"{k}_{v}" for k, v in settings.items())
-        values, key = dict(settings), re.sub(r"\W+", "_", f"{field}_{told}_{seed}")
-        values.update({used: made[used] for used in filter(None, [values.pop("uses", None)])})
+        values = dict(settings)
+        if used := values.pop("uses", None):
+            values[used] = made[used]
+        told = "_".join(f"{k}_{v}" for k, v in values.items())
+        key = re.sub(r"\W+", "_", f"{field}_{told}_{seed}")
         result = run(job, real, dataset, run_key=key, **values, **shared)
         made[field] = key
         found += [(f"membership {b} | {name} {field}", result["membership"][b]) for b in ("value", "high")]
@@ -132,6 +136,7 @@ def measured(
     recognised = run("apply_classifier", every, dataset, run_key=applied, classifier="network")
     grid = run_of(dataset, images).folder / "grid.png"
     variant_grid(of_split(real, "val") + synthetic, grid, rows_per_class=3)
+    mask_grid(every, grid.with_name("masks.png"))
     print(grid, recognised["recognised"])
     for ladder in result["ladders"]:
         rows = [r for r in ladder["rows"] if r["reference"].endswith("px")] or ladder["rows"]
@@ -160,12 +165,9 @@ def features(records: list[Record], of_run: Run) -> np.ndarray:
 def auc(training: np.ndarray, labels: list[str], held_out: np.ndarray, truth: list[str]) -> float:
     """Macro AUC, one class against the others, of a probe on features."""
     probe = Regression(training, labels).fit(FALLBACK)
-    logits = probe.logits(held_out).astype(float)
-    shares = np.exp(logits - logits.max(1, keepdims=True))
-    shares /= shares.sum(1, keepdims=True)
-    if len(probe.classes) == 2:
-        return roc_auc_score([label == probe.classes[1] for label in truth], shares[:, 1])
-    return roc_auc_score(truth, shares, multi_class="ovr", labels=probe.classes)
+    logits = probe.logits(held_out)
+    places = np.array([probe.classes.index(label) for label in truth])
+    return classification_metrics(places, logits)["auc"]
 
 
 def spread(matrix: np.ndarray, labels: list[str]) -> dict[str, float]:

@@ -153,10 +153,10 @@ def main() -> None:
         if name == variants[1]:
             by_class = "  " + ", ".join(f"{c} {values[labels == c].mean():.2f}" for c in counts)
         print(f"{name:32} Dice {values.mean():.3f} ± {1.96 * values.std() / len(values) ** 0.5:.3f}{by_class}")
-    target = run_of(home, f"images_{key}").folder / "grid.png"
-    variant_grid(held_out + made, target)
-    mask_grid(real + made, run_of(home, f"images_{key}").folder / "masks.png")
-    print(target)
+    folder = run_of(home, f"images_{key}").folder
+    variant_grid(held_out + made, folder / "grid.png")
+    mask_grid(real + made, folder / "masks.png")
+    print(folder)
 
 
 if __name__ == "__main__":

@@ -85,7 +85,7 @@ class Synthesis(Document):
     height: int | None = _known("Height in pixels")
     batch_size: int | None = _known("Images sampled at a time")
     base_model: str | None = _known("The base model")
-    mask_sample_id: str | None = _known("The sample whose mask conditioned it")
+    mask_sample_id: str | None = _known("The sample, or the file, whose mask conditioned it")
     init_sample_id: str | None = _known("The sample that img2img started from")
     handoff: str | None = _known("How text2img handed its image to img2img")
     components: dict[str, str] = field(default_factory=dict)

@@ -116,3 +116,14 @@ def parse_arm(text: str) -> Arm:
         raise ValueError(f"arm '{text}' takes no real images; say how many synthetic ones by a share, as in sd@100%")
     ending = "" if ratio is None else f"{AT}{f'{100 * ratio:.2f}'.rstrip('0').rstrip('.')}%"
     return Arm(JOIN.join(f"{part}{ending}" if part in variants else part for part in parts), include, fields, filtered)
+
+
+def variants_of(arms: list[Arm]) -> list[str]:
+    """The variants that arms take by name, each once, in their order."""
+    return list(dict.fromkeys(slug for arm in arms for slug in arm.include if slug != BEST))
+
+
+def beside(component: str, variants: list[str]) -> set[str]:
+    """The components that the variants' recipes put beside one."""
+    recipes = [RECIPES[slug].components for slug in variants]
+    return {other for components in recipes if component in components for other in components} - {component}

@@ -10,10 +10,11 @@ from busaug_core.base.components import VAE
 from busaug_core.base.defaults import BASE, HELP, MINI, defaults_of
 from busaug_core.classify.config import TRAIN_CLASSIFIER
 from busaug_core.data.config import LOAD_BUSI, SIMULATED
-from busaug_core.experiment.arms import BEST, Arm, parse_arm
-from busaug_core.experiment.chained import (
+from busaug_core.experiment.arms import BEST, Arm, beside, parse_arm, variants_of
+from busaug_core.experiment.links import (
     TRAININGS,
     asks_for_probes,
+    parse_arms,
     refuse_arms,
     refuse_heatmaps,
     refuse_networks,
@@ -131,7 +132,7 @@ class RunExperiment(JobConfig):
     def _known_arms(cls, arms: list[str] | None) -> list[str] | None:
         if arms is None:  # of a preset that there is not
             return None
-        parsed = _parsed(arms)
+        parsed = parse_arms(arms)
         if not any(arm.include for arm in parsed):
             raise ValueError("some arm must take synthetic images; for real ones alone there is train_classifier")
         return [arm.name for arm in parsed]
@@ -139,7 +140,7 @@ class RunExperiment(JobConfig):
     @field_validator("candidates")
     @classmethod
     def _known_candidates(cls, candidates: list[str] | None) -> list[str] | None:
-        parsed = _parsed(candidates or [])
+        parsed = parse_arms(candidates or [])
         if other := [arm.name for arm in parsed if not arm.is_plain]:
             raise ValueError(f"'{other[0]}' is not one variant as it is, or a share of it, such as sd@50%")
         return [arm.name for arm in parsed] or None
@@ -160,7 +161,7 @@ class RunExperiment(JobConfig):
                 f"{BEST} may be an arm with a share, such as {shares[0]}, and a filtered arm takes all that fills the "
                 "classes up; leave the share out, or the filtered arm"
             )
-        if {"lora", "unet"} <= _beside("controlnet", self.variants):
+        if {"lora", "unet"} <= beside("controlnet", self.variants):
             raise ValueError("one ControlNet is trained, on a LoRA or on a tuned UNet; name no variants of both")
         return self
 
@@ -265,7 +266,7 @@ class RunExperiment(JobConfig):
 
     def beside(self, component: str) -> set[str]:
         """The components that the variants put beside one, which it is trained on where it can be."""
-        return _beside(component, self.variants)
+        return beside(component, self.variants)
 
     @property
     def trained(self) -> list[str]:
@@ -290,28 +291,6 @@ def _without_what_does_not_fit(preset: dict[str, Any], given: dict[str, Any]) ->
     if "networks" in preset and (given.get("networks") == {} or (of_probes and "networks" in unused)):
         preset["seeds"] = 1
     return {name: value for name, value in preset.items() if name not in unused}
-
-
-def _parsed(texts: list[str]) -> list[Arm]:
-    """The arms of some texts; raises ValueError where one is none, stands there twice, or needs what none can train."""
-    parsed = [parse_arm(text) for text in texts]
-    names = [arm.name for arm in parsed]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise ValueError(f"{', '.join(twice)} is there twice")
-    for slug in variants_of(parsed):
-        if unknown := sorted(RECIPES[slug].components - set(TRAININGS)):
-            raise ValueError(f"variant '{slug}' needs {', '.join(unknown)}, which no experiment trains yet")
-    return parsed
-
-
-def variants_of(arms: list[Arm]) -> list[str]:
-    """The variants that arms take by name, each once, in their order."""
-    return list(dict.fromkeys(slug for arm in arms for slug in arm.include if slug != BEST))
-
-
-def _beside(component: str, variants: list[str]) -> set[str]:
-    recipes = [RECIPES[slug].components for slug in variants]
-    return {other for components in recipes if component in components for other in components} - {component}
 
 
 def check_experiment(config: RunExperiment, run: Run, records: list[Record]) -> None:

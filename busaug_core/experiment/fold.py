@@ -95,7 +95,7 @@ def _measure(chain: Chain, images: Images) -> Steps[tuple[dict[str, Any], dict[s
     values = dict(extractor=extractor, classifier=original.key)
     scores = yield from chain.call("Score every synthetic image", SCORE_SYNTHETIC, f"scores_{extractor}", **values)
     variant_grid(held_out + evaluation, chain.run.folder / VARIANTS)
-    mask_grid(chain.records + evaluation, chain.run.folder / MASKS)
+    mask_grid(chain.records, chain.run.folder / MASKS)
     return distances.result, scores.result
 
 

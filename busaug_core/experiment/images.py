@@ -6,7 +6,7 @@ from typing import Any
 from busaug_core.errors import UserError
 from busaug_core.experiment.arms import Arm
 from busaug_core.experiment.chain import Chain
-from busaug_core.experiment.chained import CHAINED, TRAININGS
+from busaug_core.experiment.links import LINKS, TRAININGS
 from busaug_core.experiment.plan import fill_to
 from busaug_core.features.extractors import default_extractor
 from busaug_core.generate.config import GENERATE
@@ -61,7 +61,7 @@ def _train_component(chain: Chain, name: str, components: dict[str, Run]) -> Ste
         return
     training = TRAININGS[name]
     trained = chain.config.trained
-    own = chain.config.beside(name) & set(CHAINED[training.job]) & set(trained[: trained.index(name)])
+    own = chain.config.beside(name) & set(LINKS[training.job]) & set(trained[: trained.index(name)])
     for other in own:
         yield from _train_component(chain, other, components)
     values = {"base_model": chain.config.base_model, **{field: components[field].key for field in own}}

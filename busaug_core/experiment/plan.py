@@ -8,8 +8,8 @@ from busaug_core.base.defaults import defaults_of
 from busaug_core.classify.config import APPLY_CLASSIFIER, TRAIN_CLASSIFIER
 from busaug_core.data.config import LOAD_BUSI
 from busaug_core.experiment.arms import BEST, HELD_OUT, ORIGINAL
-from busaug_core.experiment.chained import TRAININGS
 from busaug_core.experiment.config import RunExperiment
+from busaug_core.experiment.links import TRAININGS
 from busaug_core.generate.config import GENERATE
 from busaug_core.jobs.roles import amounts_of, of_split, training_images
 from busaug_core.measure.config import COMPUTE_EMBEDDINGS, COMPUTE_FID, FILTER_SYNTHETIC, SCORE_SYNTHETIC

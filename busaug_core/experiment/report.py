@@ -68,7 +68,7 @@ def write_report(run: Run, config: RunExperiment, findings: Findings) -> list[st
     pictures = {
         ARMS: [
             (folder / VARIANTS, "Held-out scans and what was made, by class. A row of made images shares its seed."),
-            (folder / MASKS, "Lesion masks of training images, these images, and what was made from the masks."),
+            (folder / MASKS, "Masks of training images, these images, and what was made to train with and to measure."),
         ],
         COMPARISON: [(folder / "differences.png", "What each arm gains over the original, with its 95 % interval.")],
         BY_CLASS: [(folder / "confusion.png", "Which class (columns) images of a class (rows) are taken for.")],

@@ -1,4 +1,4 @@
-"""Pictures for reports: variants side by side."""
+"""Grids of images for reports: variants, masks and what was made from them, pairs."""
 
 from pathlib import Path
 
@@ -8,14 +8,14 @@ from matplotlib.figure import Figure
 from busaug_core.errors import UserError
 from busaug_core.files import write_whole
 from busaug_core.generate.recipes import RECIPES
-from busaug_core.images import load_gray, resize_mask
+from busaug_core.images import NOTICE, load_gray, resize_mask
 from busaug_core.records import Record
 
 SIDE = 128
 COLUMNS = 4
 """Pairs in a row."""
 SAMPLES = 4
-"""Images of a mask that are shown."""
+"""At most so many images made from one mask are shown."""
 
 
 def variant_grid(records: list[Record], path: str | Path, rows_per_class: int = 2) -> None:
@@ -23,67 +23,81 @@ def variant_grid(records: list[Record], path: str | Path, rows_per_class: int = 
 
     Raises UserError where there is no synthetic image.
     """
-    titles = {"real": "real", "simulated": "simulated", **{slug: recipe.title for slug, recipe in RECIPES.items()}}
-    variants = [v for v in titles if any(r.variant == v for r in records)]
-    variants += sorted({r.variant for r in records} - set(variants))
     if not any(r.synthetic for r in records):
         raise UserError("There is no synthetic image to show; generate some first.")
-    labels = sorted({r.label for r in records})
-    rows = [(label, i) for label in labels for i in range(rows_per_class)]
-    figure = Figure(figsize=(1.6 * len(variants), 1.6 * len(rows) + 0.5))
-    axes = figure.subplots(len(rows), len(variants), squeeze=False)
-    for (label, i), line in zip(rows, axes, strict=True):
-        for variant, cell in zip(variants, line, strict=True):
-            members = [r for r in records if r.label == label and r.variant == variant]
-            members.sort(key=lambda r: r.pair or "")
-            if i < len(members):
-                cell.imshow(load_gray(members[i].path, SIDE), cmap="gray", vmin=0, vmax=255)
-            cell.set_xticks([])
-            cell.set_yticks([])
-            cell.spines[:].set_visible(False)
-        line[0].set_ylabel(label, fontsize=11)
-    for variant, cell in zip(variants, axes[0], strict=True):
-        cell.set_title(titles.get(variant, variant), fontsize=10)
-    figure.tight_layout(pad=0.4)
-    write_whole(path, lambda partial: figure.savefig(partial, format="png", dpi=110))
+    variants, rows = _in_order(records), []
+    for label in sorted({r.label for r in records}):
+        of_class = [
+            sorted((r for r in records if r.label == label and r.variant == variant), key=lambda r: r.pair or "")
+            for variant in variants
+        ]
+        for i in range(rows_per_class):
+            shown = [load_gray(members[i].path, SIDE) if i < len(members) else None for members in of_class]
+            rows.append((label, shown))
+    _write_grid(rows, [_title(variant) for variant in variants], path)
 
 
 def mask_grid(records: list[Record], path: str | Path, rows_per_class: int = 2) -> None:
     """Write, as PNG, rows of a lesion mask, the image that it is of, and up to four images made from it.
 
-    After figure 4 of the ControlNet paper. Of each variant and class the first masks with lesions are shown; nothing
-    is written where no image was made from one.
+    After figure 4 of the ControlNet paper. `records` are real images too, from whose lesions others were made; of each
+    variant and class the first masks are shown. Nothing is written where no image was made from one.
     """
-    origins = {name: r for r in records for name in (r.path, r.id) if name and r.lesions and not r.synthetic}
-    made: dict[tuple[str, str], dict[str, list[Record]]] = {}
-    for record in records:
-        given_by = record.synthesis.mask_sample_id if record.synthetic and record.synthesis else None
-        if given_by in origins:
-            of_class = made.setdefault((RECIPES[record.variant].title, record.label), {})
-            of_class.setdefault(given_by, []).append(record)
-    rows = [
-        (f"{title}\n{label}", origins[name], samples[:SAMPLES])
-        for (title, label), of_class in sorted(made.items())
-        for name, samples in list(of_class.items())[:rows_per_class]
-    ]
-    if not rows:
-        return
-    columns = 2 + max(len(samples) for *_, samples in rows)
-    figure = Figure(figsize=(1.6 * columns + 0.4, 1.6 * len(rows) + 0.4), layout="constrained")
-    axes = figure.subplots(len(rows), columns, squeeze=False)
-    for (title, origin, samples), line in zip(rows, axes, strict=True):
+    rows = []
+    for title, origin, samples in _masked_rows(records, rows_per_class):
         mask = resize_mask(origin.lesion_mask(), SIDE).astype(np.uint8) * 255
-        shown = [mask, *(load_gray(r.path, SIDE) for r in (origin, *samples))]
-        for image, cell in zip(shown, line, strict=False):
-            cell.imshow(image, cmap="gray", vmin=0, vmax=255)
-        for cell in line:
-            cell.set_xticks([])
-            cell.set_yticks([])
-            cell.spines[:].set_visible(False)
-        line[0].set_ylabel(title, fontsize=9)
-    for title, cell in zip(("mask", "its scan", "made from the mask"), axes[0], strict=False):
+        rows.append((title, [mask, *(load_gray(r.path, SIDE) for r in (origin, *samples))]))
+    if rows:
+        _write_grid(rows, ["mask", "its scan", "made from the mask"], path)
+
+
+def _masked_rows(records: list[Record], rows_per_class: int) -> list[tuple[str, Record, list[Record]]]:
+    """A title, an image with lesions, and what was made from its mask, by variant and class."""
+    # Those that are in no dataset yet name the file in the place of the sample.
+    origins = {name: r for r in records if r.lesions and not r.synthetic for name in (r.path, r.id) if name}
+    made: dict[tuple[str, str, str], list[Record]] = {}
+    for record in (r for r in records if r.synthetic and r.synthesis):
+        if record.synthesis.mask_sample_id in origins:
+            made.setdefault((record.variant, record.label, record.synthesis.mask_sample_id), []).append(record)
+    rows = []
+    for variant in _in_order(records):
+        for label in sorted({r.label for r in records}):
+            masks = [name for of, its, name in made if (of, its) == (variant, label)]
+            for name in masks[:rows_per_class]:
+                samples = made[variant, label, name][:SAMPLES]
+                rows.append((f"{_title(variant)}\n{label}", origins[name], samples))
+    return rows
+
+
+def _title(variant: str) -> str:
+    return RECIPES[variant].title if variant in RECIPES else variant
+
+
+def _in_order(records: list[Record]) -> list[str]:
+    """The variants that there are: scans, then those of known recipes in their order, then others."""
+    there = {r.variant for r in records}
+    known = [variant for variant in ("real", "simulated", *RECIPES) if variant in there]
+    return [*known, *sorted(there - set(known))]
+
+
+def _write_grid(rows: list[tuple[str, list[np.ndarray | None]]], titles: list[str], path: str | Path) -> None:
+    """Write rows of images, uint8 each, or of gaps, as PNG; titles stand above the first columns."""
+    columns = max(len(images) for _, images in rows)
+    figure = Figure(figsize=(1.6 * columns + 0.3, 1.6 * len(rows) + 0.5), layout="constrained")
+    axes = figure.subplots(len(rows), columns, squeeze=False)
+    for cell in axes.flat:
+        cell.set_xticks([])
+        cell.set_yticks([])
+        cell.spines[:].set_visible(False)
+    for (title, images), line in zip(rows, axes, strict=True):
+        line[0].set_ylabel(title, fontsize=10)
+        for image, cell in zip(images, line, strict=False):
+            if image is not None:
+                cell.imshow(image, cmap="gray", vmin=0, vmax=255)
+    for title, cell in zip(titles, axes[0], strict=False):
         cell.set_title(title, fontsize=10)
-    write_whole(path, lambda partial: figure.savefig(partial, format="png", dpi=110))
+    options = dict(format="png", dpi=110, metadata={"Comment": NOTICE})
+    write_whole(path, lambda partial: figure.savefig(partial, **options))
 
 
 def pair_grid(pairs: list[tuple[str, str, str]], path: str | Path, title: str = "") -> None:

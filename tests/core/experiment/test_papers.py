@@ -43,4 +43,5 @@ def test_a_papers_preset_runs_to_its_report(preset, arch, variants, tmp_path):
     )
     arms = RunExperiment.presets[preset]["arms"]
     assert {claim["arm"] for claim in finished.result["claims"]} == set(arms)
-    assert (tmp_path / "toy/runs/paper/report.html").stat().st_size > 10_000
+    page = (tmp_path / "toy/runs/paper/report.html").read_text(encoding="utf-8")
+    assert len(page) > 10_000 and ('alt="masks"' in page) == ("ft_mask" in variants)

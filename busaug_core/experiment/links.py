@@ -1,4 +1,4 @@
-"""The jobs that an experiment chains: what it sets of each itself, and what else may be set of them."""
+"""The links of an experiment's chain: its jobs, what it sets of each itself, and what else may be set of them."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,9 +6,10 @@ from typing import Any
 from busaug_core.classify.config import APPLY_CLASSIFIER, OF_NETWORKS, TRAIN_CLASSIFIER
 from busaug_core.data.config import LOAD_BUSI
 from busaug_core.errors import UserError
-from busaug_core.experiment.arms import Arm
+from busaug_core.experiment.arms import Arm, parse_arm, variants_of
 from busaug_core.features.extractors import PROBE, refuse_without_maps
 from busaug_core.generate.config import GENERATE
+from busaug_core.generate.recipes import RECIPES
 from busaug_core.jobs.execute import Job
 from busaug_core.measure.config import COMPUTE_EMBEDDINGS, COMPUTE_FID, FILTER_SYNTHETIC, SCORE_SYNTHETIC
 from busaug_core.train.config import (
@@ -36,7 +37,7 @@ TRAININGS = {
     "controlnet": Training(TRAIN_CONTROLNET, "Learn to follow lesion masks: ControlNet"),
 }
 """The components that an experiment trains, each with those before it."""
-CHAINED: dict[Job, tuple[str, ...]] = {
+LINKS: dict[Job, tuple[str, ...]] = {
     LOAD_BUSI: ("source", "dataset_name"),
     **{t.job: ("base_model", *(t.job.config_class().model_fields.keys() & TRAININGS)) for t in TRAININGS.values()},
     TRAIN_CLASSIFIER: ("include", "ratio", "balance_to", "synthetic_only", "weighting", "evaluate_on"),
@@ -55,9 +56,14 @@ def asks_for_probes(values: dict[str, Any]) -> bool:
     return values.get("preset") is None and values.get("arch") in (None, PROBE)
 
 
+def as_trained(values: dict[str, Any]) -> dict[str, Any]:
+    """Settings of `train_classifier`, with the probe where they name no network."""
+    return {**values, "arch": PROBE} if asks_for_probes(values) else values
+
+
 def refuse_settings(settings: dict[str, dict[str, Any]]) -> None:
     """Raises ValueError where settings name no job of the chain, or what the experiment or no experiment may set."""
-    chained = {job.name: (job.config_class(), fields) for job, fields in CHAINED.items()}
+    chained = {job.name: (job.config_class(), fields) for job, fields in LINKS.items()}
     for name, values in settings.items():
         if name not in chained:
             raise ValueError(f"there is no job '{name}' in the chain; there are {', '.join(chained)}")
@@ -69,15 +75,15 @@ def refuse_settings(settings: dict[str, dict[str, Any]]) -> None:
         if values.get("datasets"):
             raise ValueError(f"datasets of {name}: an experiment trains on the dataset that it makes alone")
         # What is wrong with the whole may be put right by what the experiment sets, but for a classifier.
-        assumed = {"arch": PROBE} if name == TRAIN_CLASSIFIER.name and asks_for_probes(values) else {}
-        for field, text in config.find_problems({**assumed, **values}).items():
-            if field or name == TRAIN_CLASSIFIER.name:
+        whole = name == TRAIN_CLASSIFIER.name
+        for field, text in config.find_problems(as_trained(values) if whole else values).items():
+            if field or whole:
                 raise ValueError(f"{f'{field} of ' if field else ''}{name}: {text}")
 
 
 def refuse_networks(networks: dict[str, Any]) -> None:
     """Raises ValueError where fields of `train_classifier` train no networks that could stand beside probes."""
-    config, fields = TRAIN_CLASSIFIER.config_class(), CHAINED[TRAIN_CLASSIFIER]
+    config, fields = TRAIN_CLASSIFIER.config_class(), LINKS[TRAIN_CLASSIFIER]
     if taken := sorted(networks.keys() & {"run_key", "seed", *fields}):
         raise ValueError(f"networks: {', '.join(taken)} are set by the experiment itself")
     if networks.get("arch", PROBE) == PROBE and "preset" not in networks:
@@ -88,10 +94,21 @@ def refuse_networks(networks: dict[str, Any]) -> None:
         raise ValueError(f"networks: {f'{name}: ' if name else ''}{text}")
 
 
+def parse_arms(texts: list[str]) -> list[Arm]:
+    """The arms of some texts; raises ValueError where one is none, stands there twice, or needs what none can train."""
+    parsed = [parse_arm(text) for text in texts]
+    names = [arm.name for arm in parsed]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"{', '.join(twice)} is there twice")
+    for slug in variants_of(parsed):
+        if unknown := sorted(RECIPES[slug].components - set(TRAININGS)):
+            raise ValueError(f"variant '{slug}' needs {', '.join(unknown)}, which no experiment trains yet")
+    return parsed
+
+
 def refuse_arms(arms: list[Arm], values: dict[str, Any]) -> None:
     """Raises ValueError where an arm's classifier cannot be trained with these settings of `train_classifier`."""
-    probes = asks_for_probes(values)
-    values = {**values, "arch": PROBE} if probes else values
+    probes, values = asks_for_probes(values), as_trained(values)
     for arm in arms:
         if both := sorted(values.keys() & arm.fields.keys()):
             raise ValueError(f"arm '{arm.name}' sets {', '.join(both)}; leave that out of settings, or the arm")
