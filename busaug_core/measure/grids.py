@@ -31,7 +31,7 @@ def variant_grid(records: list[Record], path: str | Path, rows_per_class: int = 
             sorted((r for r in records if r.label == label and r.variant == variant), key=lambda r: r.pair or "")
             for variant in variants
         ]
-        for i in range(rows_per_class):
+        for i in range(min(rows_per_class, max(map(len, of_class)))):
             shown = [load_gray(members[i].path, SIDE) if i < len(members) else None for members in of_class]
             rows.append((label, shown))
     _write_grid(rows, [_title(variant) for variant in variants], path)
