@@ -121,9 +121,3 @@ def parse_arm(text: str) -> Arm:
 def variants_of(arms: list[Arm]) -> list[str]:
     """The variants that arms take by name, each once, in their order."""
     return list(dict.fromkeys(slug for arm in arms for slug in arm.include if slug != BEST))
-
-
-def beside(component: str, variants: list[str]) -> set[str]:
-    """The components that the variants' recipes put beside one."""
-    recipes = [RECIPES[slug].components for slug in variants]
-    return {other for components in recipes if component in components for other in components} - {component}

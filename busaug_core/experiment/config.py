@@ -10,7 +10,7 @@ from busaug_core.base.components import VAE
 from busaug_core.base.defaults import BASE, HELP, MINI, defaults_of
 from busaug_core.classify.config import TRAIN_CLASSIFIER
 from busaug_core.data.config import LOAD_BUSI, SIMULATED
-from busaug_core.experiment.arms import BEST, Arm, beside, parse_arm, variants_of
+from busaug_core.experiment.arms import BEST, Arm, parse_arm, variants_of
 from busaug_core.experiment.links import (
     TRAININGS,
     asks_for_probes,
@@ -161,7 +161,7 @@ class RunExperiment(JobConfig):
                 f"{BEST} may be an arm with a share, such as {shares[0]}, and a filtered arm takes all that fills the "
                 "classes up; leave the share out, or the filtered arm"
             )
-        if {"lora", "unet"} <= beside("controlnet", self.variants):
+        if {"lora", "unet"} <= self.beside("controlnet"):
             raise ValueError("one ControlNet is trained, on a LoRA or on a tuned UNet; name no variants of both")
         return self
 
@@ -266,7 +266,8 @@ class RunExperiment(JobConfig):
 
     def beside(self, component: str) -> set[str]:
         """The components that the variants put beside one, which it is trained on where it can be."""
-        return beside(component, self.variants)
+        recipes = [RECIPES[slug].components for slug in self.variants]
+        return {other for components in recipes if component in components for other in components} - {component}
 
     @property
     def trained(self) -> list[str]:

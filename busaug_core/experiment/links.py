@@ -83,15 +83,13 @@ def refuse_settings(settings: dict[str, dict[str, Any]]) -> None:
 
 def refuse_networks(networks: dict[str, Any]) -> None:
     """Raises ValueError where fields of `train_classifier` train no networks that could stand beside probes."""
-    config, fields = TRAIN_CLASSIFIER.config_class(), LINKS[TRAIN_CLASSIFIER]
-    if taken := sorted(networks.keys() & {"run_key", "seed", *fields}):
+    if taken := sorted(networks.keys() & {"run_key", "seed", *LINKS[TRAIN_CLASSIFIER]}):
         raise ValueError(f"networks: {', '.join(taken)} are set by the experiment itself")
     if networks.get("arch", PROBE) == PROBE and "preset" not in networks:
         raise ValueError("networks: probes are what the arms are already; name a network by arch, such as resnet18")
     if of_probes := sorted(networks.keys() & {"resamples", "extractor"}):
         raise ValueError(f"networks: {', '.join(of_probes)} are of probes; leave that out")
-    for name, text in config.find_problems(networks).items():
-        raise ValueError(f"networks: {f'{name}: ' if name else ''}{text}")
+    _refuse_problems("networks", networks)
 
 
 def parse_arms(texts: list[str]) -> list[Arm]:
@@ -114,9 +112,13 @@ def refuse_arms(arms: list[Arm], values: dict[str, Any]) -> None:
             raise ValueError(f"arm '{arm.name}' sets {', '.join(both)}; leave that out of settings, or the arm")
         if probes and arm.fields.keys() & set(OF_NETWORKS):
             raise ValueError(f"arm '{arm.name}' is for networks; set arch of train_classifier in settings")
-        values_of_arm = {**values, **arm.fields, "include": list(arm.include)}
-        for name, text in TRAIN_CLASSIFIER.config_class().find_problems(values_of_arm).items():
-            raise ValueError(f"arm '{arm.name}': {f'{name}: ' if name else ''}{text}")
+        _refuse_problems(f"arm '{arm.name}'", {**values, **arm.fields, "include": list(arm.include)})
+
+
+def _refuse_problems(whose: str, values: dict[str, Any]) -> None:
+    """Raises ValueError where these are no settings of `train_classifier`."""
+    for name, text in TRAIN_CLASSIFIER.config_class().find_problems(values).items():
+        raise ValueError(f"{whose}: {f'{name}: ' if name else ''}{text}")
 
 
 def refuse_heatmaps(values: dict[str, Any]) -> None:
