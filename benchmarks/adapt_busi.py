@@ -53,11 +53,13 @@ LORA = ("train_lora", "lora", dict(steps=300))
 UNET = ("finetune_unet", "unet", dict(steps=350, learning_rate=3e-4, schedule="constant"))
 LONG = ("finetune_unet", "unet", dict(steps=3000))
 DECODER = ("finetune_decoder", "vae", dict(steps=1000))
+LORA_LONG = ("train_lora", "lora", dict(steps=2500, schedule="cosine"))
 RECIPES: dict[str, tuple[list[tuple[str, str, dict]], dict[str, Any]]] = {
     "base": ([], dict(variants=["base"])),
     "lora": ([LORA], dict(variants=["sd", "sd_img2img"])),
     "mask": ([LORA, ("train_controlnet", "controlnet", dict(uses="lora"))], dict(variants=["sd_mask"])),
     "lora-decoder": ([DECODER, LORA], dict(variants=["sd", "sd_img2img"])),
+    "lora-long": ([DECODER, LORA_LONG], dict(variants=["sd"])),
     "unet": ([UNET], dict(variants=["ft"])),
     "long": ([DECODER, LONG], dict(variants=["ft"])),
     "long-mask": (

@@ -80,6 +80,7 @@ class Synthesis(Document):
     steps: int | None = _known("Sampling steps")
     guidance_scale: float | None = _known("Classifier-free guidance")
     guidance_end: float | None = _known("The share of the steps that is guided")
+    domain_guidance: float | None = _known("Guidance away from the base")
     strength: float | None = _known("Denoising strength of img2img")
     width: int | None = _known("Width in pixels")
     height: int | None = _known("Height in pixels")

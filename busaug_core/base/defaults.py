@@ -61,6 +61,7 @@ class BaseDefaults:
     sampling_steps: int
     guidance_scale: float
     guidance_end: float
+    domain_guidance: float
     generate_batch_size: int
 
 
@@ -84,6 +85,7 @@ DEFAULTS = {
         sampling_steps=50,
         guidance_scale=7.5,
         guidance_end=1.0,
+        domain_guidance=1.0,
         generate_batch_size=8,
     ),
     # A base of 7 M parameters learns the look of new images only through convolutions too.
@@ -105,6 +107,7 @@ DEFAULTS = {
         sampling_steps=10,
         guidance_scale=3.0,
         guidance_end=0.5,
+        domain_guidance=1.5,
         generate_batch_size=16,
     ),
 }

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib import colormaps
-from matplotlib.figure import Figure
 from PIL import Image
 
 from busaug_core.classify.attention import LESION, MARKS, Attention
+from busaug_core.figures import image_cells, show_image, write_images
 from busaug_core.images import load_gray, resize_mask
 from busaug_core.records import Record
 
@@ -38,25 +38,18 @@ def heatmap_grid(
     labels = sorted({r.label for r in records})
     chosen = {label: [i for i, r in enumerate(records) if r.label == label][:per_class] for label in labels}
     columns = max(map(len, chosen.values()))
-    figure = Figure(figsize=(3.3 * columns + 0.3, 2.1 * len(labels) + 0.3))
-    axes = figure.subplots(len(labels), columns, squeeze=False)
-    for line, label in zip(axes, labels, strict=True):
-        for cell in line:
-            cell.set_xticks([])
-            cell.set_yticks([])
-            cell.spines[:].set_visible(False)
-        line[0].set_ylabel(label or "no class", fontsize=11)
+    figure, cells = image_cells([label or "no class" for label in labels], columns, 3.3, 2.1)
+    for line, label in zip(cells, labels, strict=True):
         for cell, i in zip(line, chosen[label], strict=False):
-            cell.imshow(np.hstack(_pair(records[i], folder / found[i].heatmap)))
-            cell.set_title(_caption(found[i]), fontsize=8)
+            pair = np.hstack(_pair(records[i], folder / found[i].heatmap))
+            show_image(cell, pair, _caption(found[i]))
             for target, colour in COLOURS.items():
                 if getattr(found[i], target.area) is not None:
                     mask = np.pad(resize_mask(target.mask(records[i]), SIDE), ((0, 0), (SIDE + 2, 0)))
                     cell.contour(mask, levels=[0.5], colors=colour, linewidths=1)
     title = "Each scan, and on it where what speaks for the predicted class lies; white: the lesion"
     figure.suptitle(title, fontsize=9)
-    figure.tight_layout(pad=0.4)
-    figure.savefig(path, dpi=110)
+    write_images(figure, path)
 
 
 def _pair(record: Record, heatmap: Path) -> list[np.ndarray]:

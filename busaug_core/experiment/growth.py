@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from busaug_core.experiment.arms import ORIGINAL, parse_arm
 from busaug_core.experiment.findings import COMPARED, METRICS, MISSING, Findings, cell
 from busaug_core.experiment.tested import read_tested
+from busaug_core.figures import write_png
 from busaug_core.measure.report import markdown_table
 
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
@@ -83,4 +84,4 @@ def plot(findings: Findings, path: Path) -> None:
         panel.tick_params(labelsize=8, length=2)
         panel.spines[["top", "right"]].set_visible(False)
         panel.legend(fontsize=7, frameon=False, loc="lower right")
-    figure.savefig(path, dpi=110)
+    write_png(figure, path)

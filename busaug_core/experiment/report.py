@@ -27,6 +27,7 @@ from busaug_core.experiment.table import (
     write_file,
 )
 from busaug_core.experiment.tested import Tested
+from busaug_core.figures import write_png
 from busaug_core.jobs.run import Run
 from busaug_core.measure.report import LADDER, plot_metrics
 from busaug_core.measure.rows import REAL
@@ -115,7 +116,7 @@ def plot_confusion(tested: Tested, path: Path) -> None:
         panel.tick_params(length=0)
     for panel in list(panels)[len(arms) :]:
         panel.axis("off")
-    figure.savefig(path, dpi=110)
+    write_png(figure, path)
 
 
 def _protocol(run: Run, config: RunExperiment) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, create_model, model_validator
 
-from busaug_core.base.components import COMPONENTS, Component
+from busaug_core.base.components import COMPONENTS, UNET, Component
 from busaug_core.base.defaults import BASE, HELP, MINI, defaults_of
 from busaug_core.errors import UserError
 from busaug_core.generate.recipes import RECIPES
@@ -26,10 +26,10 @@ class Generation(OnSamples):
     """Variants × classes of synthetic images: text2img, then img2img."""
 
     presets: ClassVar = {
-        "hybrid": dict(steps=50, guidance_end=1.0, strength=0.3, balance_to=350),
+        "hybrid": dict(steps=50, guidance_end=1.0, domain_guidance=1.0, strength=0.3, balance_to=350),
         "demo": dict(batch_size=16, steps=8),
     }
-    before: ClassVar = {"guidance_end": 1.0}
+    before: ClassVar = {"guidance_end": 1.0, "domain_guidance": 1.0}
     preset: Literal["hybrid", "demo"] | None = Field(
         None, description="Settings of a paper; what you set yourself goes before them."
     )
@@ -62,6 +62,14 @@ class Generation(OnSamples):
         description="Until which share of the sampling steps they are guided, the noisiest first; a greater scale in "
         "the first half alone shows classes as well, costs less and leaves textures as they are (Kynkäänniemi et al. "
         "2024; empty: the base's own, which without guidance is 1).",
+    )
+    domain_guidance: float | None = Field(
+        None,
+        ge=1,
+        le=10,
+        description="Guidance of a tuned UNet after guidance_end: away from what the base predicts, so that images lie "
+        "nearer to those learned from and vary more (Zhong et al. 2025; 1 is none; empty: the base's own in the "
+        "variants of a tuned UNet).",
     )
     strength: float = Field(
         0.3,
@@ -143,6 +151,13 @@ class Generation(OnSamples):
             batch_size=base.generate_batch_size,
         )
         config = self.fill(open_fields)
+        is_tuned = any(UNET.field in RECIPES[slug].components for slug in self.variants)
+        left = config.steps - config.guided(config.steps)
+        config = config.fill(dict(domain_guidance=base.domain_guidance if is_tuned and left else 1.0))
+        if config.domain_guidance > 1 and not is_tuned:
+            raise UserError("domain_guidance is of the variants of a tuned UNet; choose one, or leave it out.")
+        if config.domain_guidance > 1 and not left:
+            raise UserError("domain_guidance begins after guidance_end, where no step is left; lower one of them.")
         if config.negative_prompt and config.guidance_scale == 1:
             raise UserError("negative_prompt has no effect at guidance_scale 1; raise guidance_scale, or leave it out.")
         if config.guidance_end < 1 and config.guidance_scale == 1:
@@ -168,20 +183,26 @@ class Generation(OnSamples):
     @property
     def passes(self) -> int:
         """Denoising steps of a batch: text2img once for all variants that share it, and img2img of each."""
-        shared, refined = self._samplings
-        return shared * self.steps + refined * self.refining_steps
+        return sum(steps for steps, _ in self._samplings)
 
     @property
     def forwards(self) -> int:
-        """The UNet's forward passes for an image of each variant; a guided step has two."""
-        shared, refined = self._samplings
-        return self.passes + shared * self.guided(self.steps) + refined * self.guided(self.refining_steps)
+        """The UNet's forward passes for an image of each variant; a step that is guided has two."""
+        departs = self.domain_guidance > 1
+        return sum(
+            2 * steps if departs and UNET.field in components else steps + self.guided(steps)
+            for steps, components in self._samplings
+        )
 
     @property
-    def _samplings(self) -> tuple[int, int]:
-        """How often text2img runs for all variants, which may share it, and how often img2img."""
+    def _samplings(self) -> list[tuple[int, frozenset[str]]]:
+        """The steps and components of each sampling: text2img, which variants may share, and img2img."""
         recipes = [RECIPES[slug] for slug in self.variants]
-        return len({recipe.text2img for recipe in recipes}), sum(recipe.refine for recipe in recipes)
+        shared = dict.fromkeys(recipe.text2img for recipe in recipes)
+        return [
+            *((self.steps, components) for components, _ in shared),
+            *((self.refining_steps, recipe.components) for recipe in recipes if recipe.refine),
+        ]
 
     def takes_mask(self, slug: str) -> bool:
         """Whether a variant's images are conditioned on lesion masks."""

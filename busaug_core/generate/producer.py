@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from busaug_core.base.autoencoder import decode
+from busaug_core.base.components import UNET
 from busaug_core.base.loading import refuse_long
 from busaug_core.base.tuned import fingerprint_of, load_base
 from busaug_core.generate.config import Generation
@@ -81,6 +82,7 @@ class Producer:
             steps=config.steps,
             guidance_scale=config.guidance_scale,
             guidance_end=config.guidance_end,
+            domain_guidance=config.domain_guidance if UNET.field in parts else None,
             strength=config.strength if recipe.refine else None,
             width=config.resolution,
             height=config.resolution,

@@ -11,8 +11,9 @@ from diffusers import StableDiffusionImg2ImgPipeline, StableDiffusionPipeline
 from torch import Tensor
 
 from busaug_core.base.autoencoder import decode
-from busaug_core.base.components import Attached
+from busaug_core.base.components import UNET, Attached
 from busaug_core.generate.config import Generation
+from busaug_core.generate.domain_guidance import DomainGuidance
 from busaug_core.generate.steps import Denoised, denoise
 from busaug_core.jobs.device import autocast_to
 
@@ -36,6 +37,13 @@ class Sampler:
         self.refiner.set_progress_bar_config(disable=True)
         self._states: dict[tuple[frozenset[str], str], Tensor] = {}
         self._changing_text: frozenset[str] = frozenset()
+        self._away: DomainGuidance | None = None
+        if self.config.domain_guidance > 1:
+            unconditional = self._encode([""])[0]
+            self._away = DomainGuidance(
+                self.pipe.unet, self.attached[UNET.field], self.config.domain_guidance, unconditional
+            )
+        self._is_tuned = False
 
     def switch(self, on: Collection[str], masks: list[np.ndarray] | None = None) -> None:
         """Put the named components on and all others off; those that take masks get them, bool N×H×W."""
@@ -44,6 +52,7 @@ class Sampler:
             attached.switch(name in on)
             if name in on and masks is not None:
                 attached.condition(masks)
+        self._is_tuned = UNET.field in on
         self._changing_text = frozenset(n for n in on if self.attached[n].changes_text)
 
     def text_to_image(self, prompts: list[str], seeds: list[int]) -> Denoised[Tensor]:
@@ -78,6 +87,8 @@ class Sampler:
 
     def _call(self, pipe: StableDiffusionPipeline | StableDiffusionImg2ImgPipeline, **options: Any) -> Any:
         """Run a pipeline; autocast holds for a thread alone, so it is entered in that of the steps."""
+        if self._away is not None:
+            self._away.images = len(options["prompt_embeds"]) if self._is_tuned else 0
         with autocast_to(pipe.device, self.arithmetic):
             return pipe(**options)
 

@@ -3,12 +3,11 @@
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from busaug_core.errors import UserError
-from busaug_core.files import write_whole
+from busaug_core.figures import image_cells, show_image, write_images
 from busaug_core.generate.recipes import RECIPES
-from busaug_core.images import NOTICE, load_gray, resize_mask
+from busaug_core.images import load_gray, resize_mask
 from busaug_core.records import Record
 
 SIDE = 128
@@ -82,22 +81,14 @@ def _in_order(records: list[Record]) -> list[str]:
 
 def _write_grid(rows: list[tuple[str, list[np.ndarray | None]]], titles: list[str], path: str | Path) -> None:
     """Write rows of images, uint8 each, or of gaps, as PNG; titles stand above the first columns."""
-    columns = max(len(images) for _, images in rows)
-    figure = Figure(figsize=(1.6 * columns + 0.3, 1.6 * len(rows) + 0.5), layout="constrained")
-    axes = figure.subplots(len(rows), columns, squeeze=False)
-    for cell in axes.flat:
-        cell.set_xticks([])
-        cell.set_yticks([])
-        cell.spines[:].set_visible(False)
-    for (title, images), line in zip(rows, axes, strict=True):
-        line[0].set_ylabel(title, fontsize=10)
+    figure, cells = image_cells([title for title, _ in rows], max(len(images) for _, images in rows))
+    for (_, images), line in zip(rows, cells, strict=True):
         for image, cell in zip(images, line, strict=False):
             if image is not None:
-                cell.imshow(image, cmap="gray", vmin=0, vmax=255)
-    for title, cell in zip(titles, axes[0], strict=False):
+                show_image(cell, image)
+    for title, cell in zip(titles, cells[0], strict=False):
         cell.set_title(title, fontsize=10)
-    options = dict(format="png", dpi=110, metadata={"Comment": NOTICE})
-    write_whole(path, lambda partial: figure.savefig(partial, **options))
+    write_images(figure, path)
 
 
 def pair_grid(pairs: list[tuple[str, str, str]], path: str | Path, title: str = "") -> None:
@@ -110,15 +101,10 @@ def pair_grid(pairs: list[tuple[str, str, str]], path: str | Path, title: str = 
     """
     columns = min(COLUMNS, len(pairs))
     lines = -(-len(pairs) // columns)
-    figure = Figure(figsize=(2.8 * columns, 1.7 * lines))
-    cells = figure.subplots(lines, columns, squeeze=False)
-    for cell in cells.flat:
-        cell.axis("off")
+    figure, cells = image_cells([""] * lines, columns, 2.8, 1.7)
     for cell, (left, right, caption) in zip(cells.flat, pairs, strict=False):
         gap = np.full((SIDE, 2), 255, np.uint8)
         both = np.hstack([load_gray(left, SIDE), gap, load_gray(right, SIDE)])
-        cell.imshow(both, cmap="gray", vmin=0, vmax=255)
-        cell.set_title(caption, fontsize=8)
+        show_image(cell, both, caption)
     figure.suptitle(title, fontsize=9)
-    figure.tight_layout(pad=0.4)
-    figure.savefig(path, dpi=110)
+    write_images(figure, path)

@@ -9,6 +9,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from busaug_core.figures import write_png
 from busaug_core.files import write_json
 from busaug_core.measure.config import DISTANCES
 from busaug_core.measure.rows import COLUMNS, COPIES, REAL, overall
@@ -209,7 +210,7 @@ def plot_metrics(rows: list[dict], path: Path, caption: str) -> None:
         panel.spines[["top", "right"]].set_visible(False)
     figure.tight_layout(pad=0.6, rect=(0, margin / (height + margin), 1, 1))
     figure.text(0.01, 0.01, caption, fontsize=7, color="0.35", va="bottom")
-    figure.savefig(path, dpi=110)
+    write_png(figure, path)
 
 
 def _drawn(row: dict, metric: str) -> bool:

@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from busaug_core.data.audit.annotations import annotation_score
+from busaug_core.figures import write_png
 from busaug_core.images import load_gray
 from busaug_core.jobs.events import Progress, Steps
 from busaug_core.measure.rows import REAL, row_of
@@ -84,7 +85,7 @@ def plot_spectra(spectra: dict[str, tuple[np.ndarray, np.ndarray]], path: Path) 
         cell.spines[["top", "right"]].set_visible(False)
     above.legend(frameon=False, fontsize=9)
     figure.tight_layout(pad=0.6)
-    figure.savefig(path, dpi=110)
+    write_png(figure, path)
 
 
 def _decibel(power: np.ndarray) -> np.ndarray:

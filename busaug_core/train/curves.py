@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from busaug_core.files import write_whole
+from busaug_core.figures import write_png
 from busaug_core.jobs.events import Steps
 from busaug_core.jobs.run import Run
 from busaug_core.train.loop import OVERHEAD, Check
@@ -81,7 +81,7 @@ def draw_curves(run: Run, message: str, rows: list[dict[str, float]]) -> Path:
         ax.legend(frameon=False)
         ax.spines[["top", "right"]].set_visible(False)
     path = run.folder / CURVES
-    write_whole(path, lambda partial: figure.savefig(partial, format="png", dpi=110))
+    write_png(figure, path)
     return path
 
 

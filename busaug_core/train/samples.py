@@ -7,16 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from matplotlib.figure import Figure
 
 from busaug_core.base.autoencoder import decode
 from busaug_core.base.offload import on_device
 from busaug_core.errors import UserError
-from busaug_core.files import write_whole
+from busaug_core.figures import image_cells, show_image, write_images
 from busaug_core.generate.config import Generation
 from busaug_core.generate.plan import item_seed
 from busaug_core.generate.sampler import Sampler
-from busaug_core.images import NOTICE
 from busaug_core.jobs.events import Notice, Progress, Steps
 from busaug_core.jobs.processes import is_main_process
 from busaug_core.jobs.run import Run
@@ -42,7 +40,8 @@ class Shown:
 class Samples(Check):
     """A grid of images by class every few steps, and of what is kept: `samples/<step>.png`.
 
-    They are made as `generate` makes them where nothing is set: with the base's own steps and guidance.
+    They are made as `generate` makes them with the base's own steps and guidance, but for the guidance away from the
+    base, of which a training holds no second copy.
     """
 
     def __init__(self, method: Denoising, run: Run, records: Sequence[Record], arithmetic: torch.dtype):
@@ -96,16 +95,11 @@ class Samples(Check):
                 mask = self.method.batches.masks[shown.place].numpy()
                 rows.setdefault(f"{shown.label},\nmask", []).append(mask * 255)
             rows.setdefault(shown.label, []).append(image)
-        figure = Figure(figsize=(1.6 * COLUMNS + 0.4, 1.6 * len(rows) + 0.4), layout="constrained")
-        for (title, images), line in zip(rows.items(), figure.subplots(len(rows), COLUMNS, squeeze=False), strict=True):
+        figure, cells = image_cells(list(rows), COLUMNS)
+        for images, line in zip(rows.values(), cells, strict=True):
             for image, cell in zip(images, line, strict=True):
-                cell.imshow(image, cmap="gray", vmin=0, vmax=255)
-                cell.set_xticks([])
-                cell.set_yticks([])
-                cell.spines[:].set_visible(False)
-            line[0].set_ylabel(title, fontsize=10)
+                show_image(cell, image)
         guided = self.settings.guided(self.settings.steps)
         settings = f"{self.settings.steps} sampling steps, {guided} guided at {self.settings.guidance_scale:g}"
         figure.suptitle(f"after {step} steps of training ({settings})", fontsize=10)
-        options = dict(format="png", dpi=100, metadata={"Comment": NOTICE})
-        write_whole(self.path(step), lambda partial: figure.savefig(partial, **options))
+        write_images(figure, self.path(step))

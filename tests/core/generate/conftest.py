@@ -1,12 +1,8 @@
 """A LoRA and a token, images made with them, and the model that made these."""
 
 import pytest
-from generating import FOUR, QUICK, Generate, make
+from generating import FOUR, QUICK, Generate, make, producer_of
 
-from busaug_core.generate.plan import Item
-from busaug_core.generate.producer import Producer
-from busaug_core.jobs.lineage import resolve_products
-from busaug_core.jobs.run import Run
 from busaug_core.registry import job
 
 
@@ -41,6 +37,4 @@ def producer(trained, base, events):
             "counts": {"benign": 1},
         }
     ).resolve()
-    run = Run(trained / "trial/runs/all")
-    run.used = resolve_products(config, run)
-    return Producer(config, run, [Item("benign", 0, 0)])
+    return producer_of(trained, config)

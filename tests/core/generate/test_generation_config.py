@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from generating import Generate
 
+from busaug_core.base.defaults import DEFAULTS
 from busaug_core.errors import UserError
 
 
@@ -50,6 +51,24 @@ def test_a_guided_step_counts_two_passes_of_the_unet():
     assert Generate.parse({**values, "guidance_end": 0.5}).resolve().forwards == 15
     assert Generate.parse({**values, "guidance_end": 1}).resolve().forwards == 20
     assert Generate.parse({**values, "guidance_scale": 1}).resolve().forwards == 10
+
+
+def test_guidance_away_from_the_base_is_of_a_tuned_unet_after_the_prompts():
+    values = dict(unet="x", lora="x", controlnet="x", counts={"benign": 1}, steps=10, guidance_scale=2)
+
+    def resolved(*variants, **more):
+        return Generate.parse({**values, "guidance_end": 0.5, "variants": list(variants), **more}).resolve()
+
+    assert resolved("ft_mask").domain_guidance == DEFAULTS["mini"].domain_guidance > 1
+    assert resolved("base", "sd").domain_guidance == 1
+    assert resolved("sd", "ft", "ft_mask").forwards == 15 + 20 + 20
+    assert resolved("ft", domain_guidance=1).forwards == 15
+    assert resolved("ft", guidance_end=1).domain_guidance == 1
+    assert resolved("ft", guidance_scale=1, guidance_end=None).forwards == 20
+    with pytest.raises(UserError, match="of the variants of a tuned UNet"):
+        resolved("base", "sd_mask", domain_guidance=2)
+    with pytest.raises(UserError, match="no step is left"):
+        resolved("ft", guidance_end=1, domain_guidance=2)
 
 
 def test_the_presets_amount_gives_way_to_another_and_to_an_evaluation_set():

@@ -4,9 +4,10 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 import torch
 from diffusers import StableDiffusionImg2ImgPipeline
-from generating import FOUR, QUICK, images, make
+from generating import FOUR, QUICK, Generate, images, make, producer_of
 from pictures import same_picture
 
 from busaug_core.base.autoencoder import decode
@@ -15,6 +16,7 @@ from busaug_core.generate.plan import Item
 from busaug_core.generate.sampler import Sampler
 from busaug_core.images import load_gray
 from busaug_core.jobs.events import Made, drain
+from busaug_core.registry import job
 
 
 def produced(producer, item):
@@ -108,6 +110,54 @@ def test_guidance_that_ends_is_that_of_diffusers_and_spares_half_of_the_later_pa
     drain(sampler.image_to_image(latents, [prompt], [123]))
     hook.remove()
     assert rows == [1] * 3, "img2img runs the last steps, which are past the end"
+
+
+@pytest.fixture(scope="module")
+def tuned(trained, records, base):
+    """The home with a tuned UNet besides."""
+    values = dict(base_model=base, batch_size=2, resolution=64, precision="fp32", membership=False)
+    drain(
+        job("finetune_unet").run(
+            {**values, "steps": 3, "learning_rate": 3e-3, "run_key": "unet"}, records, "trial", trained
+        )
+    )
+    return trained
+
+
+def test_a_tuned_unet_departs_from_what_the_base_predicts_without_prompt(base, tuned):
+    from busaug_core.base.loading import load_pipeline
+
+    values = dict(QUICK, base_model=base, variants=["base", "ft"], unet="unet", counts={"benign": 1}, guidance_end=0.5)
+    plain, away = (
+        producer_of(tuned, Generate.parse({**values, "domain_guidance": scale}).resolve()).sampler for scale in (1, 3)
+    )
+    latents = torch.randn(2, 4, 16, 16, generator=torch.Generator().manual_seed(1))
+    states = plain._encode(["one", "two"])
+    untuned = load_pipeline(base, torch.device("cpu"), torch.float32)
+    unconditional = untuned.encode_prompt("", untuned.device, 1, False)[0]
+
+    def predict(unet, states):
+        return unet(latents, torch.tensor(500), encoder_hidden_states=states, return_dict=False)[0]
+
+    with torch.no_grad():
+        for sampler in (plain, away):
+            sampler.switch({"unet"})
+        own, of_base = predict(plain.pipe.unet, states), predict(untuned.unet, unconditional.expand(2, -1, -1))
+        assert (own - of_base).abs().max() > 0.01
+        away._away.images = 2
+        assert torch.allclose(predict(away.pipe.unet, states), own + 2 * (own - of_base), atol=1e-4)
+        away._away.images = 1
+        assert torch.allclose(predict(away.pipe.unet, states), own, atol=1e-6), "two rows, by which a prompt guides one"
+
+
+def test_only_images_of_a_tuned_unet_depart_from_the_base(tuned, records, base):
+    values = dict(base_model=base, unet="unet", variants=["base", "sd", "ft"], counts={"benign": 1})
+    plain, away = (make(tuned, records, f"away{n}", **values, guidance_end=0.5, domain_guidance=n) for n in (1, 2))
+    by_slug = {e.record.variant: e.record.synthesis for e in away if isinstance(e, Made)}
+    assert {slug: made.domain_guidance for slug, made in by_slug.items()} == dict(base=None, sd=None, ft=2)
+    for slug, differs in (("base", False), ("sd", False), ("ft", True)):
+        (before,), (after,) = (images(made, slug).values() for made in (plain, away))
+        assert (np.abs(before - after).mean() > 0.3) == differs, slug
 
 
 def test_strength_one_forgets_the_sd_image_more_than_a_low_one(trained, records, base):

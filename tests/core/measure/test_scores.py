@@ -7,6 +7,7 @@ from PIL import Image
 from scoring import score
 
 from busaug_core.errors import UserError
+from busaug_core.images import NOTICE
 from busaug_core.jobs.roles import of_split
 from busaug_core.measure.config import NEAR_COPY
 from busaug_core.records import Record
@@ -41,7 +42,8 @@ def test_every_synthetic_image_has_every_score(records, synthetic, scoring_home)
         assert 0 < row["likeness"] < NEAR_COPY
         assert row["most_alike_real_path"] in {r.path for r in of_split(records, "train")}
         assert isinstance(row["influence"], float)
-    assert (Path(result["folder"]) / "nearest.png").exists()
+    with Image.open(Path(result["folder"]) / "nearest.png") as picture:
+        assert picture.text["Comment"] == NOTICE
 
 
 @pytest.mark.parametrize("change", ["resized", "cropped", "flipped", "recompressed"])

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -99,8 +100,10 @@ def generated(run_job, records, base, tmp_path, variant, seed, **parts):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plan, "item_seed", lambda *_: seed)
-        values = dict(base_model=base, resolution=64, precision="fp32", counts={"benign": 1}, variants=[variant])
-        run_job("generate", records, run_key=f"made_{variant}", **values, **parts)
+        values = dict(base_model=base, resolution=64, precision="fp32", counts={"benign": 1})
+        run_job(
+            "generate", records, run_key=f"made_{variant}", variants=[variant], domain_guidance=1, **values, **parts
+        )
     (record,) = Run(tmp_path / f"trial/runs/made_{variant}").products
     return np.asarray(Image.open(record.path), float)
 
@@ -109,8 +112,8 @@ def test_a_controlnets_grid_follows_the_masks_of_training_images_and_shows_them(
     steered, drawn = [], []
     plain = ControlNetMethod.as_product
     monkeypatch.setattr(ControlNetMethod, "as_product", lambda self, p: steered.append((self, p)) or plain(self, p))
-    subplots = samples.Figure.subplots
-    monkeypatch.setattr(samples.Figure, "subplots", lambda self, *a, **k: drawn.append(a) or subplots(self, *a, **k))
+    subplots = Figure.subplots
+    monkeypatch.setattr(Figure, "subplots", lambda self, *a, **k: drawn.append(a) or subplots(self, *a, **k))
     values = dict(base_model=base, sample_every=2, learning_rate=0.1, **SMALL)
     run_job("train_controlnet", masked, **values)
     method, _ = steered[0]
