@@ -95,7 +95,8 @@ def main() -> None:
     real = [r for r in run_of(dataset, "load").products if r.label]
     if options.inner:
         real = within_training(real)
-    network = dict(arch="resnet18", resolution=SIDE, balance="oversample", augmentation="trivial", run_key="network")
+    network = dict(arch="resnet18", resolution=SIDE, balance="oversample", augmentation="trivial")
+    network |= dict(learning_rate=1e-3, epochs=60, run_key="network")
     run("train_classifier", real, dataset, **network)
     table: dict[str, list[float]] = dict(of_real(real, run_of(dataset, "load")))
     for name in options.recipes:

@@ -117,14 +117,18 @@ def _of_known_classes(counts: dict[str, int], records: list[Record]) -> dict[str
 
 
 def _masks_of(config: Generation, records: list[Record], label: str) -> list[str]:
-    """The images that give the class its masks: those with lesions, or all, with empty masks, where none has any."""
+    """The images that give the class its masks: those with lesions, or all, with empty masks, where none has any.
+
+    They are shuffled by the run's seed: neighbours in a dataset are often frames of one scan, and a run may take few.
+    """
     members = [r for r in of_split(records, config.masks) if r.label == label]
     if not members:
         raise UserError(
             f"No real sample of class '{label}' is tagged '{config.masks}' to take a mask from; leave the class out of "
             "counts, or choose a variant without masks."
         )
-    return [r.path for r in members if r.lesions] or [r.path for r in members]
+    found = [r.path for r in members if r.lesions] or [r.path for r in members]
+    return [found[i] for i in sorted(range(len(found)), key=lambda i: item_seed("masks", config.seed, label, i))]
 
 
 def _counted(count: Callable[[str], dict[str, int]], split: str) -> dict[str, int]:

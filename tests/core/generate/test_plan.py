@@ -1,10 +1,11 @@
 """How many images of which class are made, and with which seeds."""
 
+import numpy as np
 from generating import Generate
 
 from busaug_core.generate.plan import class_counts, item_seed, work_list
 from busaug_core.jobs.roles import of_split
-from busaug_core.records import Record, count_labels
+from busaug_core.records import Lesion, Record, count_labels
 
 
 def counts_of(records, **amount):
@@ -35,3 +36,19 @@ def test_seeds_differ_between_items_and_stay_when_counts_grow():
     assert few == many[:2]
     assert len({item.seed for item in many}) == 6
     assert len({item_seed(mode, seed, "benign", 0) for mode in ("new", "evaluation") for seed in (1, 2)}) == 4
+
+
+def test_masks_are_taken_from_all_of_the_split_in_an_order_that_the_seed_draws():
+    lesion = Lesion.of(None, np.ones((4, 4), bool))
+    records = [Record(f"{i}.png", "benign", tags=["train"], lesions=[lesion] if i % 2 else []) for i in range(80)]
+
+    def masks(n, seed=1, **more):
+        values = dict(variants=["base_mask"], controlnet="x", seed=seed, counts={"benign": n}, **more)
+        return [item.mask for item in work_list(Generate(**values), records)]
+
+    drawn = masks(40)
+    assert sorted(drawn) == sorted(r.path for r in records if r.lesions) and drawn[:10] == masks(10)
+    assert sum(int(name.split(".")[0]) < 20 for name in drawn[:10]) < 6, "neighbours may be frames of one scan"
+    assert masks(10, seed=2) != drawn[:10]
+    assert masks(6, samples_per_mask=3) == [drawn[0]] * 3 + [drawn[1]] * 3
+    assert masks(80)[40:] == drawn
