@@ -48,6 +48,8 @@ from busaug_core.records import Record, count_labels
 DATASET = "benchmark-adapt-busi"
 SIDE = 128
 DRAWS = 5
+SEEN = 37_000
+"""Images that the network from random weights is trained on, each as often as this asks."""
 
 LORA = ("train_lora", "lora", dict(steps=300))
 UNET = ("finetune_unet", "unet", dict(steps=350, learning_rate=3e-4, schedule="constant"))
@@ -96,7 +98,7 @@ def main() -> None:
     if options.inner:
         real = within_training(real)
     network = dict(arch="resnet18", resolution=SIDE, balance="oversample", augmentation="trivial")
-    network |= dict(learning_rate=1e-3, epochs=60, run_key="network")
+    network |= dict(learning_rate=1e-3, epochs=round(SEEN / len(of_split(real, "train"))), run_key="network")
     run("train_classifier", real, dataset, **network)
     table: dict[str, list[float]] = dict(of_real(real, run_of(dataset, "load")))
     for name in options.recipes:
