@@ -5,14 +5,17 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from itertools import pairwise
+from threading import Lock
 from typing import Any
 
 import torch
 from diffusers import ModelMixin, StableDiffusionPipeline
 from torch import Tensor
 
+from busaug_core.jobs.processes import join_processes
 from busaug_core.train.batch import Batch, Batches
 from busaug_core.train.loop import Method
+from busaug_core.train.side_by_side import workers_for
 
 
 class Denoising(Method):
@@ -24,6 +27,7 @@ class Denoising(Method):
         takes_mask: whether its batches must hold the images' masks
         batches: what the steps see
         trains_text: whether prompts are encoded otherwise after each step
+        draws_in_loss: whether the loss draws random numbers, whose order must be one
     """
 
     pipe: StableDiffusionPipeline
@@ -31,6 +35,9 @@ class Denoising(Method):
     takes_mask: bool = False
     batches: Batches
     trains_text: bool = False
+    draws_in_loss: bool = False
+    _encoding = Lock()
+    """A tokenizer serves one thread at a time."""
 
     @property
     def networks(self) -> list[ModelMixin]:
@@ -54,9 +61,16 @@ class Denoising(Method):
     def draw(self, step: int) -> Batch:
         return self.batches.draw(step)
 
+    @cached_property
+    def workers(self) -> int:
+        processes = join_processes()
+        if self.draws_in_loss or processes.device.type != "cpu" or processes.num_processes > 1:
+            return 1
+        return workers_for(self.batches.config.part_size, self.networks)
+
     def parts(self, batch: Batch) -> list[tuple[Batch, float]]:
-        size = len(batch.chosen)
-        cuts = [size * i // self.batches.config.accumulation for i in range(self.batches.config.accumulation + 1)]
+        size, count = len(batch.chosen), self.batches.config.accumulation * self.workers
+        cuts = [size * i // count for i in range(count + 1)]
         return [(batch.part(slice(a, b)), (b - a) / size) for a, b in pairwise(cuts)]
 
     def rate(self, done: float) -> float:
@@ -69,7 +83,7 @@ class Denoising(Method):
         """Text states, batch × tokens × width; each prompt is encoded once, in a training that leaves them alone."""
         states = {} if self.trains_text else self._states
         if new := [prompt for prompt in dict.fromkeys(prompts) if prompt not in states]:
-            with torch.set_grad_enabled(self.trains_text and torch.is_grad_enabled()):
+            with self._encoding, torch.set_grad_enabled(self.trains_text and torch.is_grad_enabled()):
                 found, _ = self.pipe.encode_prompt(new, self.pipe.text_encoder.device, 1, False)
             states.update(zip(new, found.to(self.pipe.unet.device), strict=True))
         return torch.stack([states[p] for p in prompts])

@@ -20,6 +20,7 @@ from busaug_core.jobs.device import autocast_to
 from busaug_core.jobs.events import Progress, Steps
 from busaug_core.jobs.processes import StopRequested, held_interrupts, on_cpus
 from busaug_core.jobs.run import CHECKPOINT, Run
+from busaug_core.train.side_by_side import SideBySide
 
 OVERHEAD = 20
 """A checkpoint may take a twentieth of the time that passes between two."""
@@ -67,6 +68,11 @@ class Method(ABC):
     def parts(self, batch: Any) -> list[tuple[Any, float]]:
         """What `loss` is given one after another, and the share of the batch that each is; gradients are added up."""
         return [(batch, 1.0)]
+
+    @property
+    def workers(self) -> int:
+        """How many parts of a batch `loss` is best called on at once, in as many threads; it must bear that then."""
+        return 1
 
     @abstractmethod
     def loss(self, batch: Any) -> Tensor:
@@ -140,19 +146,27 @@ def train(
     start = done = restore_checkpoint(run.folder / checkpoint, kept, optimizers, scaler)
     peaks = [(group, group["lr"]) for optimizer in optimizers for group in optimizer.param_groups]
     saved, took = time.monotonic(), 0.0
+    side_by_side = SideBySide(method.workers, parameters.values()) if method.workers > 1 else None
+
+    def loss_of(part: Any) -> Tensor:
+        with autocast_to(device, arithmetic):
+            return objective(part)
+
+    def backward(parts: Sequence[tuple[Any, float]]) -> Tensor:
+        if side_by_side is not None:
+            return side_by_side.backward(loss_of, parts)
+        loss = torch.zeros((), device=device)
+        for number, (part, share) in enumerate(parts, 1):
+            with accelerator.no_sync(objective) if number < len(parts) else nullcontext():
+                own = loss_of(part) * share
+                accelerator.backward(scaler.scale(own))
+            loss += own.detach()
+        return loss
 
     def learn(step: int) -> None:
         for group, peak in peaks:
             group["lr"] = peak * method.rate((step + 1) / steps)
-        parts = method.parts(method.draw(step))
-        loss = torch.zeros((), device=device)
-        for number, (part, share) in enumerate(parts, 1):
-            with accelerator.no_sync(objective) if number < len(parts) else nullcontext():
-                with autocast_to(device, arithmetic):
-                    own = objective(part) * share
-                accelerator.backward(scaler.scale(own))
-            loss += own.detach()
-        losses[step] = accelerator.reduce(loss, "mean")
+        losses[step] = accelerator.reduce(backward(method.parts(method.draw(step))), "mean")
         if not torch.isfinite(losses[step]):
             raise UserError(f"The loss is {losses[step]} at step {step + 1}; lower learning_rate, or set precision.")
         if method.clip is not None:
@@ -192,6 +206,9 @@ def train(
     except (GeneratorExit, KeyboardInterrupt, StopRequested):
         keep()
         raise
+    finally:
+        if side_by_side is not None:
+            side_by_side.close()
     for check in checks:
         check.finish()
     if accelerator.is_main_process:

@@ -68,7 +68,7 @@ class LoraMethod(Denoising):
         self.pipe, self.scale = pipe, 1.0 if alpha is None else alpha / rank
         settings = dict(r=rank, lora_alpha=alpha or rank, lora_dropout=dropout, init_lora_weights="gaussian")
         self.parts_of = {UNET_PREFIX: pipe.unet} | ({TEXT_PREFIX: pipe.text_encoder} if text_encoder else {})
-        self.trains_text = text_encoder
+        self.trains_text, self.draws_in_loss = text_encoder, dropout > 0
         for part in self.parts_of.values():
             targets = LAYERS[layers] if part is pipe.unet else TEXT_LAYERS
             inject_adapter_in_model(PeftConfig(**settings, target_modules=targets), part)

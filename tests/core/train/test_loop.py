@@ -22,6 +22,7 @@ class Shifted(Denoising):
     message = "Shifting"
     product = "saved"
     weight_decay = 0.0
+    workers = 1  # the loss is no mean over images
 
     def __init__(self, pipe):
         self.pipe, self.weight, self.seen, self.autocast = pipe, torch.nn.Parameter(torch.ones(())), [], []

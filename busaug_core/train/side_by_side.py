@@ -1,0 +1,52 @@
+"""Parts of a batch worked on at the same time: of a small network no operation keeps several cores busy."""
+
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+SMALL = 50_000_000
+"""Parameters of networks whose operations are short on one core; Stable Diffusion's fill several."""
+LEAST = 2
+"""Images that a part has at least: with fewer the interpreter, which runs one thread at a time, takes over."""
+
+
+def workers_for(images: int, networks: Iterable[nn.Module]) -> int:
+    """How many parts of so many images are worked on at once on this machine's cores."""
+    if sum(p.numel() for network in networks for p in network.parameters()) > SMALL:
+        return 1
+    return max(1, min(torch.get_num_threads(), images // LEAST))
+
+
+class SideBySide:
+    """Threads that share out the cores, and the gradients of what they work on, added up in one order."""
+
+    def __init__(self, workers: int, parameters: Sequence[nn.Parameter]):
+        self.parameters, threads = list(parameters), torch.get_num_threads()
+        self._pool = ThreadPoolExecutor(workers, "part", torch.set_num_threads, (max(1, threads // workers),))
+        # What is set in one thread holds in all that begin later, so all begin now and it is set back.
+        barrier = Barrier(workers)
+        list(self._pool.map(lambda _: barrier.wait(), range(workers)))
+        torch.set_num_threads(threads)
+
+    def backward(self, objective: Callable[[Any], Tensor], parts: Sequence[tuple[Any, float]]) -> Tensor:
+        """Add the gradients of each part's objective, times its share, to the parameters'; returns their sum."""
+
+        def work(part: tuple[Any, float]) -> tuple[Tensor, tuple[Tensor | None, ...]]:
+            loss = objective(part[0]) * part[1]
+            return loss.detach(), torch.autograd.grad(loss, self.parameters, allow_unused=True)
+
+        losses = []
+        for loss, gradients in self._pool.map(work, parts):
+            losses.append(loss)
+            for parameter, gradient in zip(self.parameters, gradients, strict=True):
+                if gradient is not None:
+                    parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
+        return torch.stack(losses).sum()
+
+    def close(self) -> None:
+        """End the threads."""
+        self._pool.shutdown()
