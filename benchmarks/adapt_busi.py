@@ -49,7 +49,7 @@ DATASET = "benchmark-adapt-busi"
 SIDE = 128
 DRAWS = 5
 SEEN = 37_000
-"""Images that the network from random weights is trained on, each as often as this asks."""
+"""Training images shown to the network from random weights in all, whatever the set's size."""
 
 LORA = ("train_lora", "lora", dict(steps=300))
 UNET = ("finetune_unet", "unet", dict(steps=350, learning_rate=3e-4, schedule="constant"))

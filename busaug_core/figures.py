@@ -12,15 +12,10 @@ from busaug_core.images import NOTICE
 DPI = 110
 
 
-def write_png(figure: Figure, path: str | Path, **metadata: str) -> None:
-    """Write a figure as PNG, whole or not at all; `metadata` goes into the file."""
-    options = dict(format="png", dpi=DPI, metadata=metadata)
+def write_png(figure: Figure, path: str | Path, synthetic: bool = False) -> None:
+    """Write a figure as PNG, whole or not at all; one that shows synthetic images bears their notice."""
+    options = dict(format="png", dpi=DPI, metadata={"Comment": NOTICE} if synthetic else None)
     write_whole(path, lambda partial: figure.savefig(partial, **options))
-
-
-def write_images(figure: Figure, path: str | Path) -> None:
-    """Write a figure that shows images, some of which may be synthetic, with the notice that those bear."""
-    write_png(figure, path, Comment=NOTICE)
 
 
 def image_cells(titles: list[str], columns: int, width: float = 1.6, height: float = 1.6) -> tuple[Figure, np.ndarray]:

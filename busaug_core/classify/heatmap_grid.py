@@ -11,7 +11,7 @@ from matplotlib import colormaps
 from PIL import Image
 
 from busaug_core.classify.attention import LESION, MARKS, Attention
-from busaug_core.figures import image_cells, show_image, write_images
+from busaug_core.figures import image_cells, show_image, write_png
 from busaug_core.images import load_gray, resize_mask
 from busaug_core.records import Record
 
@@ -49,7 +49,7 @@ def heatmap_grid(
                     cell.contour(mask, levels=[0.5], colors=colour, linewidths=1)
     title = "Each scan, and on it where what speaks for the predicted class lies; white: the lesion"
     figure.suptitle(title, fontsize=9)
-    write_images(figure, path)
+    write_png(figure, path, synthetic=any(r.synthetic for r in records))
 
 
 def _pair(record: Record, heatmap: Path) -> list[np.ndarray]:

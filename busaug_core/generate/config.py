@@ -67,9 +67,9 @@ class Generation(OnSamples):
         None,
         ge=1,
         le=10,
-        description="Guidance of a tuned UNet after guidance_end: away from what the base predicts, so that images lie "
-        "nearer to those learned from and vary more (Zhong et al. 2025; 1 is none; empty: the base's own in the "
-        "variants of a tuned UNet).",
+        description="Guidance of a tuned UNet after guidance_end, at guidance_scale 1 in all steps: away from what the "
+        "base predicts, so that images lie nearer to those learned from and vary more (Zhong et al. 2025; 1 is none; "
+        "empty: the base's own after guidance_end, in the variants of a tuned UNet).",
     )
     strength: float = Field(
         0.3,
@@ -152,11 +152,12 @@ class Generation(OnSamples):
         )
         config = self.fill(open_fields)
         is_tuned = any(UNET.field in RECIPES[slug].components for slug in self.variants)
-        left = config.steps - config.guided(config.steps)
-        config = config.fill(dict(domain_guidance=base.domain_guidance if is_tuned and left else 1.0))
+        guided = config.guided(config.steps)
+        follows = is_tuned and 0 < guided < config.steps
+        config = config.fill(dict(domain_guidance=base.domain_guidance if follows else 1.0))
         if config.domain_guidance > 1 and not is_tuned:
             raise UserError("domain_guidance is of the variants of a tuned UNet; choose one, or leave it out.")
-        if config.domain_guidance > 1 and not left:
+        if config.domain_guidance > 1 and guided == config.steps:
             raise UserError("domain_guidance begins after guidance_end, where no step is left; lower one of them.")
         if config.negative_prompt and config.guidance_scale == 1:
             raise UserError("negative_prompt has no effect at guidance_scale 1; raise guidance_scale, or leave it out.")

@@ -45,7 +45,7 @@ def generate(config: Generation, run: Run) -> Steps[dict[str, Any]]:
         """Tell of a batch that is there, once."""
         for slug in config.variants:
             for item in batches[place]:
-                made[slug, item] = store.record(slug, item, masks.of(item) if config.takes_mask(slug) else None)
+                made[slug, item] = store.record(slug, item, masks.named)
                 yield Made(made[slug, item])
         seen.add(place)
         yield progress()
@@ -82,10 +82,15 @@ class Masks:
         # Of several samples of a file, the one with lesions has its mask.
         records = sorted(records, key=lambda record: bool(record.lesions))
         self.side, self.records = config.resolution, {r.path: r for r in records}
+        self._by_name = {r.id: r for r in records if r.id} | self.records
 
     def of(self, item: Item) -> np.ndarray | None:
         """The item's mask, bool S×S; None for an item without."""
         return None if item.mask is None else resize_mask(self.records[item.mask].lesion_mask(), self.side)
+
+    def named(self, name: str) -> np.ndarray | None:
+        """The mask of the sample or file that an image says it was made from, bool S×S; None where that is gone."""
+        return resize_mask(self._by_name[name].lesion_mask(), self.side) if name in self._by_name else None
 
     def of_batch(self, batch: list[Item]) -> list[np.ndarray] | None:
         """The masks of a batch; None where its items have none."""

@@ -1,6 +1,7 @@
 """text2img and img2img for a batch of images, each with a seed of its own."""
 
 from collections.abc import Collection
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -13,7 +14,7 @@ from torch import Tensor
 from busaug_core.base.autoencoder import decode
 from busaug_core.base.components import UNET, Attached
 from busaug_core.generate.config import Generation
-from busaug_core.generate.domain_guidance import DomainGuidance
+from busaug_core.generate.domain_guidance import domain_guidance
 from busaug_core.generate.steps import Denoised, denoise
 from busaug_core.jobs.device import autocast_to
 
@@ -37,12 +38,6 @@ class Sampler:
         self.refiner.set_progress_bar_config(disable=True)
         self._states: dict[tuple[frozenset[str], str], Tensor] = {}
         self._changing_text: frozenset[str] = frozenset()
-        self._away: DomainGuidance | None = None
-        if self.config.domain_guidance > 1:
-            unconditional = self._encode([""])[0]
-            self._away = DomainGuidance(
-                self.pipe.unet, self.attached[UNET.field], self.config.domain_guidance, unconditional
-            )
         self._is_tuned = False
 
     def switch(self, on: Collection[str], masks: list[np.ndarray] | None = None) -> None:
@@ -87,9 +82,11 @@ class Sampler:
 
     def _call(self, pipe: StableDiffusionPipeline | StableDiffusionImg2ImgPipeline, **options: Any) -> Any:
         """Run a pipeline; autocast holds for a thread alone, so it is entered in that of the steps."""
-        if self._away is not None:
-            self._away.images = len(options["prompt_embeds"]) if self._is_tuned else 0
-        with autocast_to(pipe.device, self.arithmetic):
+        away: AbstractContextManager[None] = nullcontext()
+        if self._is_tuned and self.config.domain_guidance > 1:
+            tuned, images = self.attached[UNET.field], len(options["prompt_embeds"])
+            away = domain_guidance(pipe.unet, tuned, self.config.domain_guidance, self._encode([""])[0], images)
+        with away, autocast_to(pipe.device, self.arithmetic):
             return pipe(**options)
 
     def _conditions(self, prompts: list[str], steps: int) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Where the images of a run lie: `images/<variant>/<variant>_<class>_<index>.png`."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -28,9 +29,11 @@ class Store:
     def write(self, slug: str, item: Item, pixels: np.ndarray, synthesis: Synthesis) -> None:
         save_synthetic(self.path(slug, item), pixels, synthesis.to_json())
 
-    def record(self, slug: str, item: Item, mask: np.ndarray | None = None) -> Record:
-        """The record of an image on disk, with the provenance that the image itself carries, and the mask's lesion."""
+    def record(self, slug: str, item: Item, mask_named: Callable[[str], np.ndarray | None]) -> Record:
+        """The record of an image on disk, with the provenance that the image itself carries, and that mask's lesion."""
         path = self.path(slug, item)
+        synthesis = Synthesis.from_json(read_synthesis(path))
+        mask = mask_named(synthesis.mask_sample_id) if synthesis and synthesis.mask_sample_id else None
         tags = ["synthetic", slug] + ([EVALUATION] if self.config.mode == "evaluation" else [])
         side = self.config.resolution
         return Record(
@@ -42,5 +45,5 @@ class Store:
             lesions=[Lesion.of(None, mask)] if mask is not None and mask.any() else [],
             size=[side, side, 1],
             pair=f"{self.run.key}-{item.label}-{item.index:05d}",
-            synthesis=Synthesis.from_json(read_synthesis(path)),
+            synthesis=synthesis,
         )

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from busaug_core.errors import UserError
-from busaug_core.figures import image_cells, show_image, write_images
+from busaug_core.figures import image_cells, show_image, write_png
 from busaug_core.generate.recipes import RECIPES
 from busaug_core.images import load_gray, resize_mask
 from busaug_core.records import Record
@@ -88,16 +88,17 @@ def _write_grid(rows: list[tuple[str, list[np.ndarray | None]]], titles: list[st
                 show_image(cell, image)
     for title, cell in zip(titles, cells[0], strict=False):
         cell.set_title(title, fontsize=10)
-    write_images(figure, path)
+    write_png(figure, path, synthetic=True)
 
 
-def pair_grid(pairs: list[tuple[str, str, str]], path: str | Path, title: str = "") -> None:
+def pair_grid(pairs: list[tuple[str, str, str]], path: str | Path, title: str = "", synthetic: bool = False) -> None:
     """Write a grid of image pairs, each side by side under its caption, as PNG.
 
     Args:
         pairs: two image files and a caption, at least one
         path: the PNG
         title: what is on the left and on the right
+        synthetic: whether images of a pair are
     """
     columns = min(COLUMNS, len(pairs))
     lines = -(-len(pairs) // columns)
@@ -107,4 +108,4 @@ def pair_grid(pairs: list[tuple[str, str, str]], path: str | Path, title: str = 
         both = np.hstack([load_gray(left, SIDE), gap, load_gray(right, SIDE)])
         show_image(cell, both, caption)
     figure.suptitle(title, fontsize=9)
-    write_images(figure, path)
+    write_png(figure, path, synthetic)

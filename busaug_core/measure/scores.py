@@ -92,6 +92,7 @@ def score_synthetic(config: ScoreSynthetic, run: Run) -> Steps[dict[str, Any]]:
         ],
         run.folder / "nearest.png",
         "Left: synthetic. Right: the training image whose near-copy it is, or else the nearest by features.",
+        synthetic=True,
     )
     return {
         "n": len(synthetic),

@@ -127,7 +127,8 @@ def _usage(
     defaults = defaults_of(config.base_model, run.folder.parent)
     options = f"num_inference_steps={defaults.sampling_steps}, guidance_scale={defaults.guidance_scale}"
     if defaults.guidance_end < 1:
-        rest = ", and the others away from the base" if defaults.domain_guidance > 1 else " alone"
+        is_tuned = UNET in [component, *(part for part, _ in others)] and defaults.domain_guidance > 1
+        rest = ", and the others away from the base" if is_tuned else " alone"
         lines.append(f"# BUSAug guides the first {defaults.guidance_end:.0%} of the steps so{rest}.")
     size = f"height={config.resolution}, width={config.resolution}"
     return [*lines, f"image = pipe({json.dumps(prompt, ensure_ascii=False)}{more}, {size}, {options}).images[0]"]

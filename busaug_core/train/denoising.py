@@ -27,7 +27,7 @@ class Denoising(Method):
         takes_mask: whether its batches must hold the images' masks
         batches: what the steps see
         trains_text: whether prompts are encoded otherwise after each step
-        draws_in_loss: whether the loss draws random numbers, whose order must be one
+        draws_in_loss: whether the loss draws random numbers, so that parts must be computed in order
     """
 
     pipe: StableDiffusionPipeline
@@ -117,6 +117,9 @@ class Denoising(Method):
         return (squares if weights is None else squares * weights).mean((1, 2, 3))
 
     def loss(self, batch: Batch) -> Tensor:
-        """The squared error of the prediction at uniform timesteps (Ho et al. 2020; or as the base predicts)."""
+        """The squared error of the prediction at uniform timesteps (Ho et al. 2020; or as the base predicts).
+
+        It is a mean over the images, since a batch may be given in parts.
+        """
         errors = self.errors(batch, self.batches.weights_within(batch))
         return (errors * self.batches.weights(batch.timesteps)).mean()

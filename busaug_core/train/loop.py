@@ -66,12 +66,15 @@ class Method(ABC):
         """The batch of a step."""
 
     def parts(self, batch: Any) -> list[tuple[Any, float]]:
-        """What `loss` is given one after another, and the share of the batch that each is; gradients are added up."""
+        """What `loss` is given, and the share of the batch that each is; gradients are added up."""
         return [(batch, 1.0)]
 
     @property
     def workers(self) -> int:
-        """How many parts of a batch `loss` is best called on at once, in as many threads; it must bear that then."""
+        """How many parts of a batch `loss` is best called on at once, in as many threads, on a CPU and in one process.
+
+        More than one asks of `loss` that it draws no random numbers and keeps nothing of a part.
+        """
         return 1
 
     @abstractmethod
@@ -146,7 +149,9 @@ def train(
     start = done = restore_checkpoint(run.folder / checkpoint, kept, optimizers, scaler)
     peaks = [(group, group["lr"]) for optimizer in optimizers for group in optimizer.param_groups]
     saved, took = time.monotonic(), 0.0
-    side_by_side = SideBySide(method.workers, parameters.values()) if method.workers > 1 else None
+    in_one_process = device.type == "cpu" and accelerator.num_processes == 1
+    at_once = method.workers if in_one_process else 1
+    side_by_side = SideBySide(at_once, parameters.values()) if at_once > 1 else None
 
     def loss_of(part: Any) -> Tensor:
         with autocast_to(device, arithmetic):

@@ -70,10 +70,10 @@ def estimate_memory(method: Denoising, arithmetic: torch.dtype, kept: Iterable[T
     """The bytes of all tensors that a step holds at once, by what they are for; not of the programs themselves.
 
     Weights are those of the base and of what is put on it, with copies such as a moving average. What is trained
-    has a gradient and AdamW's two means in float32. What the backward pass needs of the forward one is measured on
-    one image, without a backward pass, and extended to the batch; where weights are cast to half precision on the way
-    it is measured on two as well, since these casts come once. On a CPU the encoded images count too, and on a GPU
-    only what lies there.
+    has, in float32, AdamW's two means and a gradient for each part that is worked on at once. What the backward pass
+    needs of the forward one is measured on one image, without a backward pass, and extended to the batch; where
+    weights are cast to half precision on the way it is measured on two as well, since these casts come once. On a CPU
+    the encoded images count too, and on a GPU only what lies there.
     """
     pipe, trained = method.pipe, list(method.parameters().values())
     parts = (pipe.unet, pipe.vae, pipe.text_encoder)
@@ -88,7 +88,7 @@ def estimate_memory(method: Denoising, arithmetic: torch.dtype, kept: Iterable[T
         an_image = _saved_for_backward(method, 2, arithmetic, storages.keys()) - one
     return {
         "weights": sum(storages.values()),
-        "gradients and optimizer": 3 * 4 * sum(p.numel() for p in trained),
+        "gradients and optimizer": (2 + method.workers) * 4 * sum(p.numel() for p in trained),
         "intermediate results": one + (size - 1) * max(0, an_image),
     }
 

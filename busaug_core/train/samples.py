@@ -11,7 +11,7 @@ import torch
 from busaug_core.base.autoencoder import decode
 from busaug_core.base.offload import on_device
 from busaug_core.errors import UserError
-from busaug_core.figures import image_cells, show_image, write_images
+from busaug_core.figures import image_cells, show_image, write_png
 from busaug_core.generate.config import Generation
 from busaug_core.generate.plan import item_seed
 from busaug_core.generate.sampler import Sampler
@@ -102,4 +102,4 @@ class Samples(Check):
         guided = self.settings.guided(self.settings.steps)
         settings = f"{self.settings.steps} sampling steps, {guided} guided at {self.settings.guidance_scale:g}"
         figure.suptitle(f"after {step} steps of training ({settings})", fontsize=10)
-        write_images(figure, self.path(step))
+        write_png(figure, self.path(step), synthetic=True)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier
+from threading import Barrier, Lock
 from typing import Any
 
 import torch
@@ -11,29 +11,37 @@ from torch import Tensor, nn
 SMALL = 50_000_000
 """Parameters of networks whose operations are short on one core; Stable Diffusion's fill several."""
 LEAST = 2
-"""Images that a part has at least: with fewer the interpreter, which runs one thread at a time, takes over."""
+"""Images a worker has at least: with fewer the interpreter, which runs one thread at a time, takes over."""
 
 
 def workers_for(images: int, networks: Iterable[nn.Module]) -> int:
-    """How many parts of so many images are worked on at once on this machine's cores."""
+    """How many parts of so many images are worked on at once: as many as share out this machine's cores evenly."""
     if sum(p.numel() for network in networks for p in network.parameters()) > SMALL:
         return 1
-    return max(1, min(torch.get_num_threads(), images // LEAST))
+    threads = torch.get_num_threads()
+    return max((n for n in range(1, images // LEAST + 1) if threads % n == 0), default=1)
 
 
 class SideBySide:
     """Threads that share out the cores, and the gradients of what they work on, added up in one order."""
 
-    def __init__(self, workers: int, parameters: Sequence[nn.Parameter]):
-        self.parameters, threads = list(parameters), torch.get_num_threads()
-        self._pool = ThreadPoolExecutor(workers, "part", torch.set_num_threads, (max(1, threads // workers),))
-        # What is set in one thread holds in all that begin later, so all begin now and it is set back.
+    _beginning = Lock()
+
+    def __init__(self, workers: int, parameters: Iterable[nn.Parameter]):
+        self.parameters = list(parameters)
         barrier = Barrier(workers)
-        list(self._pool.map(lambda _: barrier.wait(), range(workers)))
-        torch.set_num_threads(threads)
+        # torch keeps a number for the thread that sets it, and another that threads begin with at their first look.
+        with self._beginning:
+            threads = torch.get_num_threads()
+            own = max(1, threads // workers)
+            self._pool = ThreadPoolExecutor(
+                workers, "part", lambda: (torch.set_num_threads(own), torch.get_num_threads())
+            )
+            list(self._pool.map(lambda _: barrier.wait(), range(workers)))
+            torch.set_num_threads(threads)
 
     def backward(self, objective: Callable[[Any], Tensor], parts: Sequence[tuple[Any, float]]) -> Tensor:
-        """Add the gradients of each part's objective, times its share, to the parameters'; returns their sum."""
+        """Add the gradients of each part's objective, times its share, to the parameters'; returns the whole loss."""
 
         def work(part: tuple[Any, float]) -> tuple[Tensor, tuple[Tensor | None, ...]]:
             loss = objective(part[0]) * part[1]
@@ -44,7 +52,7 @@ class SideBySide:
             losses.append(loss)
             for parameter, gradient in zip(self.parameters, gradients, strict=True):
                 if gradient is not None:
-                    parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
+                    parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
         return torch.stack(losses).sum()
 
     def close(self) -> None:

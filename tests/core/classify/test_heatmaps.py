@@ -18,7 +18,6 @@ from busaug_core.classify.model import Classifier
 from busaug_core.classify.predictions import read_predictions
 from busaug_core.errors import UserError
 from busaug_core.files import read_rows
-from busaug_core.images import NOTICE
 from busaug_core.jobs.run import Run
 from busaug_core.summary import summarise
 
@@ -172,7 +171,7 @@ def test_each_image_gets_a_map_of_its_predicted_class(run_job, masked):
     assert result["empty_heatmaps"] == sum(row["empty"] for row in rows)
     with Image.open(folder / "heatmaps.png") as picture:
         assert picture.width > picture.height > 100
-        assert picture.text["Comment"] == NOTICE
+        assert "Comment" not in picture.text, "scans alone"
     (real,) = result["attention"]
     assert (real["variant"], real["n"]) == ("real", 4)  # of six that are evaluated
     assert real["covered"] == 0.25

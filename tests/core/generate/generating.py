@@ -30,7 +30,7 @@ def images(events, variant):
 
 
 def producer_of(trained, config):
-    """What makes images by a config, with the LoRA and the token of `trained`."""
+    """What makes images by a config, with what lies in the home `trained`."""
     run = Run(trained / "trial/runs/all")
     run.used = resolve_products(config, run)
     return Producer(config, run, [Item("benign", 0, 0)])

@@ -6,15 +6,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from generating import FOUR, QUICK, images, make
+from generating import FOUR, QUICK, Generate, images, make
 from pictures import same_picture
 from PIL import Image
 
 from busaug_core.errors import UserError
+from busaug_core.generate.generate import Masks
+from busaug_core.generate.plan import Item
 from busaug_core.generate.steps import denoise
+from busaug_core.generate.store import Store
 from busaug_core.images import NOTICE, load_gray, read_synthesis
 from busaug_core.jobs.events import Made, Notice, Progress
-from busaug_core.records import count_labels
+from busaug_core.jobs.run import Run
+from busaug_core.records import Synthesis, count_labels
 from busaug_core.registry import job
 
 
@@ -154,3 +158,21 @@ def test_what_fails_within_a_step_is_raised_to_the_caller():
 
     with pytest.raises(RuntimeError, match="out of memory"):
         list(denoise(fail))
+
+
+@pytest.mark.parametrize(
+    ("name", "box"),
+    [("id", [32, 32, 32, 32]), ("path", [32, 32, 32, 32]), (None, None)],
+    ids=["sample", "file", "gone"],
+)
+def test_an_image_on_disk_keeps_the_mask_that_it_was_made_from(masked, tmp_path, name, box):
+    """Whatever the order is in which masks are taken now."""
+    values = dict(variants=["base_mask"], controlnet="x", counts={"benign": 1}, resolution=64)
+    config = Generate.parse(values).resolve()
+    store, masks = Store(Run(tmp_path), config), Masks(config, masked)
+    now, then = (next(r for r in masked if r.label == label) for label in ("benign", "malignant"))
+    item = Item("benign", 0, 1, mask=now.path)
+    made_from = getattr(then, name) if name else "no longer there"
+    store.write("base_mask", item, np.zeros((64, 64), np.uint8), Synthesis(mask_sample_id=made_from))
+    lesions = store.record("base_mask", item, masks.named).lesions
+    assert [lesion.box for lesion in lesions] == ([box] if box else [])

@@ -64,7 +64,9 @@ def test_guidance_away_from_the_base_is_of_a_tuned_unet_after_the_prompts():
     assert resolved("sd", "ft", "ft_mask").forwards == 15 + 20 + 20
     assert resolved("ft", domain_guidance=1).forwards == 15
     assert resolved("ft", guidance_end=1).domain_guidance == 1
-    assert resolved("ft", guidance_scale=1, guidance_end=None).forwards == 20
+    unguided = dict(guidance_scale=1, guidance_end=None)
+    assert resolved("ft", **unguided).forwards == 10
+    assert resolved("ft", **unguided, domain_guidance=2).forwards == 20
     with pytest.raises(UserError, match="of the variants of a tuned UNet"):
         resolved("base", "sd_mask", domain_guidance=2)
     with pytest.raises(UserError, match="no step is left"):

@@ -12,6 +12,7 @@ from pictures import same_picture
 
 from busaug_core.base.autoencoder import decode
 from busaug_core.generate.config import GENERATE
+from busaug_core.generate.domain_guidance import domain_guidance
 from busaug_core.generate.plan import Item
 from busaug_core.generate.sampler import Sampler
 from busaug_core.images import load_gray
@@ -113,41 +114,57 @@ def test_guidance_that_ends_is_that_of_diffusers_and_spares_half_of_the_later_pa
 
 
 @pytest.fixture(scope="module")
-def tuned(trained, records, base):
-    """The home with a tuned UNet besides."""
-    values = dict(base_model=base, batch_size=2, resolution=64, precision="fp32", membership=False)
-    drain(
-        job("finetune_unet").run(
-            {**values, "steps": 3, "learning_rate": 3e-3, "run_key": "unet"}, records, "trial", trained
-        )
-    )
+def tuned(trained, masked, base):
+    """The home with a tuned UNet and a ControlNet beside it."""
+    values = dict(base_model=base, batch_size=2, resolution=64, precision="fp32", membership=False, steps=3)
+    for name, more in (
+        ("finetune_unet", dict(run_key="unet", learning_rate=3e-3)),
+        ("train_controlnet", dict(run_key="controlnet", unet="unet", learning_rate=0.1)),
+    ):
+        drain(job(name).run({**values, **more}, masked, "trial", trained))
     return trained
 
 
-def test_a_tuned_unet_departs_from_what_the_base_predicts_without_prompt(base, tuned):
+@pytest.mark.parametrize("steered", [False, True])
+def test_a_tuned_unet_departs_from_what_the_base_predicts_without_prompt(base, tuned, steered):
     from busaug_core.base.loading import load_pipeline
 
-    values = dict(QUICK, base_model=base, variants=["base", "ft"], unet="unet", counts={"benign": 1}, guidance_end=0.5)
-    plain, away = (
-        producer_of(tuned, Generate.parse({**values, "domain_guidance": scale}).resolve()).sampler for scale in (1, 3)
-    )
+    values = dict(QUICK, base_model=base, variants=["ft_mask"], unet="unet", controlnet="controlnet", mode="evaluation")
+    sampler = producer_of(tuned, Generate.parse(values).resolve()).sampler
+    sampler.switch({"unet", "controlnet"} if steered else {"unet"}, [np.ones((64, 64), bool)] * 2)
+    unet, component = sampler.pipe.unet, sampler.attached["unet"]
     latents = torch.randn(2, 4, 16, 16, generator=torch.Generator().manual_seed(1))
-    states = plain._encode(["one", "two"])
-    untuned = load_pipeline(base, torch.device("cpu"), torch.float32)
-    unconditional = untuned.encode_prompt("", untuned.device, 1, False)[0]
+    states, own_states = sampler._encode(["", ""]), sampler._encode(["one", "two"])
+    added = {}
+    unet.register_forward_pre_hook(lambda _, args, kwargs: added.update(kwargs), with_kwargs=True)
 
-    def predict(unet, states):
-        return unet(latents, torch.tensor(500), encoder_hidden_states=states, return_dict=False)[0]
+    def predict(network, states, **more):
+        return network(latents, torch.tensor(500), encoder_hidden_states=states, return_dict=False, **more)[0]
 
     with torch.no_grad():
-        for sampler in (plain, away):
-            sampler.switch({"unet"})
-        own, of_base = predict(plain.pipe.unet, states), predict(untuned.unet, unconditional.expand(2, -1, -1))
-        assert (own - of_base).abs().max() > 0.01
-        away._away.images = 2
-        assert torch.allclose(predict(away.pipe.unet, states), own + 2 * (own - of_base), atol=1e-4)
-        away._away.images = 1
-        assert torch.allclose(predict(away.pipe.unet, states), own, atol=1e-6), "two rows, by which a prompt guides one"
+        own = predict(unet, own_states)
+        residuals = {name: added[name] for name in added if name.endswith(("residuals", "residual"))}
+        assert bool(residuals) == steered
+        untuned = load_pipeline(base, torch.device("cpu"), torch.float32).unet
+        moved = own - predict(untuned, states, **residuals)
+        assert moved.abs().max() > 0.01
+        with domain_guidance(unet, component, 3, states[0], images=2):
+            assert torch.allclose(predict(unet, own_states), own + 2 * moved, atol=1e-4)
+        with domain_guidance(unet, component, 3, states[0], images=1):
+            assert torch.equal(predict(unet, own_states), own), "a prompt guides the one image already"
+        assert torch.equal(predict(unet, own_states), own)
+
+
+def test_an_image_departs_alike_in_a_batch_of_any_size(tuned, base, records):
+    values = dict(base_model=base, unet="unet", variants=["ft"], counts={"benign": 4}, guidance_end=0.5)
+    away = dict(domain_guidance=2)
+    three, one, plain = (
+        images(make(tuned, records, f"batch{n}{len(more)}", **values, batch_size=n, **more), "ft")
+        for n, more in ((3, away), (1, away), (1, {}))
+    )
+    for pair, other in zip(sorted(three), sorted(one), strict=True):
+        assert np.abs(three[pair] - one[other]).max() <= 2
+    assert all(np.abs(a - b).mean() > 0.3 for a, b in zip(one.values(), plain.values(), strict=True))
 
 
 def test_only_images_of_a_tuned_unet_depart_from_the_base(tuned, records, base):

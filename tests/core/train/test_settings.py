@@ -1,7 +1,6 @@
 """Settings of trainings: what alpha, dropout, weighting, rate, noise, the text encoder and the parts of a step do."""
 
 from pathlib import Path
-from threading import current_thread
 
 import pytest
 import torch
@@ -15,7 +14,6 @@ from busaug_core.errors import UserError
 from busaug_core.train import batch, denoising, training
 from busaug_core.train.config import Lora
 from busaug_core.train.lora import LAYERS, LoraMethod
-from busaug_core.train.side_by_side import workers_for
 
 CPU = torch.device("cpu")
 SMALL = dict(steps=4, batch_size=2, resolution=64, precision="fp32", membership=False)
@@ -144,52 +142,6 @@ def test_a_step_in_parts_is_the_step_as_a_whole(run_job, records, base, monkeypa
     assert all(torch.allclose(one[name], other[name], atol=3e-4) for name in one)
     with pytest.raises(UserError, match="accumulation is 5, more than the 4 images of a step"):
         run_job("train_lora", records, accumulation=5, **values)
-
-
-@pytest.mark.parametrize(
-    ("name", "more"),
-    [
-        ("train_lora", dict(rank=2, layers="attention", text_encoder=True, gradient_checkpointing=True)),
-        ("train_lora", dict(rank=2, layers="wide", accumulation=2)),
-        ("train_textual_inversion", {}),
-        ("finetune_unet", dict(lesion_weight=3)),
-        ("train_controlnet", dict(caption_dropout=0.3)),
-    ],
-)
-def test_parts_side_by_side_learn_what_the_whole_does_and_always_the_same(
-    run_job, masked, base, monkeypatch, name, more
-):
-    met, plain = [], denoising.Denoising.loss
-    monkeypatch.setattr(
-        denoising.Denoising,
-        "loss",
-        lambda self, b: met.append((current_thread().name.split("_")[0], len(b.chosen))) or plain(self, b),
-    )
-    values = {**SMALL, "base_model": base, "steps": 2, "batch_size": 4, **more}
-    learned = []
-    for workers in (1, 2, 2):
-        met.clear()
-        monkeypatch.setattr(denoising, "workers_for", lambda *_, n=workers: n)
-        learned.append(run_job(name, masked, **values))
-        threads = [thread for thread, _ in met]
-        assert threads.count("part") == (0 if workers == 1 else 2 * workers * values.get("accumulation", 1))
-    whole, parts, again = map(trained_weights, learned)
-    assert learned[0]["loss"] == pytest.approx(learned[1]["loss"], rel=1e-5)
-    assert all((whole[key] - parts[key]).abs().mean() < 1e-5 for key in whole), "Adam scales rounding up"
-    assert all(torch.equal(parts[key], again[key]) for key in parts)
-
-
-def trained_weights(result):
-    """What a training has saved, by name."""
-    place = Path(result["weights"])
-    return load_file(place if place.is_file() else next(place.glob("*.safetensors")))
-
-
-def test_parts_are_shared_out_where_networks_are_small_and_images_enough(monkeypatch):
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
-    small, large = torch.nn.Linear(2, 2), torch.nn.Linear(10_000, 10_000, device="meta")
-    assert [workers_for(n, [small]) for n in (1, 3, 4, 8, 64)] == [1, 1, 2, 4, 4]
-    assert workers_for(64, [small, large]) == 1
 
 
 @pytest.mark.parametrize("name", ["train_lora", "finetune_unet", "train_controlnet"])
