@@ -67,9 +67,10 @@ class Generation(OnSamples):
         None,
         ge=1,
         le=10,
-        description="Guidance of a tuned UNet after guidance_end, at guidance_scale 1 in all steps: away from what the "
-        "base predicts, so that images lie nearer to those learned from and vary more (Zhong et al. 2025; 1 is none; "
-        "empty: the base's own after guidance_end, in the variants of a tuned UNet).",
+        description="How far, after guidance_end, a tuned UNet's predictions are moved away from what the base "
+        "predicts without prompt, so that images lie nearer to those learned from and vary more, for a second pass in "
+        "these steps (Zhong et al. 2025); 1 is none. At guidance_scale 1 it acts in all steps, where it is set. "
+        "Empty: the base's own.",
     )
     strength: float = Field(
         0.3,
@@ -87,9 +88,11 @@ class Generation(OnSamples):
     )
     masks: Literal["train", "val", "test"] = Field(
         "train",
-        description="The split whose lesion masks condition the variants that take one; in mode new it is train.",
+        description="The split whose lesion masks condition the variants that take one; mode new takes train's alone.",
     )
-    samples_per_mask: int = Field(1, ge=1, le=1000, description="Images in a row that share a mask.")
+    samples_per_mask: int = Field(
+        1, ge=1, le=1000, description="Images in a row that share a mask; masks that are used up begin anew."
+    )
     resolution: int | None = Field(
         None,
         ge=64,
@@ -131,6 +134,11 @@ class Generation(OnSamples):
 
     @model_validator(mode="after")
     def _components(self) -> "Generation":
+        tuned = [slug for slug in self.variants if UNET.field in RECIPES[slug].components]
+        if tuned and self.base_model == getattr(self, UNET.field, None):
+            raise ValueError(
+                f"base_model and unet are the same, so that {tuned[0]} has nothing to be put on; leave base_model out"
+            )
         for slug in self.variants:
             for name in sorted(RECIPES[slug].components):
                 if not getattr(self, name):
@@ -156,7 +164,9 @@ class Generation(OnSamples):
         follows = is_tuned and 0 < guided < config.steps
         config = config.fill(dict(domain_guidance=base.domain_guidance if follows else 1.0))
         if config.domain_guidance > 1 and not is_tuned:
-            raise UserError("domain_guidance is of the variants of a tuned UNet; choose one, or leave it out.")
+            raise UserError(
+                "domain_guidance is of the variants of a tuned UNet; choose one with unet, or leave it out."
+            )
         if config.domain_guidance > 1 and guided == config.steps:
             raise UserError("domain_guidance begins after guidance_end, where no step is left; lower one of them.")
         if config.negative_prompt and config.guidance_scale == 1:

@@ -125,7 +125,7 @@ def _masks_of(config: Generation, records: list[Record], label: str) -> list[str
     if not members:
         raise UserError(
             f"No real sample of class '{label}' is tagged '{config.masks}' to take a mask from; leave the class out of "
-            "counts, or choose a variant without masks."
+            "counts, name another split, or choose a variant without masks."
         )
     found = [r.path for r in members if r.lesions] or [r.path for r in members]
     return [found[i] for i in sorted(range(len(found)), key=lambda i: item_seed("masks", config.seed, label, i))]

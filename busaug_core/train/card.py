@@ -69,7 +69,7 @@ def write_card(
         "",
         "## How to load it",
         "With plain diffusers, in the folder of this card"
-        + (f" (`{MINI}` lies in a clone of BUSAug as `{SHIPPED}`):" if base == MINI else ":"),
+        + (f" (`{MINI}` lies in a clone of BUSAug as `{SHIPPED}`; write where that is):" if base == MINI else ":"),
         "",
         "```python",
         *_usage(run, config, base, tuned, component, weights, prompt),
@@ -127,9 +127,10 @@ def _usage(
     defaults = defaults_of(config.base_model, run.folder.parent)
     options = f"num_inference_steps={defaults.sampling_steps}, guidance_scale={defaults.guidance_scale}"
     if defaults.guidance_end < 1:
+        lines.append(f"# BUSAug has this guidance_scale in the first {defaults.guidance_end:.0%} of the steps alone,")
         is_tuned = UNET in [component, *(part for part, _ in others)] and defaults.domain_guidance > 1
-        rest = ", and the others away from the base" if is_tuned else " alone"
-        lines.append(f"# BUSAug guides the first {defaults.guidance_end:.0%} of the steps so{rest}.")
+        rest = f"domain_guidance of {defaults.domain_guidance}, which diffusers lacks" if is_tuned else "none"
+        lines.append(f"# and in the others {rest}.")
     size = f"height={config.resolution}, width={config.resolution}"
     return [*lines, f"image = pipe({json.dumps(prompt, ensure_ascii=False)}{more}, {size}, {options}).images[0]"]
 

@@ -54,7 +54,7 @@ class Outlook(Check):
     def _plan(self, step: int) -> str:
         """The training in words."""
         config, parts = self.method.batches.config, self.memory
-        share = f"{100 * self.share:.2g} %" if self.share >= 1e-4 else "less than 0.01 %"
+        share = f"{100 * self.share:.3g} %" if self.share >= 1e-4 else "less than 0.01 %"
         told = ", ".join(f"{_size(size)} for {name}" for name, size in parts.items())
         more = ""
         if self.method.pipe.unet.device.type == "cpu":
