@@ -134,11 +134,6 @@ class Generation(OnSamples):
 
     @model_validator(mode="after")
     def _components(self) -> "Generation":
-        tuned = [slug for slug in self.variants if UNET.field in RECIPES[slug].components]
-        if tuned and self.base_model == getattr(self, UNET.field, None):
-            raise ValueError(
-                f"base_model and unet are the same, so that {tuned[0]} has nothing to be put on; leave base_model out"
-            )
         for slug in self.variants:
             for name in sorted(RECIPES[slug].components):
                 if not getattr(self, name):

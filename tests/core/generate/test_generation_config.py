@@ -14,7 +14,6 @@ from busaug_core.errors import UserError
     [
         (dict(variants=["sd"], counts={"benign": 1}), "needs a LoRA"),
         (dict(variants=["sd_ti"], lora="x", counts={"benign": 1}), "needs a learned token"),
-        (dict(variants=["ft"], base_model="a", unet="a", counts={"benign": 1}), "base_model and unet are the same"),
         (dict(variants=["base"]), "set one of balance_to, ratio and counts"),
         (dict(variants=["base"], ratio=1, balance_to=3), "set one of"),
         (dict(variants=["other"], counts={"benign": 1}), "variants"),

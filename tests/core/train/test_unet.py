@@ -63,7 +63,16 @@ def test_what_is_kept_is_the_moving_average(run_job, records, base, monkeypatch)
 
 
 def test_a_base_model_may_be_a_run_and_gives_the_images_of_that_unet(tuned, run_job, records, base, tmp_path):
-    run_job("generate", records, base_model=base, unet="ft", variants=["ft", "base"], run_key="as_unet", **MADE)
+    run_job(
+        "generate",
+        records,
+        base_model=base,
+        unet="ft",
+        variants=["ft", "base"],
+        run_key="as_unet",
+        domain_guidance=1,
+        **MADE,
+    )
     run_job("generate", records, base_model="ft", variants=["base"], run_key="as_base", **MADE)
     one, other = pixels(tmp_path, "as_unet"), pixels(tmp_path, "as_base")
     for i in range(2):
