@@ -86,7 +86,7 @@ class Masks:
 
     def of(self, item: Item) -> np.ndarray | None:
         """The item's mask, bool S×S; None for an item without."""
-        return None if item.mask is None else resize_mask(self.records[item.mask].lesion_mask(), self.side)
+        return None if item.mask is None else self.named(item.mask)
 
     def named(self, name: str) -> np.ndarray | None:
         """The mask of the sample or file that an image says it was made from, bool S×S; None where that is gone."""

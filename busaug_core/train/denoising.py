@@ -12,7 +12,6 @@ import torch
 from diffusers import ModelMixin, StableDiffusionPipeline
 from torch import Tensor
 
-from busaug_core.jobs.processes import join_processes
 from busaug_core.train.batch import Batch, Batches
 from busaug_core.train.loop import Method
 from busaug_core.train.side_by_side import workers_for
@@ -63,10 +62,7 @@ class Denoising(Method):
 
     @cached_property
     def workers(self) -> int:
-        processes = join_processes()
-        if self.draws_in_loss or processes.device.type != "cpu" or processes.num_processes > 1:
-            return 1
-        return workers_for(self.batches.config.part_size, self.networks)
+        return 1 if self.draws_in_loss else workers_for(self.batches.config.part_size, self.networks)
 
     def parts(self, batch: Batch) -> list[tuple[Batch, float]]:
         size, count = len(batch.chosen), self.batches.config.accumulation * self.workers

@@ -71,9 +71,10 @@ class Method(ABC):
 
     @property
     def workers(self) -> int:
-        """How many parts of a batch `loss` is best called on at once, in as many threads, on a CPU and in one process.
+        """How many parts of a batch `loss` is called on at once, in as many threads; see `workers_for`.
 
-        More than one asks of `loss` that it draws no random numbers and keeps nothing of a part.
+        More than one asks of `loss` that it draws no random numbers and keeps nothing of a part, and is for a single
+        process on a CPU alone.
         """
         return 1
 
@@ -149,9 +150,7 @@ def train(
     start = done = restore_checkpoint(run.folder / checkpoint, kept, optimizers, scaler)
     peaks = [(group, group["lr"]) for optimizer in optimizers for group in optimizer.param_groups]
     saved, took = time.monotonic(), 0.0
-    in_one_process = device.type == "cpu" and accelerator.num_processes == 1
-    at_once = method.workers if in_one_process else 1
-    side_by_side = SideBySide(at_once, parameters.values()) if at_once > 1 else None
+    side_by_side = SideBySide(method.workers, parameters.values()) if method.workers > 1 else None
 
     def loss_of(part: Any) -> Tensor:
         with autocast_to(device, arithmetic):

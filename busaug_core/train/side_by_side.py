@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from busaug_core.jobs.processes import join_processes
+
 SMALL = 50_000_000
 """Parameters of networks whose operations are short on one core; Stable Diffusion's fill several."""
 LEAST = 2
@@ -15,7 +17,13 @@ LEAST = 2
 
 
 def workers_for(images: int, networks: Iterable[nn.Module]) -> int:
-    """How many parts of so many images are worked on at once: as many as share out this machine's cores evenly."""
+    """How many parts of so many images are worked on at once: as many as share out this machine's cores evenly.
+
+    One on a GPU, and in each of several processes, which share the cores already.
+    """
+    processes = join_processes()
+    if processes.device.type != "cpu" or processes.num_processes > 1:
+        return 1
     if sum(p.numel() for network in networks for p in network.parameters()) > SMALL:
         return 1
     threads = torch.get_num_threads()

@@ -132,7 +132,6 @@ def test_a_lora_of_the_text_encoder_too_predicts_alike_in_training_here_and_in_p
 
 def test_a_step_in_parts_is_the_step_as_a_whole(run_job, records, base, monkeypatch):
     sizes, plain = [], denoising.Denoising.loss
-    monkeypatch.setattr(denoising, "workers_for", lambda *_: 1)
     monkeypatch.setattr(denoising.Denoising, "loss", lambda self, b: sizes.append(len(b.chosen)) or plain(self, b))
     values = dict(SMALL, base_model=base, steps=2, batch_size=4, rank=2, layers="attention", caption_dropout=0.5)
     whole, parts = (run_job("train_lora", records, accumulation=n, **values) for n in (1, 3))

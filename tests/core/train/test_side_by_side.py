@@ -55,7 +55,6 @@ def test_a_training_learns_what_it_does_of_whole_batches(run_job, masked, base, 
         return plain(self, batch)
 
     monkeypatch.setattr(denoising.Denoising, "loss", loss)
-    monkeypatch.setattr(denoising, "workers_for", lambda *_: 1)
     values = {**VALUES, "base_model": base, **more}
     whole = run_job(name, masked, **values)
     assert not any(thread.startswith("part") for thread, _ in met)
