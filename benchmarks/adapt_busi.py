@@ -14,6 +14,8 @@ and of each of its variants what decides whether it is of use. All sides are see
 
 `--inner` does all of it within the training split, to choose between recipes without a look at the validation split.
 `--layout bus_bra` and that set's folder take another set of real scans, on which nothing was tuned.
+`--times 4 --by network` makes four times as many images and keeps of each class those that `filter_synthetic` chooses
+by herding in the second judge's features; with `--by efficientnet_lite0` it is done in those that all else sees.
 `--generate '{"steps": 20, "guidance_scale": 2, "guidance_end": 1}'` generates otherwise than by default.
 Runs are kept under $BUSAUG_HOME and resumed when the script is called again.
 """
@@ -36,7 +38,7 @@ from busaug_core.data.splits import grouped_split
 from busaug_core.features.cache import Seen, extract
 from busaug_core.features.extractors import LITE0, make_extractor
 from busaug_core.jobs.device import pick_device
-from busaug_core.jobs.roles import evaluation_sets, of_split
+from busaug_core.jobs.roles import REJECTED, evaluation_sets, of_split
 from busaug_core.jobs.run import Run
 from busaug_core.jobs.runs import run_of
 from busaug_core.measure.grids import mask_grid, variant_grid
@@ -81,6 +83,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--base", default="mini")
     parser.add_argument("--inner", action="store_true", help="split the training images anew, and measure there")
+    parser.add_argument("--times", type=int, default=1, help="how many times as many images to choose from")
+    parser.add_argument("--by", choices=["network", LITE0], default="network", help="the features to choose in")
     parser.add_argument("--generate", type=json.loads, default={}, help="fields of generate, as JSON")
     options = parser.parse_args()
     given = options.source or os.environ.get({"busi": "BUSI", "bus_bra": "BUSBRA"}.get(options.layout, ""))
@@ -132,9 +136,16 @@ def measured(
         found += [(f"membership {b} | {name} {field}", result["membership"][b]) for b in ("value", "high")]
     of_set = re.sub(r"\W+", "_", "_".join([name, *(f"{k}_{v}" for k, v in options.generate.items()), str(seed)]))
     images = f"images_{of_set}"
-    generation = {**generation, **options.generate}
-    run("generate", real, dataset, run_key=images, mode="evaluation", **generation, **made, **shared)
+    generation = {**generation, **options.generate, **made, "mode": "evaluation"}
+    run("generate", real, dataset, run_key=images, **generation, **shared)
     synthetic = run_of(dataset, images).products
+    if options.times > 1:
+        for more in range(1, options.times):
+            key, other = f"{images}_more_{more}", {**shared, "seed": seed + 1000 * more}
+            run("generate", real, dataset, run_key=key, **generation, **other)
+            synthetic += run_of(dataset, key).products
+        of_set += f"_{options.times}_by_{options.by}"
+        synthetic = chosen(synthetic, real, dataset, options, of_set)
     every = real + synthetic
     result = run("compute_fid", every, dataset, run_key=f"fid_{of_set}", metrics=["fid", "ladder", "judge"])
     applied = f"network_{of_set}"
@@ -160,6 +171,18 @@ def measured(
             (f"{figure} | {name} {variant}", v) for figure, v in usefulness(members, real, run_of(dataset, images))
         ]
     return found
+
+
+def chosen(
+    synthetic: list[Record], real: list[Record], dataset: str, options: argparse.Namespace, of_set: str
+) -> list[Record]:
+    """Of each variant and class one in `options.times`, by herding."""
+    by = dict(extractor=options.by, classifier="network")
+    run("score_synthetic", real + synthetic, dataset, run_key=f"scores_{of_set}", **by)
+    scored = run_of(dataset, f"scores_{of_set}").products
+    limits = dict(max_herding=1 / options.times, run_key=f"filter_{of_set}")
+    run("filter_synthetic", real + scored, dataset, **limits)
+    return [r for r in run_of(dataset, f"filter_{of_set}").products if REJECTED not in r.tags]
 
 
 def features(records: list[Record], of_run: Run) -> np.ndarray:

@@ -120,6 +120,7 @@ class Scores(Document):
     likeness: float | None = _known("Likeness to a training image's picture; from 0.6 on a near-copy")
     most_alike_real_id: str | None = _known("That training image")
     realism: float | None = _known("Realism; from 1 on it lies among real images")
+    herding: float | None = _known("Place in the order of kernel herding, as a share of its variant's class")
     influence: float | None = _known("By how much it raises the Fréchet distance of its variant")
     run: str | None = _known("The run that scored it")
     extractor: str | None = _known("The network whose features were compared")

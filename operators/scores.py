@@ -48,6 +48,7 @@ class FilterSynthetic(JobOperator):
         "min_copy_ratio",
         "max_likeness",
         "min_realism",
+        "max_herding",
         "max_influence",
     )
 

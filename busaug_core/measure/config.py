@@ -116,6 +116,13 @@ class FilterSynthetic(OnSamples):
         description=f"Greatest likeness to a training image's picture; from {NEAR_COPY} on a near-copy.",
     )
     min_realism: float | None = Field(None, ge=0, description="Least realism; 1 and above lies among real images.")
+    max_herding: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="Share of each variant and class to keep: the images that together stand best for the training "
+        "images of the class, as kernel herding orders them.",
+    )
     max_influence: float | None = Field(
         None, description="Most that the image may add to its variant's Fréchet distance."
     )

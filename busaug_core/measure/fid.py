@@ -79,7 +79,7 @@ def compute_fid(config: ComputeFid, run: Run) -> Steps[dict[str, Any]]:
     measured, left_out, copy_rows = variants, [], []
     if run.is_main:
         refuse_shared_files(records, features.hashes)
-        yield from _remarks(variants, real)
+        yield from _remarks(variants, real, extractor)
         measured, left_out, copy_rows = yield from _without_copies(config, variants, real)
     opposite = _opposite(config, references, others_of)
     ways = ways_of(variants)
@@ -215,7 +215,7 @@ def _rng(config: ComputeFid, *what: str) -> np.random.Generator:
     return np.random.default_rng([config.seed, crc32(" ".join(what).encode())])
 
 
-def _remarks(variants: dict[str, list[Record]], real: list[Record]) -> Steps[None]:
+def _remarks(variants: dict[str, list[Record]], real: list[Record], extractor: Extractor) -> Steps[None]:
     """What a reader of the numbers should know of the sets."""
     if all(r.annotation_score is None for r in real):
         yield Notice(
@@ -228,12 +228,23 @@ def _remarks(variants: dict[str, list[Record]], real: list[Record]) -> Steps[Non
             yield Notice(
                 f"{variant}: its evaluation set is of {len(runs)} runs ({', '.join(runs)}), measured together."
             )
+        if _are_chosen_by(extractor.name, [r for r in members if REJECTED not in r.tags]):
+            yield Notice(
+                f"{variant}: herding chose these images in the same features ({extractor.name}), so that distances are "
+                "smaller than they would be to other eyes; measure by another extractor too."
+            )
         rejected = sum(REJECTED in r.tags for r in members)
         if rejected:
             yield Notice(
                 f"{variant}: {counted(rejected, 'rejected image is', 'rejected images are')} measured too; a view "
                 "without the tag 'rejected' leaves out what a filter has rejected."
             )
+
+
+def _are_chosen_by(extractor: str, members: list[Record]) -> bool:
+    """Whether all are known to be what herding in these features puts before others, which are not there."""
+    scores = [r.scores for r in members if r.scores and r.scores.herding and r.scores.extractor == extractor]
+    return 0 < len(members) == len(scores) and max(s.herding for s in scores) < 1
 
 
 def _caveat(trained: Run | None, reference: list[Record], others: list[Record]) -> str:

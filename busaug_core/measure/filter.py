@@ -56,7 +56,11 @@ def _distances(config: FilterSynthetic, run: Run, records: list[Record]) -> Step
     extractor = make_extractor(scored["extractor"], run, pick_device(), scored.get("preprocessing", CANONICAL))
     everything = reference + [r for r in records if is_evaluation(r)]
     features = yield from extract(everything, extractor, run, scored["batch_size"])
-    note = None if config.max_influence is None else "the influence that was filtered by is on this very distance"
+    note = None
+    if config.max_influence is not None:
+        note = "the influence that was filtered by is on this very distance"
+    elif config.max_herding is not None:
+        note = "what is kept was chosen in these very features; measure it by another extractor too"
     rng = np.random.default_rng(config.seed)
 
     def distance(left: list[Record], right: list[Record]) -> float:

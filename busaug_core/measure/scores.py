@@ -14,8 +14,10 @@ from scipy.special import softmax
 from busaug_core.classify.load import Trained, load_classifier
 from busaug_core.errors import UserError
 from busaug_core.features.cache import Features, Seen, extract
+from busaug_core.features.extractor import Extractor
 from busaug_core.features.extractors import make_extractor
 from busaug_core.files import write_rows
+from busaug_core.images import read_size
 from busaug_core.jobs.device import pick_device
 from busaug_core.jobs.events import Notice, Progress, Steps
 from busaug_core.jobs.roles import TRAIN, is_evaluation, of_split
@@ -24,10 +26,12 @@ from busaug_core.measure.config import NEAR_COPY, SCORES, ScoreSynthetic
 from busaug_core.measure.copies import Originals
 from busaug_core.measure.embeddings import selected
 from busaug_core.measure.grids import pair_grid
-from busaug_core.measure.sets import matched
+from busaug_core.measure.sets import matched, of_class
+from busaug_core.metrics.herding import herding
 from busaug_core.metrics.influence import fid_influence, fid_influence_of_new
 from busaug_core.metrics.neighbours import nearest
 from busaug_core.metrics.realism import realism, typical_distance
+from busaug_core.parallel import in_order
 from busaug_core.records import Record, Scores
 
 PAIRS = 12
@@ -40,7 +44,10 @@ def score_synthetic(config: ScoreSynthetic, run: Run) -> Steps[dict[str, Any]]:
     image (`nearest_real_path`); `copy_ratio` that distance over the median distance of training images to their
     nearest in another group, mirrored or not, so that 0 is a copy. `likeness` is that of pictures, whatever the
     extractor, to the most alike training image (`most_alike_real_path`); from `NEAR_COPY` on it is a near-copy.
-    `realism` is that of Kynkäänniemi et al. 2019, equation 4. `influence` is by how much the image raises its
+    `realism` is that of Kynkäänniemi et al. 2019, equation 4. `herding` is the image's place among those of its
+    variant and class (evaluation images apart) in the order of kernel herding, as a share: the images up to a quarter
+    are the quarter that together stands best for the training images of the class, seen in the synthetic ones' size
+    (of all classes, where there are none of it). `influence` is by how much the image raises its
     variant's Fréchet distance, exactly: that of the evaluation set to the reference for its own images, that to the
     training split for one more (a balancing image, whose choice must not know the reference).
     """
@@ -64,6 +71,7 @@ def score_synthetic(config: ScoreSynthetic, run: Run) -> Steps[dict[str, Any]]:
     distance, place = nearest(made, np.concatenate([real, turned]))
     ratio = distance / typical_distance(real, turned, [r.split_group for r in training])
     realistic = realism(real, made, config.neighbors)
+    places = yield from _herding(config, run, synthetic, training, features, extractor)
     influence = yield from _influence(config, synthetic, reference, training, by_reference, by_training)
     probabilities = _class_probabilities(classifier.classes, synthetic, logits)
     scores = [
@@ -75,6 +83,7 @@ def score_synthetic(config: ScoreSynthetic, run: Run) -> Steps[dict[str, Any]]:
             "likeness": float(likeness[i]),
             "most_alike_real_path": most_alike[i].path,
             "realism": float(realistic[i]),
+            "herding": places[record.path],
             "influence": influence.get(record.path),
             "run": run.key,
             "extractor": extractor.name,
@@ -126,6 +135,30 @@ def _classifier_of(run: Run, labels: set[str], device: torch.device) -> Trained:
             "or choose samples without them."
         )
     return model
+
+
+def _herding(
+    config: ScoreSynthetic,
+    run: Run,
+    synthetic: list[Record],
+    training: list[Record],
+    features: Features,
+    extractor: Extractor,
+) -> Steps[dict[str, float]]:
+    """Each image's place in its group's order, as a share, by its path."""
+    side = max(in_order(lambda r: max(read_size(r.path)[:2]), synthetic))
+    reduced = yield from extract(training, extractor, run, config.batch_size, Seen(side=side))
+    groups: dict[tuple, list[Record]] = {}
+    for record in synthetic:
+        groups.setdefault((record.variant, record.label, is_evaluation(record)), []).append(record)
+    places: dict[str, float] = {}
+    for done, ((_, label, _), members) in enumerate(groups.items(), 1):
+        real = reduced.of(of_class(training, label) or training)
+        units = reduced.matrix
+        order = herding(extractor.standardise(real, units), extractor.standardise(features.of(members), units))
+        places |= {members[row].path: place / len(members) for place, row in enumerate(order, 1)}
+        yield Progress(done, len(groups), "Choosing images that stand for the training split")
+    return places
 
 
 def _influence(

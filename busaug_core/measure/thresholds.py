@@ -14,6 +14,7 @@ LIMITS = {
     "copy_ratio": "min_copy_ratio",
     "likeness": "max_likeness",
     "realism": "min_realism",
+    "herding": "max_herding",
     "influence": "max_influence",
 }
 """The scores that have a threshold, and the field that sets it."""

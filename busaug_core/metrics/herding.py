@@ -1,0 +1,31 @@
+"""Which synthetic samples to keep, so that together they stand for the real ones."""
+
+import numpy as np
+
+from busaug_core.metrics.neighbours import blocks, squared_distances
+from busaug_core.metrics.realism import TINY
+
+MOST = 2000
+"""Real samples, evenly spaced, that the kernel's width is taken from."""
+
+
+def herding(real: np.ndarray, synthetic: np.ndarray) -> np.ndarray:
+    """The rows of the synthetic samples in the order of kernel herding, int64 M.
+
+    Each is the sample by which those before it and itself come nearest to the real ones in mean kernel, so that the
+    first n are a good choice of n, whatever n (Chen, Welling & Smola 2010, equation 8, over the samples at hand). The
+    kernel is Gaussian, exp(−d²/w), where w is the median d² between real samples. Features are N×D and M×D.
+    """
+    real, synthetic = real.astype(np.float64), synthetic.astype(np.float64)
+    some = real[:: -(-len(real) // MOST)]
+    apart = squared_distances(some, some)[np.triu_indices(len(some), 1)]
+    width = max(float(np.median(apart)), TINY) if len(apart) else TINY
+    nearness = np.concatenate(
+        [np.exp(-squared_distances(synthetic[rows], real) / width).mean(1) for rows in blocks(len(synthetic))]
+    )
+    order, taken = np.empty(len(synthetic), np.int64), np.zeros(len(synthetic))
+    for place in range(len(synthetic)):
+        order[place] = one = int(np.argmax(nearness - taken / (place + 1)))
+        taken += np.exp(-squared_distances(synthetic[[one]], synthetic)[0] / width)
+        nearness[one] = -np.inf
+    return order
