@@ -15,7 +15,7 @@ from .names import INFO
 CLASS_COLORS = {"benign": "#35c46b", "malignant": "#ff5a5f", "normal": "#4da3ff"}
 ORIGIN_COLORS = {"real": "#e8e8e8", "simulated": "#e879b9"}
 
-SCORES = ("class_probability", "class_consistent", "copy_ratio", "likeness", "realism", "influence")
+SCORES = ("class_probability", "class_consistent", "copy_ratio", "likeness", "realism", "herding", "influence")
 """The scores that the sidebar shows for filtering."""
 
 

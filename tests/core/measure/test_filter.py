@@ -9,6 +9,7 @@ from PIL import Image
 from scoring import score
 
 from busaug_core.errors import UserError
+from busaug_core.jobs.events import Notice
 from busaug_core.jobs.roles import of_split
 from busaug_core.jobs.run import Run
 from busaug_core.measure.config import FilterSynthetic
@@ -31,6 +32,7 @@ def with_scores(label="benign", variant="sd", **scores):
         ({"min_copy_ratio": 0.4}, [0]),
         ({"max_likeness": 0.5}, [1]),
         ({"min_realism": 1.0}, [0, 2]),
+        ({"max_herding": 0.5}, [1]),
         ({"max_influence": 0.0}, [1]),
         ({"min_copy_ratio": 0.4, "max_influence": 0.0}, [0, 1]),
     ],
@@ -38,12 +40,26 @@ def with_scores(label="benign", variant="sd", **scores):
 def test_each_threshold_rejects_what_misses_it(limits, missed):
     records = [
         with_scores(
-            class_probability=0.9, class_consistent=True, copy_ratio=0.2, likeness=0.2, realism=0.8, influence=-1.0
+            class_probability=0.9,
+            class_consistent=True,
+            copy_ratio=0.2,
+            likeness=0.2,
+            realism=0.8,
+            herding=0.5,
+            influence=-1.0,
         ),
         with_scores(
-            class_probability=0.2, class_consistent=False, copy_ratio=0.7, likeness=0.9, realism=1.2, influence=2.0
+            class_probability=0.2,
+            class_consistent=False,
+            copy_ratio=0.7,
+            likeness=0.9,
+            realism=1.2,
+            herding=1.0,
+            influence=2.0,
         ),
-        with_scores(class_probability=0.8, class_consistent=True, copy_ratio=0.9, likeness=0.3, realism=0.9),
+        with_scores(
+            class_probability=0.8, class_consistent=True, copy_ratio=0.9, likeness=0.3, realism=0.9, herding=0.1
+        ),
     ]
     config = FilterSynthetic.parse(limits)
     assert [i for i, r in enumerate(records) if misses(r, config)] == missed
@@ -116,5 +132,26 @@ def test_thresholds_without_scores_say_what_to_run(records, synthetic, scoring_h
     with pytest.raises(UserError, match="8 images lack scores.*score_synthetic"):
         list(job("filter_synthetic").run(dict(min_realism=1.0), records + unscored, "trial", scoring_home))
     earlier = [replace(r, scores=Scores(realism=1.1, run="scores")) for r in synthetic]
-    with pytest.raises(UserError, match="8 images lack scores"):
-        list(job("filter_synthetic").run(dict(max_likeness=0.5), records + earlier, "trial", scoring_home))
+    for limits in (dict(max_likeness=0.5), dict(max_herding=0.5)):
+        with pytest.raises(UserError, match="8 images lack scores"):
+            list(job("filter_synthetic").run(limits, records + earlier, "trial", scoring_home))
+
+
+def test_what_herding_keeps_is_told_to_be_measured_by_other_eyes(records, synthetic, scoring_home, monkeypatch):
+    from busaug_core.measure import filter as filtering
+
+    monkeypatch.setattr(filtering, "LEAST", 2)
+    _, result = score(records + synthetic, scoring_home)
+    scored = Run(Path(result["folder"])).products
+    values = dict(max_herding=0.5, run_key="filter_herding")
+    result = list(job("filter_synthetic").run(values, records + scored, "trial", scoring_home))[-1].result
+    for row in result["counts"]:
+        assert row["kept"] == (row["kept"] + row["rejected"]) // 2
+    assert "chosen in these very features" in result["rows"][0]["note"]
+    kept = [r for r in Run(Path(result["folder"])).products if "rejected" not in r.tags]
+    told = {}
+    for name, images in (("kept", kept), ("all", scored)):
+        values = dict(extractor="clf", metrics=["fid"], floor_draws=1, run_key=f"fid_of_{name}")
+        events = list(job("compute_fid").run(values, records + images, "trial", scoring_home))
+        told[name] = any("herding chose these images" in str(e) for e in events if isinstance(e, Notice))
+    assert told == {"kept": True, "all": False}

@@ -30,6 +30,15 @@ def copies(records, tmp_path_factory):
     return {path.stem: path for path in folder.iterdir()}
 
 
+def places_of(synthetic, scores):
+    """Places in herding's order, by what is ordered together."""
+    places = {}
+    for record in synthetic:
+        group = record.variant, record.label, "evaluation" in record.tags
+        places.setdefault(group, []).append(scores[Path(record.path).stem]["herding"])
+    return places
+
+
 def test_every_synthetic_image_has_every_score(records, synthetic, scoring_home):
     scores, result = score(records + synthetic, scoring_home)
     assert len(scores) == result["n"] == 8
@@ -42,6 +51,8 @@ def test_every_synthetic_image_has_every_score(records, synthetic, scoring_home)
         assert 0 < row["likeness"] < NEAR_COPY
         assert row["most_alike_real_path"] in {r.path for r in of_split(records, "train")}
         assert isinstance(row["influence"], float)
+    for members in places_of(synthetic, scores).values():
+        assert sorted(members) == pytest.approx([(i + 1) / len(members) for i in range(len(members))])
     with Image.open(Path(result["folder"]) / "nearest.png") as picture:
         assert picture.text["Comment"] == NOTICE
 
