@@ -174,7 +174,9 @@ def plain(
     told = lambda prompt: prompt  # noqa: E731
     match name:
         case "train_lora":
-            unet.add_adapter(LoraConfig(r=defaults.lora_rank, target_modules=LAYERS[more.get("layers", defaults.lora_layers)]))
+            unet.add_adapter(
+                LoraConfig(r=defaults.lora_rank, target_modules=LAYERS[more.get("layers", defaults.lora_layers)])
+            )
             cast_training_params(unet, torch.float32)
             trained, rate = [p for p in unet.parameters() if p.requires_grad], defaults.lora_learning_rate
         case "train_textual_inversion":

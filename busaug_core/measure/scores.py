@@ -60,6 +60,8 @@ def score_synthetic(config: ScoreSynthetic, run: Run) -> Steps[dict[str, Any]]:
     records = synthetic + training + [r for r in reference if config.reference != "train"]
     features = yield from extract(records, extractor, run, config.batch_size)
     mirrored = yield from extract(training, extractor, run, config.batch_size, Seen(mirrored=True))
+    side = max(in_order(lambda r: max(read_size(r.path)[:2]), synthetic))
+    reduced = yield from extract(training, extractor, run, config.batch_size, Seen(side=side))
     logits = yield from classifier.logits_of(synthetic, run, config.batch_size)
     if not run.is_main:
         return {}
@@ -71,7 +73,7 @@ def score_synthetic(config: ScoreSynthetic, run: Run) -> Steps[dict[str, Any]]:
     distance, place = nearest(made, np.concatenate([real, turned]))
     ratio = distance / typical_distance(real, turned, [r.split_group for r in training])
     realistic = realism(real, made, config.neighbors)
-    places = yield from _herding(config, run, synthetic, training, features, extractor)
+    places = yield from _herding(synthetic, features, reduced, extractor)
     influence = yield from _influence(config, synthetic, reference, training, by_reference, by_training)
     probabilities = _class_probabilities(classifier.classes, synthetic, logits)
     scores = [
@@ -138,25 +140,17 @@ def _classifier_of(run: Run, labels: set[str], device: torch.device) -> Trained:
 
 
 def _herding(
-    config: ScoreSynthetic,
-    run: Run,
-    synthetic: list[Record],
-    training: list[Record],
-    features: Features,
-    extractor: Extractor,
+    synthetic: list[Record], features: Features, training: Features, extractor: Extractor
 ) -> Steps[dict[str, float]]:
     """Each image's place in its group's order, as a share, by its path."""
-    side = max(in_order(lambda r: max(read_size(r.path)[:2]), synthetic))
-    reduced = yield from extract(training, extractor, run, config.batch_size, Seen(side=side))
-    groups: dict[tuple, list[Record]] = {}
+    groups: dict[tuple[str | None, str | None, bool], list[Record]] = {}
     for record in synthetic:
         groups.setdefault((record.variant, record.label, is_evaluation(record)), []).append(record)
     places: dict[str, float] = {}
     for done, ((_, label, _), members) in enumerate(groups.items(), 1):
-        real = reduced.of(of_class(training, label) or training)
-        units = reduced.matrix
-        order = herding(extractor.standardise(real, units), extractor.standardise(features.of(members), units))
-        places |= {members[row].path: place / len(members) for place, row in enumerate(order, 1)}
+        real = training.of(of_class(training.records, label) or training.records)
+        sides = (extractor.standardise(side, training.matrix) for side in (real, features.of(members)))
+        places |= {members[row].path: place / len(members) for place, row in enumerate(herding(*sides), 1)}
         yield Progress(done, len(groups), "Choosing images that stand for the training split")
     return places
 

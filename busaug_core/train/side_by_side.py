@@ -1,4 +1,8 @@
-"""Parts of a batch worked on at the same time: of a small network no operation keeps several cores busy."""
+"""Parts of a batch worked on at the same time.
+
+Of a small network operations are short, and the threads of each wait for one another. On an idle machine that costs
+little; beside a program that wants a core it costs most of the time, and here nothing (`benchmarks/train.py`).
+"""
 
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor

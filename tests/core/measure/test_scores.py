@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from scoring import score
+from scoring import SCORE, score
 
 from busaug_core.errors import UserError
 from busaug_core.images import NOTICE
@@ -55,6 +55,25 @@ def test_every_synthetic_image_has_every_score(records, synthetic, scoring_home)
         assert sorted(members) == pytest.approx([(i + 1) / len(members) for i in range(len(members))])
     with Image.open(Path(result["folder"]) / "nearest.png") as picture:
         assert picture.text["Comment"] == NOTICE
+
+
+def test_every_process_extracts_what_the_main_one_does(records, synthetic, scoring_home, monkeypatch):
+    from busaug_core.measure import scores as scoring
+
+    seen = {True: [], False: []}
+    extract = scoring.extract
+
+    def recorded(images, extractor, run, batch_size, *more):
+        run.is_main = is_main
+        seen[is_main].append((len(images), *map(str, more)))
+        return extract(images, extractor, run, batch_size, *more)
+
+    monkeypatch.setattr(scoring, "extract", recorded)
+    for is_main in seen:
+        values = dict(SCORE, run_key=f"scores_main_{is_main}")
+        list(job("score_synthetic").run(values, records + synthetic, "trial", scoring_home))
+    assert seen[False] == seen[True]
+    assert len(seen[True]) == 3
 
 
 @pytest.mark.parametrize("change", ["resized", "cropped", "flipped", "recompressed"])
