@@ -15,7 +15,8 @@ and of each of its variants what decides whether it is of use. All sides are see
 `--inner` does all of it within the training split, to choose between recipes without a look at the validation split.
 `--layout bus_bra` and that set's folder take another set of real scans, on which nothing was tuned.
 `--times 4 --by network` makes four times as many images and keeps of each class those that `filter_synthetic` chooses
-by herding in the second judge's features; with `--by efficientnet_lite0` it is done in those that all else sees.
+by herding in the small network's features, or with `--by efficientnet_lite0` in those that all but this network's
+recall is measured in.
 `--generate '{"steps": 20, "guidance_scale": 2, "guidance_end": 1}'` generates otherwise than by default.
 Runs are kept under $BUSAUG_HOME and resumed when the script is called again.
 """
@@ -136,7 +137,7 @@ def measured(
         found += [(f"membership {b} | {name} {field}", result["membership"][b]) for b in ("value", "high")]
     of_set = re.sub(r"\W+", "_", "_".join([name, *(f"{k}_{v}" for k, v in options.generate.items()), str(seed)]))
     images = f"images_{of_set}"
-    generation = {**generation, **options.generate, **made, "mode": "evaluation"}
+    generation = {"mode": "evaluation", **generation, **made, **options.generate}
     run("generate", real, dataset, run_key=images, **generation, **shared)
     synthetic = run_of(dataset, images).products
     if options.times > 1:
@@ -150,7 +151,7 @@ def measured(
     result = run("compute_fid", every, dataset, run_key=f"fid_{of_set}", metrics=["fid", "ladder", "judge"])
     applied = f"network_{of_set}"
     recognised = run("apply_classifier", every, dataset, run_key=applied, classifier="network")
-    grid = run_of(dataset, images).folder / "grid.png"
+    grid = run_of(dataset, f"fid_{of_set}").folder / "grid.png"
     variant_grid(of_split(real, "val") + synthetic, grid, rows_per_class=3)
     mask_grid(every, grid.with_name("masks.png"))
     print(grid, recognised["recognised"])
@@ -177,12 +178,11 @@ def chosen(
     synthetic: list[Record], real: list[Record], dataset: str, options: argparse.Namespace, of_set: str
 ) -> list[Record]:
     """Of each variant and class one in `options.times`, by herding."""
-    by = dict(extractor=options.by, classifier="network")
-    run("score_synthetic", real + synthetic, dataset, run_key=f"scores_{of_set}", **by)
-    scored = run_of(dataset, f"scores_{of_set}").products
-    limits = dict(max_herding=1 / options.times, run_key=f"filter_{of_set}")
-    run("filter_synthetic", real + scored, dataset, **limits)
-    return [r for r in run_of(dataset, f"filter_{of_set}").products if REJECTED not in r.tags]
+    scores, kept, every = f"scores_{of_set}", f"filter_{of_set}", real + synthetic
+    run("score_synthetic", every, dataset, run_key=scores, extractor=options.by, classifier="network")
+    every = real + run_of(dataset, scores).products
+    run("filter_synthetic", every, dataset, run_key=kept, max_herding=1 / options.times)
+    return [r for r in run_of(dataset, kept).products if REJECTED not in r.tags]
 
 
 def features(records: list[Record], of_run: Run) -> np.ndarray:

@@ -175,7 +175,10 @@ def plain(
     match name:
         case "train_lora":
             unet.add_adapter(
-                LoraConfig(r=defaults.lora_rank, target_modules=LAYERS[more.get("layers", defaults.lora_layers)])
+                LoraConfig(
+                    r=int(more.get("rank", defaults.lora_rank)),
+                    target_modules=LAYERS[more.get("layers", defaults.lora_layers)],
+                )
             )
             cast_training_params(unet, torch.float32)
             trained, rate = [p for p in unet.parameters() if p.requires_grad], defaults.lora_learning_rate

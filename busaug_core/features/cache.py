@@ -87,9 +87,14 @@ def extract(
     return Features(records, np.stack(matrix), list(hashes))
 
 
+def longest_side(path: str) -> int:
+    """An image's width or height in pixels, whichever is more."""
+    return max(read_size(path)[:2])
+
+
 def is_larger(path: str, side: int) -> bool:
     """Whether an image is wider or higher than so many pixels."""
-    return max(read_size(path)[:2]) > side
+    return longest_side(path) > side
 
 
 def _extract(

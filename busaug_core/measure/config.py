@@ -88,7 +88,7 @@ class ComputeFid(Measurement):
 
 
 class ScoreSynthetic(Measurement):
-    """Scores of every synthetic image: class, nearest real image, realism, influence on FID."""
+    """Scores of every synthetic image: class, nearest real image, realism, place by herding, influence on FID."""
 
     classifier: Annotated[str, replace(CLASSIFIER, takes=lambda run: not synthetic_in_training(run))] = Field(
         min_length=1,
@@ -120,8 +120,9 @@ class FilterSynthetic(OnSamples):
         None,
         gt=0,
         le=1,
-        description="Share of each variant and class to keep: the images that together stand best for the training "
-        "images of the class, as kernel herding orders them.",
+        description="Share of each variant and class to keep, rounded up: the images that together represent the "
+        "training images of the class best, as kernel herding orders all that were scored. Other thresholds reject "
+        "further ones.",
     )
     max_influence: float | None = Field(
         None, description="Most that the image may add to its variant's Fréchet distance."

@@ -21,8 +21,7 @@ from busaug_core.features.extractors import make_extractor
 from busaug_core.files import content_hash
 from busaug_core.jobs.device import pick_device
 from busaug_core.jobs.events import Notice, Progress, Row, Steps
-from busaug_core.jobs.lineage import seen_by
-from busaug_core.jobs.roles import REJECTED, TRAIN, evaluation_sets, of_split, other_splits, refuse_shared_files
+from busaug_core.jobs.roles import TRAIN, evaluation_sets, of_split, other_splits, refuse_shared_files
 from busaug_core.jobs.run import Run
 from busaug_core.measure.comparison import compare
 from busaug_core.measure.config import NEAR_COPY, ComputeFid
@@ -37,6 +36,7 @@ from busaug_core.measure.ladder import (
     take_along,
     ways_of,
 )
+from busaug_core.measure.remarks import caveat, remarks_on_counts, remarks_on_sets
 from busaug_core.measure.report import write_report
 from busaug_core.measure.rows import COPIES, REAL, Outcome, row_of
 from busaug_core.measure.sets import ALL, common_counts, draw, of_class
@@ -47,9 +47,6 @@ from busaug_core.parallel import in_order
 from busaug_core.records import Record, count_labels
 from busaug_core.words import counted
 
-TRAINED_ON_OTHERS = "; the classifier was trained on some of them, so the floor may be too high"
-TRAINED_ON_REFERENCE = "; the classifier was trained on the reference, which it knows better than any other image"
-FEW = 10
 MOST_MOVED = 10
 """Families of features that are told of each variant."""
 LADDER, JUDGE = "ladder", "judge"
@@ -79,7 +76,7 @@ def compute_fid(config: ComputeFid, run: Run) -> Steps[dict[str, Any]]:
     measured, left_out, copy_rows = variants, [], []
     if run.is_main:
         refuse_shared_files(records, features.hashes)
-        yield from _remarks(variants, real, extractor)
+        yield from remarks_on_sets(variants, real, extractor)
         measured, left_out, copy_rows = yield from _without_copies(config, variants, real)
     opposite = _opposite(config, references, others_of)
     ways = ways_of(variants)
@@ -111,7 +108,7 @@ def compute_fid(config: ComputeFid, run: Run) -> Steps[dict[str, Any]]:
         counts = common_counts([reference, *sides.values(), *([others] if has_floor else [])])
         n = sum(counts.values())
         if split == config.reference:
-            yield from _remarks_on_counts(label, counts, len(reference))
+            yield from remarks_on_counts(label, counts, len(reference))
         if not n:
             continue
         one_reference = draw(reference, counts, rng(split, label))
@@ -150,7 +147,7 @@ def compute_fid(config: ComputeFid, run: Run) -> Steps[dict[str, Any]]:
         "seed": config.seed,
         "floor": f"mean and range of {config.floor_draws} class-matched draws of real images of other splits, of no "
         "scan or patient of the reference"
-        + _caveat(extractor.run, references[config.reference], others_of[config.reference]),
+        + caveat(extractor.run, references[config.reference], others_of[config.reference]),
         "ladders": ladders,
         "judges": verdicts,
         "left_out": left_out,
@@ -213,58 +210,6 @@ def _along(
 def _rng(config: ComputeFid, *what: str) -> np.random.Generator:
     """Draws that depend on what is drawn alone, not on what else is measured."""
     return np.random.default_rng([config.seed, crc32(" ".join(what).encode())])
-
-
-def _remarks(variants: dict[str, list[Record]], real: list[Record], extractor: Extractor) -> Steps[None]:
-    """What a reader of the numbers should know of the sets."""
-    if all(r.annotation_score is None for r in real):
-        yield Notice(
-            "The real images were never audited: where two splits share a scan, the floor comes out too low. Run audit "
-            "first."
-        )
-    for variant, members in variants.items():
-        runs = sorted({r.synthesis.run for r in members if r.synthesis and r.synthesis.run})
-        if len(runs) > 1:
-            yield Notice(
-                f"{variant}: its evaluation set is of {len(runs)} runs ({', '.join(runs)}), measured together."
-            )
-        if _are_chosen_by(extractor.name, [r for r in members if REJECTED not in r.tags]):
-            yield Notice(
-                f"{variant}: herding chose these images in the same features ({extractor.name}), so that distances are "
-                "smaller than they would be to other eyes; measure by another extractor too."
-            )
-        rejected = sum(REJECTED in r.tags for r in members)
-        if rejected:
-            yield Notice(
-                f"{variant}: {counted(rejected, 'rejected image is', 'rejected images are')} measured too; a view "
-                "without the tag 'rejected' leaves out what a filter has rejected."
-            )
-
-
-def _are_chosen_by(extractor: str, members: list[Record]) -> bool:
-    """Whether all are known to be what herding in these features puts before others, which are not there."""
-    scores = [r.scores for r in members if r.scores and r.scores.herding and r.scores.extractor == extractor]
-    return 0 < len(members) == len(scores) and max(s.herding for s in scores) < 1
-
-
-def _caveat(trained: Run | None, reference: list[Record], others: list[Record]) -> str:
-    """What the floor suffers from where the extractor was trained, by that run, on one of its sides."""
-    if trained is None:
-        return ""
-    if seen_by(trained, others):
-        return TRAINED_ON_OTHERS
-    return TRAINED_ON_REFERENCE if seen_by(trained, reference) else ""
-
-
-def _remarks_on_counts(label: str, counts: dict[str, int], n_reference: int) -> Steps[None]:
-    """What the common class counts mean for a comparison."""
-    n = sum(counts.values())
-    if n < n_reference:
-        yield Notice(f"{label}: compared at {n} of {n_reference} images, as many of each class as all sets have.")
-    if lacking := [name for name, count in counts.items() if not count]:
-        yield Notice(f"{label}: no {' or '.join(lacking)} image is compared, since some set has none.")
-    if 0 < n < FEW:
-        yield Notice(f"{label}: {counted(n, 'image a side says', 'images a side say')} little; read the intervals.")
 
 
 def _without_copies(

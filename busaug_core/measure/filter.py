@@ -56,11 +56,11 @@ def _distances(config: FilterSynthetic, run: Run, records: list[Record]) -> Step
     extractor = make_extractor(scored["extractor"], run, pick_device(), scored.get("preprocessing", CANONICAL))
     everything = reference + [r for r in records if is_evaluation(r)]
     features = yield from extract(everything, extractor, run, scored["batch_size"])
-    note = None
+    notes = []
     if config.max_influence is not None:
-        note = "the influence that was filtered by is on this very distance"
-    elif config.max_herding is not None:
-        note = "what is kept was chosen in these very features; measure it by another extractor too"
+        notes.append("the influence that was filtered by is on this very distance")
+    if config.max_herding is not None:
+        notes.append("herding chose in these very features; measure by another extractor too")
     rng = np.random.default_rng(config.seed)
 
     def distance(left: list[Record], right: list[Record]) -> float:
@@ -78,7 +78,7 @@ def _distances(config: FilterSynthetic, run: Run, records: list[Record]) -> Step
             draws = [distance(real, matched(kept, members, rng)[1]) for _ in range(DRAWS)]
             low, high = np.percentile(draws, [2.5, 97.5])
             row |= {"kept": distance(real, kept), "all": float(np.mean(draws))}
-            row |= {"all_low": float(low), "all_high": float(high), "note": note}
+            row |= {"all_low": float(low), "all_high": float(high), "note": "; ".join(notes) or None}
         rows.append(row)
         yield Row(row)
     return rows

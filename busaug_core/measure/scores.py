@@ -13,11 +13,10 @@ from scipy.special import softmax
 
 from busaug_core.classify.load import Trained, load_classifier
 from busaug_core.errors import UserError
-from busaug_core.features.cache import Features, Seen, extract
+from busaug_core.features.cache import Features, Seen, extract, longest_side
 from busaug_core.features.extractor import Extractor
 from busaug_core.features.extractors import make_extractor
 from busaug_core.files import write_rows
-from busaug_core.images import read_size
 from busaug_core.jobs.device import pick_device
 from busaug_core.jobs.events import Notice, Progress, Steps
 from busaug_core.jobs.roles import TRAIN, is_evaluation, of_split
@@ -45,11 +44,11 @@ def score_synthetic(config: ScoreSynthetic, run: Run) -> Steps[dict[str, Any]]:
     nearest in another group, mirrored or not, so that 0 is a copy. `likeness` is that of pictures, whatever the
     extractor, to the most alike training image (`most_alike_real_path`); from `NEAR_COPY` on it is a near-copy.
     `realism` is that of Kynkäänniemi et al. 2019, equation 4. `herding` is the image's place among those of its
-    variant and class (evaluation images apart) in the order of kernel herding, as a share: the images up to a quarter
-    are the quarter that together stands best for the training images of the class, seen in the synthetic ones' size
-    (of all classes, where there are none of it). `influence` is by how much the image raises its
-    variant's Fréchet distance, exactly: that of the evaluation set to the reference for its own images, that to the
-    training split for one more (a balancing image, whose choice must not know the reference).
+    variant and class (evaluation images apart) in the order of kernel herding, as a share from 0: those below a
+    quarter are the quarter that together represents the training images of the class best, these reduced to the
+    variant's size (those of all classes, where there are none of it, with a notice). `influence` is by how much the
+    image raises its variant's Fréchet distance, exactly: that of the evaluation set to the reference for its own
+    images, that to the training split for one more (a balancing image, whose choice must not know the reference).
     """
     everything = selected(run.records, config.variants)
     synthetic = [r for r in everything if r.synthetic]
@@ -60,8 +59,10 @@ def score_synthetic(config: ScoreSynthetic, run: Run) -> Steps[dict[str, Any]]:
     records = synthetic + training + [r for r in reference if config.reference != "train"]
     features = yield from extract(records, extractor, run, config.batch_size)
     mirrored = yield from extract(training, extractor, run, config.batch_size, Seen(mirrored=True))
-    side = max(in_order(lambda r: max(read_size(r.path)[:2]), synthetic))
-    reduced = yield from extract(training, extractor, run, config.batch_size, Seen(side=side))
+    sides = _sides(synthetic)
+    reduced = {}
+    for side in sorted({*sides.values()}):
+        reduced[side] = yield from extract(training, extractor, run, config.batch_size, Seen(side=side))
     logits = yield from classifier.logits_of(synthetic, run, config.batch_size)
     if not run.is_main:
         return {}
@@ -73,7 +74,7 @@ def score_synthetic(config: ScoreSynthetic, run: Run) -> Steps[dict[str, Any]]:
     distance, place = nearest(made, np.concatenate([real, turned]))
     ratio = distance / typical_distance(real, turned, [r.split_group for r in training])
     realistic = realism(real, made, config.neighbors)
-    places = yield from _herding(synthetic, features, reduced, extractor)
+    places = yield from _herding(synthetic, features, {v: reduced[side] for v, side in sides.items()}, extractor)
     influence = yield from _influence(config, synthetic, reference, training, by_reference, by_training)
     probabilities = _class_probabilities(classifier.classes, synthetic, logits)
     scores = [
@@ -139,19 +140,31 @@ def _classifier_of(run: Run, labels: set[str], device: torch.device) -> Trained:
     return model
 
 
+def _sides(synthetic: list[Record]) -> dict[str | None, int]:
+    """The longest side of each variant's images, in pixels."""
+    sides: dict[str | None, int] = {}
+    for record, side in zip(synthetic, in_order(lambda r: longest_side(r.path), synthetic), strict=True):
+        sides[record.variant] = max(side, sides.get(record.variant, 0))
+    return sides
+
+
 def _herding(
-    synthetic: list[Record], features: Features, training: Features, extractor: Extractor
+    synthetic: list[Record], features: Features, training: dict[str | None, Features], extractor: Extractor
 ) -> Steps[dict[str, float]]:
-    """Each image's place in its group's order, as a share, by its path."""
+    """Each image's place in its group's order, as a share, by its path; training images are as each variant's size."""
     groups: dict[tuple[str | None, str | None, bool], list[Record]] = {}
     for record in synthetic:
         groups.setdefault((record.variant, record.label, is_evaluation(record)), []).append(record)
     places: dict[str, float] = {}
-    for done, ((_, label, _), members) in enumerate(groups.items(), 1):
-        real = training.of(of_class(training.records, label) or training.records)
-        sides = (extractor.standardise(side, training.matrix) for side in (real, features.of(members)))
-        places |= {members[row].path: place / len(members) for place, row in enumerate(herding(*sides), 1)}
-        yield Progress(done, len(groups), "Choosing images that stand for the training split")
+    for done, ((variant, label, _), members) in enumerate(groups.items(), 1):
+        real = training[variant]
+        of_label = of_class(real.records, label)
+        if not of_label:
+            yield Notice(f"{variant}: no training image is {label}, so herding compares with those of all classes.")
+        pair = real.of(of_label or real.records), features.of(members)
+        order = herding(*(extractor.standardise(matrix, real.matrix) for matrix in pair))
+        places |= {members[row].path: place / len(members) for place, row in enumerate(order)}
+        yield Progress(done, len(groups), "Choosing images that represent the training split")
     return places
 
 

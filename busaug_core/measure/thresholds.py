@@ -50,7 +50,10 @@ def misses(record: Record, config: FilterSynthetic) -> bool:
         return True
     for score, limit in LIMITS.items():
         value, bound = getattr(scores, score), getattr(config, limit)
-        if value is not None and bound is not None and (value < bound if limit.startswith("min") else value > bound):
+        if value is None or bound is None:
+            continue
+        # Places in an order are counted from 0, so that of n images a share keeps n times itself, rounded up.
+        if value < bound if limit.startswith("min") else value > bound or (limit == "max_herding" and value == bound):
             return True
     return False
 

@@ -14,12 +14,14 @@ def herding(real: np.ndarray, synthetic: np.ndarray) -> np.ndarray:
 
     Each is the sample by which those before it and itself come nearest to the real ones in mean kernel, so that the
     first n are a good choice of n, whatever n (Chen, Welling & Smola 2010, equation 8, over the samples at hand). The
-    kernel is Gaussian, exp(−d²/w), where w is the median d² between real samples. Features are N×D and M×D.
+    kernel is Gaussian, exp(−d²/w), where w is the median d² between real samples, or to the synthetic ones where real
+    ones do not differ. Features are N×D and M×D.
     """
     real, synthetic = real.astype(np.float64), synthetic.astype(np.float64)
     some = real[:: -(-len(real) // MOST)]
     apart = squared_distances(some, some)[np.triu_indices(len(some), 1)]
-    width = max(float(np.median(apart)), TINY) if len(apart) else TINY
+    width = float(np.median(apart)) if len(apart) else 0.0
+    width = width or max(float(np.median(squared_distances(synthetic, some))), TINY)
     nearness = np.concatenate(
         [np.exp(-squared_distances(synthetic[rows], real) / width).mean(1) for rows in blocks(len(synthetic))]
     )

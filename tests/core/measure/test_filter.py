@@ -1,5 +1,6 @@
 """Filtering by scores."""
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +20,10 @@ from busaug_core.registry import job
 from busaug_core.simulate import simulate
 
 
+def is_kept(record):
+    return "rejected" not in record.tags
+
+
 def with_scores(label="benign", variant="sd", **scores):
     return Record(f"{label}{scores}", label, "synthetic", variant, ["synthetic", variant], scores=Scores(**scores))
 
@@ -32,7 +37,8 @@ def with_scores(label="benign", variant="sd", **scores):
         ({"min_copy_ratio": 0.4}, [0]),
         ({"max_likeness": 0.5}, [1]),
         ({"min_realism": 1.0}, [0, 2]),
-        ({"max_herding": 0.5}, [1]),
+        ({"max_herding": 0.5}, [0, 1]),
+        ({"max_herding": 1.0}, []),
         ({"max_influence": 0.0}, [1]),
         ({"min_copy_ratio": 0.4, "max_influence": 0.0}, [0, 1]),
     ],
@@ -54,7 +60,7 @@ def test_each_threshold_rejects_what_misses_it(limits, missed):
             copy_ratio=0.7,
             likeness=0.9,
             realism=1.2,
-            herding=1.0,
+            herding=0.9,
             influence=2.0,
         ),
         with_scores(
@@ -137,21 +143,35 @@ def test_thresholds_without_scores_say_what_to_run(records, synthetic, scoring_h
             list(job("filter_synthetic").run(limits, records + earlier, "trial", scoring_home))
 
 
-def test_what_herding_keeps_is_told_to_be_measured_by_other_eyes(records, synthetic, scoring_home, monkeypatch):
+def test_what_herding_keeps_is_told_to_be_measured_in_other_features(
+    records, synthetic, scoring_home, tmp_path, monkeypatch
+):
     from busaug_core.measure import filter as filtering
 
     monkeypatch.setattr(filtering, "LEAST", 2)
-    _, result = score(records + synthetic, scoring_home)
+    made = []
+    for i, label in enumerate(["benign", "malignant", "normal"] * 2):
+        Image.fromarray(simulate(label, 870 + i, 64).image).save(tmp_path / f"more_{i}.png")
+        tags = ["synthetic", "sd", "evaluation"]
+        made.append(Record(str(tmp_path / f"more_{i}.png"), label, "synthetic", "sd", tags))
+    _, result = score(records + synthetic + made, scoring_home, run_key="scores_herding")
     scored = Run(Path(result["folder"])).products
     values = dict(max_herding=0.5, run_key="filter_herding")
     result = list(job("filter_synthetic").run(values, records + scored, "trial", scoring_home))[-1].result
-    for row in result["counts"]:
-        assert row["kept"] == (row["kept"] + row["rejected"]) // 2
-    assert "chosen in these very features" in result["rows"][0]["note"]
-    kept = [r for r in Run(Path(result["folder"])).products if "rejected" not in r.tags]
+    for kept in (True, False):
+        # Of evaluation and of balancing images apart, rounded up.
+        sizes = Counter((r.label, "evaluation" in r.tags) for r in scored)
+        found = Counter(
+            (r.label, "evaluation" in r.tags) for r in Run(Path(result["folder"])).products if is_kept(r) == kept
+        )
+        assert found == +Counter({group: -(-n // 2) if kept else n // 2 for group, n in sizes.items()})
+    assert "herding chose in these very features" in result["rows"][0]["note"]
+    tagged = Run(Path(result["folder"])).products
+    sets = {"kept": [r for r in tagged if is_kept(r)], "tagged": tagged, "scored": scored}
     told = {}
-    for name, images in (("kept", kept), ("all", scored)):
-        values = dict(extractor="clf", metrics=["fid"], floor_draws=1, run_key=f"fid_of_{name}")
-        events = list(job("compute_fid").run(values, records + images, "trial", scoring_home))
-        told[name] = any("herding chose these images" in str(e) for e in events if isinstance(e, Notice))
-    assert told == {"kept": True, "all": False}
+    for name, images in sets.items():
+        for extractor in ("clf", "efficientnet_lite0"):
+            values = dict(extractor=extractor, metrics=["fid"], floor_draws=1, run_key=f"fid_{name}_{extractor}")
+            events = list(job("compute_fid").run(values, records + images, "trial", scoring_home))
+            told[name, extractor] = any("order of herding" in str(e) for e in events if isinstance(e, Notice))
+    assert [of for of, is_told in told.items() if is_told] == [("kept", "clf")]

@@ -3,15 +3,23 @@
 from pathlib import Path
 
 import pytest
+import torch
+from generators import run_to_end
 from PIL import Image
 from scoring import SCORE, score
 
 from busaug_core.errors import UserError
+from busaug_core.features.cache import Seen, extract
+from busaug_core.features.extractors import make_extractor
 from busaug_core.images import NOTICE
+from busaug_core.jobs.events import Notice
 from busaug_core.jobs.roles import of_split
+from busaug_core.jobs.run import Run
 from busaug_core.measure.config import NEAR_COPY
+from busaug_core.metrics.herding import herding
 from busaug_core.records import Record
 from busaug_core.registry import job
+from busaug_core.simulate import simulate
 
 
 @pytest.fixture(scope="module")
@@ -52,9 +60,38 @@ def test_every_synthetic_image_has_every_score(records, synthetic, scoring_home)
         assert row["most_alike_real_path"] in {r.path for r in of_split(records, "train")}
         assert isinstance(row["influence"], float)
     for members in places_of(synthetic, scores).values():
-        assert sorted(members) == pytest.approx([(i + 1) / len(members) for i in range(len(members))])
+        assert sorted(members) == pytest.approx([i / len(members) for i in range(len(members))])
     with Image.open(Path(result["folder"]) / "nearest.png") as picture:
         assert picture.text["Comment"] == NOTICE
+
+
+def test_herding_compares_with_training_images_of_the_class_in_the_variants_size(records, scoring_home, tmp_path):
+    made = []
+    for i, side in enumerate([32] * 5 + [48] * 5):
+        Image.fromarray(simulate("benign", 900 + i, side).image).save(tmp_path / f"{i}.png")
+        made.append(
+            Record(str(tmp_path / f"{i}.png"), "benign", "synthetic", f"of {side}", ["synthetic", f"of {side}"])
+        )
+    scores, result = score(records + made, scoring_home, run_key="scores_sizes")
+    run = Run(Path(result["folder"]))
+    extractor = make_extractor("clf", run, torch.device("cpu"))
+    training = [r for r in of_split(records, "train") if r.label == "benign"]
+    assert all(Image.open(r.path).width == 64 for r in training)
+    for side, members in ((32, made[:5]), (48, made[5:])):
+        real, _ = run_to_end(extract(training, extractor, run, 8, Seen(side=side)))
+        own, _ = run_to_end(extract(members, extractor, run, 8))
+        order = herding(real.matrix, own.matrix)
+        assert [scores[Path(members[row].path).stem]["herding"] for row in order] == pytest.approx(
+            [0, 0.2, 0.4, 0.6, 0.8]
+        )
+
+
+def test_a_class_without_training_images_is_told(records, synthetic, scoring_home):
+    known = [r for r in records if r.label != "normal" or "train" not in r.tags]
+    values = dict(SCORE, run_key="scores_unknown")
+    events = list(job("score_synthetic").run(values, known + synthetic, "trial", scoring_home))
+    assert any("no training image is normal" in e.message for e in events if isinstance(e, Notice))
+    assert all(r.scores.herding is not None for r in Run(Path(events[-1].result["folder"])).products)
 
 
 def test_every_process_extracts_what_the_main_one_does(records, synthetic, scoring_home, monkeypatch):

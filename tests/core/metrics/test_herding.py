@@ -59,9 +59,19 @@ def test_many_samples_are_ordered_in_blocks_as_few_are(narrow_and_wide, monkeypa
 
 
 @pytest.mark.parametrize("real", [np.zeros((1, 4)), np.ones((5, 4))], ids=["one", "all alike"])
-def test_real_samples_that_do_not_differ_order_too(real):
+def test_of_real_samples_that_do_not_differ_the_nearest_comes_first(real):
     synthetic = np.random.default_rng(0).normal(size=(6, 4))
-    assert sorted(herding(real, synthetic)) == list(range(6))
+    order = herding(real, synthetic)
+    assert sorted(order) == list(range(6))
+    assert order[0] == np.linalg.norm(synthetic - real[0], axis=1).argmin()
+
+
+def test_the_width_of_many_real_samples_is_that_of_some_of_them(narrow_and_wide, monkeypatch):
+    real, synthetic = narrow_and_wide
+    whole = herding(real, synthetic)
+    monkeypatch.setattr("busaug_core.metrics.herding.MOST", 100)
+    of_some = discrepancy(real, synthetic[herding(real, synthetic)[:40]])
+    assert of_some == pytest.approx(discrepancy(real, synthetic[whole[:40]]), rel=0.1)
 
 
 def test_equal_samples_are_not_taken_twice_while_others_are_left():

@@ -251,7 +251,7 @@ def test_a_call_on_another_slice_leaves_the_dataset_on_its_own(call, grouped):
 
 
 def test_a_view_of_the_users_own_is_not_replaced_by_a_filters(call, synthetic):
-    dataset = synthetic.clone("own_view")
+    dataset = synthetic.view().clone("own_view")  # without the saved views of other tests
     dataset.save_view("Kept synthetic", dataset.limit(1), description="Mine")
     call("filter_synthetic", dataset, run_key="kept")
     assert len(dataset.load_saved_view("Kept synthetic")) == 1
