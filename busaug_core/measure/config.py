@@ -13,6 +13,7 @@ from busaug_core.features.extractors import RADIOMICS, default_extractor, refuse
 from busaug_core.jobs.config import OnSamples
 from busaug_core.jobs.execute import Job
 from busaug_core.jobs.roles import (
+    REJECTED,
     TRAIN,
     evaluation_sets,
     of_split,
@@ -79,12 +80,17 @@ class ComputeFid(Measurement):
     on_copies: Literal["refuse", "leave_out"] = Field(
         "refuse", description="What to do with a synthetic image that is a near-copy of a real one."
     )
+    without_rejected: bool = Field(False, description="Leave out the images that a filter has rejected.")
     neighbors: int = Field(5, ge=1, le=50, description="Nearest neighbours that precision and recall are measured by.")
     kid_subset_size: int | None = Field(
         None, ge=2, le=100_000, description="Images in a subset of KID (empty: 100, or all where there are fewer)."
     )
     kid_subsets: int = Field(100, ge=2, le=10_000, description="Subsets that KID is the mean of.")
     floor_draws: int = Field(10, ge=1, le=1000, description="Real subsets drawn for the real-vs-real floor.")
+
+    def measured(self, records: list[Record]) -> list[Record]:
+        """The records without those that are to be left out."""
+        return [r for r in records if not (self.without_rejected and r.synthetic and REJECTED in r.tags)]
 
 
 class ScoreSynthetic(Measurement):
@@ -145,7 +151,7 @@ def check_distances(config: ComputeFid, run: Run, records: list[Record]) -> None
     check(config, run, records)
     if not of_split(records, config.reference):
         raise UserError(f"No real sample is tagged '{config.reference}' to compare with.")
-    sets = evaluation_sets(records, config.variants)
+    sets = evaluation_sets(config.measured(records), config.variants)
     if config.reference in SPLITS[1:]:
         refuse_learned_by_makers(chain.from_iterable(sets.values()), of_split(records, config.reference))
 

@@ -58,12 +58,13 @@ def compute_fid(config: ComputeFid, run: Run) -> Steps[dict[str, Any]]:
     The references are the config's and the training split. Returns all `rows`, the `ladders` and the
     verdicts of the `judges` (see these modules), what the Fréchet distance is called
     (`metric`), the `extractor` and its `weights`, the `preprocessing`, the `seed`, what `floor` means, the near-copies
-    that were `left_out`, and for an extractor whose features are named the families of them in which each variant
-    `moved` most; writes `fid.json`, `fid.csv`, `fid.md`, `fid.png`, `ladder.png` and `spectra.png`.
+    that were `left_out`, the `remarks` on the sets, and for an extractor whose features are named the families of them
+    in which each variant `moved` most; writes `fid.json`, `fid.csv`, `fid.md`, `fid.png`, `ladder.png` and
+    `spectra.png`.
     Raises UserError where a file or a near-copy is on both sides, or the extractor's classifier
     knows more than real training images.
     """
-    everything = run.records
+    everything = config.measured(run.records)
     references = {split: of_split(everything, split) for split in dict.fromkeys([config.reference, TRAIN])}
     references = {split: members for split, members in references.items() if members}
     variants = evaluation_sets(everything, config.variants)
@@ -73,10 +74,11 @@ def compute_fid(config: ComputeFid, run: Run) -> Steps[dict[str, Any]]:
     hash_of = dict(zip([r.path for r in real], in_order(content_hash, [r.path for r in real]), strict=True))
     others_of = {split: other_splits(real, members, split, hash_of) for split, members in references.items()}
     features = yield from extract(records, extractor, run, config.batch_size)
-    measured, left_out, copy_rows = variants, [], []
+    measured, left_out, copy_rows, remarks = variants, [], [], []
     if run.is_main:
         refuse_shared_files(records, features.hashes)
-        yield from remarks_on_sets(variants, real, extractor)
+        remarks = list(remarks_on_sets(variants, real, extractor))
+        yield from remarks
         measured, left_out, copy_rows = yield from _without_copies(config, variants, real)
     opposite = _opposite(config, references, others_of)
     ways = ways_of(variants)
@@ -151,6 +153,7 @@ def compute_fid(config: ComputeFid, run: Run) -> Steps[dict[str, Any]]:
         "ladders": ladders,
         "judges": verdicts,
         "left_out": left_out,
+        "remarks": [remark.message for remark in remarks],
         "moved": moved,
     }
     write_report(run.folder, summary)

@@ -55,11 +55,12 @@ def _distances(config: FilterSynthetic, run: Run, records: list[Record]) -> Step
     reference = of_split(run.records, scored["reference"])
     extractor = make_extractor(scored["extractor"], run, pick_device(), scored.get("preprocessing", CANONICAL))
     everything = reference + [r for r in records if is_evaluation(r)]
-    features = yield from extract(everything, extractor, run, scored["batch_size"])
+    found = yield from extract(everything, extractor, run, scored["batch_size"])
+    features = found.standardised(extractor, reference)
     notes = []
     if config.max_influence is not None:
         notes.append("the influence that was filtered by is on this very distance")
-    if config.max_herding is not None:
+    if config.max_herding is not None and config.max_herding < 1:
         notes.append("herding chose in these very features; measure by another extractor too")
     rng = np.random.default_rng(config.seed)
 

@@ -1,7 +1,9 @@
 """What a reader of measured distances should know of the sets that were compared."""
 
+from collections.abc import Iterator
+
 from busaug_core.features.extractor import Extractor
-from busaug_core.jobs.events import Notice, Steps
+from busaug_core.jobs.events import Notice
 from busaug_core.jobs.lineage import seen_by
 from busaug_core.jobs.roles import REJECTED
 from busaug_core.jobs.run import Run
@@ -16,7 +18,7 @@ EARLY = 0.9
 """How early the last image of a class comes in the order of herding, where chance has not put it there."""
 
 
-def remarks_on_sets(variants: dict[str, list[Record]], real: list[Record], extractor: Extractor) -> Steps[None]:
+def remarks_on_sets(variants: dict[str, list[Record]], real: list[Record], extractor: Extractor) -> Iterator[Notice]:
     """What a reader of the numbers should know of the sets."""
     if all(r.annotation_score is None for r in real):
         yield Notice(
@@ -37,8 +39,8 @@ def remarks_on_sets(variants: dict[str, list[Record]], real: list[Record], extra
         rejected = sum(REJECTED in r.tags for r in members)
         if rejected:
             yield Notice(
-                f"{variant}: {counted(rejected, 'rejected image is', 'rejected images are')} measured too; a view "
-                "without the tag 'rejected' leaves out what a filter has rejected."
+                f"{variant}: {counted(rejected, 'rejected image is', 'rejected images are')} measured too; "
+                "without_rejected leaves out what a filter has rejected."
             )
 
 
@@ -62,7 +64,7 @@ def caveat(trained: Run | None, reference: list[Record], others: list[Record]) -
     return TRAINED_ON_REFERENCE if seen_by(trained, reference) else ""
 
 
-def remarks_on_counts(label: str, counts: dict[str, int], n_reference: int) -> Steps[None]:
+def remarks_on_counts(label: str, counts: dict[str, int], n_reference: int) -> Iterator[Notice]:
     """What the common class counts mean for a comparison."""
     n = sum(counts.values())
     if n < n_reference:

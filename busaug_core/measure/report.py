@@ -90,8 +90,9 @@ def brief(summary: dict, folder: Path) -> list[str]:
 
 
 def sections(summary: dict) -> dict[str, list[str]]:
-    """What is told beside the metrics, lines of Markdown by their title: the ladder and the judge's verdict."""
+    """What is told beside the metrics, lines of Markdown by their title: the ladder, the judge's verdict, remarks."""
     told = {LADDER: steps_of(summary), "Recognised as their class": recognised(summary)}
+    told["The sets"] = [f"- {remark}" for remark in summary.get("remarks", ())]
     return {title: lines for title, lines in told.items() if lines}
 
 

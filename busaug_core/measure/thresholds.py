@@ -28,7 +28,8 @@ def check(config: FilterSynthetic, run: Run, records: list[Record]) -> None:
 def chosen(records: list[Record], config: FilterSynthetic) -> list[Record]:
     """The synthetic records of the config's variants.
 
-    Raises UserError where there is none, or one lacks the scores that the thresholds need.
+    Raises UserError where there is none, one lacks the scores that the thresholds need, or places in an order are of
+    several orders.
     """
     refuse_unknown_variants(records, config.variants)
     found = [r for r in records if r.synthetic and (config.variants is None or r.variant in config.variants)]
@@ -39,7 +40,18 @@ def chosen(records: list[Record], config: FilterSynthetic) -> list[Record]:
     without = [r for r in found if asked and not (r.scores and needed <= r.scores.to_json().keys())]
     if without:
         lacking = counted(len(without), "image lacks", "images lack")
-        raise UserError(f"{lacking} scores ({without[0].path}); run score_synthetic first.")
+        if not (scores := without[0].scores):
+            raise UserError(f"{lacking} scores ({without[0].path}); run score_synthetic first.")
+        missing = ", ".join(sorted(needed - scores.to_json().keys()))
+        raise UserError(f"{lacking} the score {missing} ({without[0].path}); run score_synthetic on them again.")
+    if config.max_herding is not None:
+        for variant in sorted({r.variant for r in found}):
+            runs = sorted({r.scores.run or "" for r in found if r.scores and r.variant == variant})
+            if len(runs) > 1:
+                raise UserError(
+                    f"The images of {variant} were ordered apart, by the runs {', '.join(runs)}; for max_herding score "
+                    "all of them in one."
+                )
     return found
 
 

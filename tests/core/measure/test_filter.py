@@ -139,7 +139,8 @@ def test_thresholds_without_scores_say_what_to_run(records, synthetic, scoring_h
         list(job("filter_synthetic").run(dict(min_realism=1.0), records + unscored, "trial", scoring_home))
     earlier = [replace(r, scores=Scores(realism=1.1, run="scores")) for r in synthetic]
     for limits in (dict(max_likeness=0.5), dict(max_herding=0.5)):
-        with pytest.raises(UserError, match="8 images lack scores"):
+        (score_of_limit,) = (name.split("_")[-1] for name in limits)
+        with pytest.raises(UserError, match=f"8 images lack the score {score_of_limit} .*again"):
             list(job("filter_synthetic").run(limits, records + earlier, "trial", scoring_home))
 
 
@@ -174,4 +175,35 @@ def test_what_herding_keeps_is_told_to_be_measured_in_other_features(
             values = dict(extractor=extractor, metrics=["fid"], floor_draws=1, run_key=f"fid_{name}_{extractor}")
             events = list(job("compute_fid").run(values, records + images, "trial", scoring_home))
             told[name, extractor] = any("order of herding" in str(e) for e in events if isinstance(e, Notice))
+            report = (Path(events[-1].result["folder"]) / "fid.md").read_text()
+            assert ("order of herding" in report) == told[name, extractor]
     assert [of for of, is_told in told.items() if is_told] == [("kept", "clf")]
+    values = dict(extractor="clf", metrics=["fid"], floor_draws=1)
+    ways = {"kept": (sets["kept"], {}), "without": (tagged, dict(without_rejected=True))}
+    found = {}
+    for name, (images, more) in ways.items():
+        key = dict(run_key=f"fid_without_{name}")
+        events = list(job("compute_fid").run(values | more | key, records + images, "trial", scoring_home))
+        found[name] = events[-1].result["rows"]
+    assert found["without"] == found["kept"]
+    mixed = [replace(r, scores=replace(r.scores, run=f"scores_{i % 2}")) for i, r in enumerate(scored)]
+    with pytest.raises(UserError, match="ordered apart, by the runs scores_0, scores_1"):
+        list(job("filter_synthetic").run(dict(max_herding=0.5), records + mixed, "trial", scoring_home))
+
+
+def test_distances_are_in_the_units_of_their_features(records, synthetic, scoring_home, monkeypatch):
+    from busaug_core.measure import filter as filtering
+
+    monkeypatch.setattr(filtering, "LEAST", 3)
+    _, result = score(records + synthetic, scoring_home, extractor="radiomics", run_key="scores_radiomics")
+    scored = Run(Path(result["folder"])).products
+    values = dict(run_key="filter_radiomics")
+    (row,) = list(job("filter_synthetic").run(values, records + scored, "trial", scoring_home))[-1].result["rows"]
+    values = dict(extractor="radiomics", metrics=["fid"], floor_draws=1, run_key="fid_radiomics")
+    rows = list(job("compute_fid").run(values, records + scored, "trial", scoring_home))[-1].result["rows"]
+    (frd,) = (
+        r["value"]
+        for r in rows
+        if (r["variant"], r["class"], r["reference"]) == ("sd", "all", "val") and r["metric"] == row["metric"]
+    )
+    assert row["kept"] == pytest.approx(frd, rel=1e-6)
