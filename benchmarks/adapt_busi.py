@@ -5,7 +5,8 @@
 For each seed and recipe: the trainings on the training split, an evaluation set in the validation split's class counts,
 and of each of its variants what decides whether it is of use. All sides are seen in the images' own size:
 
-- distance to the validation split, and the share of near-copies of training images;
+- distance to the validation split, also in radiomic features and the small network's, and the share of near-copies of
+  training images;
 - what share of each class is recognised, by a probe and by a small network from random weights, both of them trained
   on real training images;
 - AUC on the validation split of a probe that was trained on the variant alone, beside as many real training images;
@@ -26,6 +27,7 @@ import json
 import os
 import re
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +39,7 @@ from busaug_core.classify.predictions import read_predictions
 from busaug_core.classify.regression import FALLBACK, Regression
 from busaug_core.data.splits import grouped_split
 from busaug_core.features.cache import Seen, extract
-from busaug_core.features.extractors import LITE0, make_extractor
+from busaug_core.features.extractors import LITE0, RADIOMICS, make_extractor
 from busaug_core.jobs.device import pick_device
 from busaug_core.jobs.roles import REJECTED, evaluation_sets, of_split
 from busaug_core.jobs.run import Run
@@ -45,6 +47,7 @@ from busaug_core.jobs.runs import run_of
 from busaug_core.measure.grids import mask_grid, variant_grid
 from busaug_core.measure.rows import COPIES
 from busaug_core.metrics.classification import classification_metrics
+from busaug_core.metrics.fid import frechet_distance
 from busaug_core.metrics.prdc import prdc
 from busaug_core.records import Record, count_labels
 
@@ -169,7 +172,9 @@ def measured(
             found.append((f"network sees {label} | {name} {variant}", float(np.mean(hits))))
     for variant, members in evaluation_sets(synthetic, None).items():
         found += [
-            (f"{figure} | {name} {variant}", v) for figure, v in usefulness(members, real, run_of(dataset, images))
+            (f"{figure} | {name} {variant}", v)
+            for judged in (usefulness, elsewhere)
+            for figure, v in judged(members, real, run_of(dataset, images))
         ]
     return found
 
@@ -185,9 +190,10 @@ def chosen(
     return [r for r in run_of(dataset, kept).products if REJECTED not in r.tags]
 
 
-def features(records: list[Record], of_run: Run) -> np.ndarray:
+def features(records: list[Record], of_run: Run, extractor: str = LITE0) -> np.ndarray:
     """What the extractor sees in the images, reduced to `SIDE`."""
-    return drained(extract(records, make_extractor(LITE0, of_run, pick_device()), of_run, 32, Seen(side=SIDE))).matrix
+    found = make_extractor(extractor, of_run, pick_device())
+    return drained(extract(records, found, of_run, 32, Seen(side=SIDE))).matrix
 
 
 def auc(training: np.ndarray, labels: list[str], held_out: np.ndarray, truth: list[str]) -> float:
@@ -214,6 +220,17 @@ def usefulness(members: list[Record], real: list[Record], of_run: Run) -> list[t
         ("coverage", prdc(reference, seen).coverage.value),
         *((f"spread of {c}", apart[c] / of_real[c]) for c in sorted(apart)),
     ]
+
+
+def elsewhere(members: list[Record], real: list[Record], of_run: Run) -> list[tuple[str, float]]:
+    """The distance to the validation split in other features than all else is measured in."""
+    found = []
+    for name in (RADIOMICS, "network"):
+        reference = features(of_split(real, "val"), of_run, name)
+        standardise = partial(make_extractor(name, of_run, pick_device()).standardise, reference=reference)
+        seen = standardise(features(members, of_run, name))
+        found.append((f"distance in {name}", frechet_distance(standardise(reference), seen)))
+    return found
 
 
 def of_real(real: list[Record], of_run: Run) -> list[tuple[str, list[float]]]:
