@@ -25,9 +25,10 @@ def herding(real: np.ndarray, synthetic: np.ndarray) -> np.ndarray:
     nearness = np.concatenate(
         [np.exp(-squared_distances(synthetic[rows], real) / width).mean(1) for rows in blocks(len(synthetic))]
     )
+    norms = np.einsum("ij,ij->i", synthetic, synthetic)
     order, taken = np.empty(len(synthetic), np.int64), np.zeros(len(synthetic))
     for place in range(len(synthetic)):
         order[place] = one = int(np.argmax(nearness - taken / (place + 1)))
-        taken += np.exp(-squared_distances(synthetic[[one]], synthetic)[0] / width)
+        taken += np.exp(-np.maximum(norms + norms[one] - 2 * (synthetic @ synthetic[one]), 0) / width)
         nearness[one] = -np.inf
     return order
