@@ -158,8 +158,9 @@ def _how_to_go_on(job: str, folder: Path) -> list[str]:
             if product.job == job and product.takes(run):
                 uses.setdefault(field, []).append(other.name)
     options = [f"--{field} {run.key} of {', '.join(jobs)}" for field, jobs in uses.items()]
-    if run.products:
-        options.insert(0, f"--data {run.key} of jobs that work on images")
+    if products := run.products:
+        beside = ", beside the run that loaded the real ones" if all(r.synthetic for r in products) else ""
+        options.insert(0, f"--data {run.key} of jobs that work on images{beside}")
     if not options:
         return [f"All figures: {folder / 'result.json'}"]
     return [f"To use it: {'; '.join(options)} (--dataset {dataset})."]

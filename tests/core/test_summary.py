@@ -6,7 +6,9 @@ import re
 import pytest
 
 from busaug_core.__main__ import main
-from busaug_core.summary import MOST, align, describe, table
+from busaug_core.jobs.run import Run
+from busaug_core.records import Record
+from busaug_core.summary import MOST, align, describe, summarise, table
 
 LOAD = ["load_busi", "--dataset_name", "trial", "--split", "50-50"]
 
@@ -57,6 +59,15 @@ def test_a_probe_is_proposed_as_a_classifier_and_not_as_an_extractor(busi, capsy
     told = capsys.readouterr().out
     assert "--classifier probe of score_synthetic, apply_classifier" in told
     assert "--extractor" not in told
+
+
+def test_images_that_were_made_are_to_be_taken_beside_the_real_ones(home):
+    run = Run(home / "trial" / "runs" / "kept")
+    run.folder.mkdir(parents=True)
+    for origin, told in (("synthetic", ", beside the run that loaded the real ones"), ("real", "")):
+        run.write_products([Record("image.png", "benign", origin)])
+        lines = summarise("filter_synthetic", {"folder": str(run.folder), "run_key": "kept"})
+        assert lines[-1] == f"To use it: --data kept of jobs that work on images{told} (--dataset trial)."
 
 
 def test_values_stand_aligned_and_documents_as_tables():
