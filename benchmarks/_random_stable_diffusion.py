@@ -13,7 +13,7 @@ def write_random_stable_diffusion(folder: Path) -> None:
     """A diffusers folder in bfloat16 with v1-5's published configuration; its tokenizer is a small one of the class."""
     tokenizer = build_tokenizer()
     torch.manual_seed(0)
-    with torch.device("cpu"):
+    with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
         unet = UNet2DConditionModel(sample_size=64, cross_attention_dim=768)
         vae = AutoencoderKL(
             down_block_types=["DownEncoderBlock2D"] * 4,

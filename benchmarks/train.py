@@ -1,13 +1,15 @@
 """The four diffusion trainings beside diffusers' plain loop: step time, images a second, peak memory.
 
     python benchmarks/train.py                                                        # `mini` at 128 px
-    python benchmarks/train.py --base stable-diffusion --batches 1 4 16 --steps 30    # on a GPU: 512 px, bf16
+    python benchmarks/train.py --base stable-diffusion --batches 4 16 --steps 20      # on a GPU: 512 px, bf16
+    python benchmarks/train.py --base stable-diffusion --batches 16 --ways ours --together --set compile=True
     python benchmarks/train.py --only train_lora --set gradient_checkpointing=True
 
 Plain is the loop of diffusers' example scripts: every step reads its images, encodes them and their prompts; batch,
 dtypes, layers, optimizer and (of the UNet) moving average are ours. Both run in turns, each time in a process of its
 own; the numbers are medians over the rounds, of the steps after the first. `start` is the time from the call to the
-end of the first step; ours encodes all images in it in the first round, and finds them on disk in later ones. Images
+end of the first step; ours encodes all images in it in the first round, and finds them on disk in later ones. TFLOP/s
+are those of UNet and ControlNet, and on a GPU stand beside those of a product of large matrices. Images
 are simulated scans; `stable-diffusion` is v1-5's architecture with random weights.
 """
 
@@ -38,13 +40,14 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=6, help="of each process, the first of which is not counted")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--only", nargs="+", choices=TRAININGS, default=TRAININGS)
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS)
+    parser.add_argument("--together", action="store_true", help="start all processes at once; only steps take turns")
     parser.add_argument("--set", nargs="*", default=[], metavar="FIELD=VALUE", help="further settings of ours")
     parser.add_argument("--images", type=int, default=40)
     parser.add_argument("--run", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.run:
-        print(json.dumps(measure(**json.loads(options.run))))
-        return
+        measure(**json.loads(options.run))
     with tempfile.TemporaryDirectory() as home:
         os.environ["BUSAUG_HOME"] = home
         compare(options, Path(home))
@@ -67,38 +70,50 @@ def compare(options: argparse.Namespace, home: Path) -> None:
     prepare(options.images, size)
     device = torch.cuda.get_device_name() if cuda else f"{torch.get_num_threads()} threads of a CPU"
     print(f"{options.base}, {size} px, {precision}, {device}, {options.rounds} rounds of {options.steps} steps")
-    columns = f"{'s/step':>8} {'CPU s':>8} {'images/s':>9} {'MiB':>7} {'start':>6}  loss"
-    print(f"{'training':24} {'batch':>5} {'way':6} {columns}")
+    if cuda:
+        print(f"a product of large matrices in bf16: {rate_of_matrices():.0f} TFLOP/s")
+    columns = f"{'s/step':>8} {'CPU s':>8} {'images/s':>9} {'MiB':>7} {'TFLOP/s':>7} {'start':>6}  loss"
+    print(f"{'training':24} {'batch':>5} {'way':6} {columns}", flush=True)
+    begun = []
     for name in options.only:
         for batch in options.batches or [defaults.train_batch_size]:
             given = dict(name=name, base=base, size=size, batch=batch, steps=options.steps, precision=precision)
-            found: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
-            for number in range(options.rounds):
-                for way in WAYS:
-                    more = dict(more=dict(item.split("=", 1) for item in options.set), number=number)
-                    command = [sys.executable, __file__, "--run", json.dumps({**given, "way": way, **more})]
-                    done = subprocess.run(command, capture_output=True, text=True)
-                    if done.returncode:
-                        print(f"{name:24} {batch:5} {way:6} failed: {done.stderr.strip()[-200:]}", flush=True)
-                        break
-                    found[way].append(json.loads(done.stdout.splitlines()[-1]))
-            if all(found.values()):
-                show(name, batch, found)
+            more = dict(item.split("=", 1) for item in options.set)
+            turns = [dict(given, way=way, more=more, number=n) for n in range(options.rounds) for way in options.ways]
+            begun.append((name, batch, [begin(turn) for turn in turns] if options.together else turns))
+    for name, batch, turns in begun:
+        found: dict[str, list[dict[str, float]]] = {way: [] for way in options.ways}
+        for turn in turns:
+            process = turn if options.together else begin(turn)
+            out, err = process.communicate()
+            if process.returncode:
+                print(f"{name:24} {batch:5} failed: {err.strip()[-300:]}", flush=True)
+                break
+            row = json.loads(out.splitlines()[-1])
+            found[row.pop("way")].append(row)
+        if all(found.values()):
+            show(name, batch, found, flops_of(name, base, size) * batch)
 
 
-def show(name: str, batch: int, found: dict[str, list[dict[str, float]]]) -> None:
+def begin(turn: dict[str, Any]) -> subprocess.Popen[str]:
+    """A process that measures."""
+    command = [sys.executable, __file__, "--run", json.dumps(turn)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def show(name: str, batch: int, found: dict[str, list[dict[str, float]]], flops: float) -> None:
     """A line for each way, and the ratios of plain to ours."""
     middle = {way: {key: median(row[key] for row in rows) for key in rows[0]} for way, rows in found.items()}
     for way, row in middle.items():
         print(
             f"{name:24} {batch:5} {way:6} {row['wall']:8.3f} {row['cpu']:8.3f} {batch / row['wall']:9.2f} "
-            f"{row['peak']:7.0f} {row['start']:6.1f}  {row['loss']:.4f}"
+            f"{row['peak']:7.0f} {flops / row['wall'] / 1e12:7.2f} {row['start']:6.1f}  {row['loss']:.4f}",
+            flush=True,
         )
-    ratios = {key: middle["plain"][key] / middle["ours"][key] for key in ("wall", "cpu", "peak")}
-    print(
-        f"{'':24} {'':5} ratio  {ratios['wall']:8.2f} {ratios['cpu']:8.2f} {ratios['wall']:9.2f} {ratios['peak']:7.2f}",
-        flush=True,
-    )
+    if len(middle) == len(WAYS):
+        ratios = {key: middle["plain"][key] / middle["ours"][key] for key in ("wall", "cpu", "peak")}
+        ratio = f"{ratios['wall']:8.2f} {ratios['cpu']:8.2f} {ratios['wall']:9.2f} {ratios['peak']:7.2f}"
+        print(f"{'':24} {'':5} ratio  {ratio}", flush=True)
 
 
 def prepare(images: int, size: int) -> None:
@@ -109,22 +124,87 @@ def prepare(images: int, size: int) -> None:
     run("load_busi", [], DATASET, run_key="load", **source)
 
 
-def measure(way: str, name: str, steps: int, **settings: Any) -> dict[str, float]:
-    """Train in this process; wall and CPU seconds a step after the first, MiB of peak, seconds of start, last loss."""
+def rate_of_matrices(size: int = 8192, times: int = 20) -> float:
+    """What the GPU does in bfloat16 at its best, TFLOP/s."""
     import torch
+
+    one, other = torch.randn((2, size, size), device="cuda", dtype=torch.bfloat16)
+    for _ in range(times):
+        one @ other
+    torch.cuda.synchronize()
+    begun = time.perf_counter()
+    for _ in range(times):
+        one @ other
+    torch.cuda.synchronize()
+    return times * 2 * size**3 / (time.perf_counter() - begun) / 1e12
+
+
+def flops_of(name: str, base: str, size: int) -> float:
+    """Floating-point operations that UNet and ControlNet do an image, there and back."""
+    import torch
+    from diffusers import AutoencoderKL, ControlNetModel, UNet2DConditionModel
+    from peft import LoraConfig
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from busaug_core.base.defaults import MINI, MINI_FOLDER, defaults_of
+    from busaug_core.train.controlnet import WIDTHS
+    from busaug_core.train.lora import LAYERS
+
+    folder = MINI_FOLDER if base == MINI else Path(base)
+    factor = 2 ** (len(AutoencoderKL.load_config(folder / "vae")["block_out_channels"]) - 1)
+    with torch.device("meta"):
+        unet = UNet2DConditionModel.from_config(UNet2DConditionModel.load_config(folder / "unet"))
+        unet.requires_grad_(name == "finetune_unet")
+        if name == "train_lora":
+            defaults = defaults_of(base)
+            unet.add_adapter(LoraConfig(r=defaults.lora_rank, target_modules=LAYERS[defaults.lora_layers]))
+        states = torch.zeros(1, 77, unet.config.cross_attention_dim)
+        states.requires_grad_(name == "train_textual_inversion")
+        given = (torch.zeros(1, unet.config.in_channels, size // factor, size // factor), torch.zeros(1), states)
+        with FlopCounterMode(display=False) as counter:
+            added = {}
+            if name == "train_controlnet":
+                widths = WIDTHS[: factor.bit_length()]
+                controlnet = ControlNetModel.from_unet(
+                    unet, conditioning_embedding_out_channels=widths, load_weights_from_unet=False
+                )
+                controlnet.requires_grad_(True)
+                down, middle = controlnet(*given, torch.zeros(1, 3, size, size), return_dict=False)
+                added = dict(down_block_additional_residuals=down, mid_block_additional_residual=middle)
+            unet(*given, **added).sample.sum().backward()
+    return counter.get_total_flops()
+
+
+def measure(way: str, name: str, steps: int, **settings: Any) -> None:
+    """Train in this process, and end it; prints a JSON document.
+
+    It holds the `way`, `wall` and `cpu` seconds a step after the first, MiB of `peak`, seconds to the end of the first
+    step (`start`), and the last `loss`.
+    """
+    import torch
+    from filelock import FileLock
 
     begun = time.perf_counter()
     marks, losses = [], []
-    for loss in {"plain": plain, "ours": ours}[way](name=name, steps=steps, **settings):
+    turn = FileLock(Path(os.environ["BUSAUG_HOME"]) / "turn")
+    running = {"plain": plain, "ours": ours}[way](name=name, steps=steps, **settings)
+    for loss in running:
+        if not losses:
+            start = time.perf_counter() - begun
+            turn.acquire()
         losses.append(loss)
         marks.append((time.perf_counter(), time.process_time()))
+        if len(losses) == steps:
+            break
+    turn.release()
     (first, first_cpu), (last, last_cpu) = marks[0], marks[-1]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     if torch.cuda.is_available():
         peak = torch.cuda.max_memory_allocated() / 2**20
-    counted = len(marks) - 1
+    counted = steps - 1
     wall, cpu = (last - first) / counted, (last_cpu - first_cpu) / counted
-    return dict(wall=wall, cpu=cpu, peak=peak, start=first - begun, loss=losses[-1])
+    print(json.dumps(dict(way=way, wall=wall, cpu=cpu, peak=peak, start=start, loss=losses[-1])), flush=True)
+    os._exit(0)  # neither a checkpoint nor a product is wanted
 
 
 def ours(

@@ -11,3 +11,8 @@ class MissingWeights(UserError):
 
 class OtherSettings(UserError):
     """The run of that key was begun with other settings."""
+
+
+def first_sentence(error: Exception) -> str:
+    """The first sentence of a library's error; what follows is advice to its callers."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].split(". ")[0]

@@ -17,7 +17,7 @@ from transformers import CLIPTextModel
 from busaug_core.base.defaults import ADVICE, MINI, MINI_FOLDER, place_of
 from busaug_core.base.kinds import refuse_other_kinds
 from busaug_core.base.weights import kind_of_weights, refuse_not_finite, tensor_shapes
-from busaug_core.errors import MissingWeights, UserError
+from busaug_core.errors import MissingWeights, UserError, first_sentence
 from busaug_core.files import content_hash
 from busaug_core.foreign import kind_of, read_document
 
@@ -102,7 +102,7 @@ def _place_of(base_model: str) -> Path:
     except (OSError, ValueError) as error:
         raise MissingWeights(
             f"The base model '{base_model}' is neither a file nor a folder, and cannot be had from the Hub "
-            f"({_first_line(error)}). {ADVICE}"
+            f"({first_sentence(error)}). {ADVICE}"
         ) from None
     return Path(folder)
 
@@ -120,8 +120,8 @@ def _from_file(path: Path, dtype: torch.dtype) -> StableDiffusionPipeline:
         return StableDiffusionPipeline.from_single_file(str(path), dtype=dtype, **NO_CHECKER)
     except (*BROKEN, SingleFileComponentError) as error:
         raise MissingWeights(
-            f"The base model '{path}' cannot be loaded ({_first_line(error)}). A single file needs its configuration "
-            "from the Hub once, so HF_HUB_OFFLINE must be unset; or give a diffusers folder."
+            f"The base model '{path}' cannot be loaded ({first_sentence(error)}). A single file needs its "
+            "configuration from the Hub once, so HF_HUB_OFFLINE must be unset; or give a diffusers folder."
         ) from None
 
 
@@ -142,7 +142,7 @@ def _from_folder(folder: Path, dtype: torch.dtype) -> StableDiffusionPipeline:
         )
     except BROKEN as error:
         raise UserError(
-            f"The tokenizer or the scheduler of {folder} cannot be loaded ({_first_line(error)}); fetch them again."
+            f"The tokenizer or the scheduler of {folder} cannot be loaded ({first_sentence(error)}); fetch them again."
         ) from None
 
 
@@ -168,7 +168,7 @@ def load_part(folder: Path, network: type, dtype: torch.dtype) -> torch.nn.Modul
     except BROKEN as error:
         raise UserError(
             f"{folder} holds no weights of the {network.__name__} that its config.json describes "
-            f"({_first_line(error)}); fetch both again from one place."
+            f"({first_sentence(error)}); fetch both again from one place."
         ) from None
     if missing := sorted(report["missing_keys"]):
         names = {name: () for file in files for name in tensor_shapes(file, f"weights of {network.__name__}")}
@@ -198,8 +198,3 @@ def refuse_broken_files(folder: Path) -> None:
     for path in sorted(folder.glob("*.txt")):
         if not (kind := kind_of(path)).startswith("a text"):
             raise UserError(f"{path} should be a vocabulary; it seems to be {kind}.")
-
-
-def _first_line(error: Exception) -> str:
-    """The first sentence of a library's error; what follows is advice to its callers."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].split(". ")[0]

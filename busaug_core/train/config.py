@@ -100,6 +100,11 @@ class DiffusionTraining(BaseTraining):
     gradient_checkpointing: bool = Field(
         False, description="Compute inner values anew for the gradients and keep few of them: less memory, more time."
     )
+    compile: bool = Field(
+        False,
+        description="Have PyTorch's compiler make the steps: one and a half times as fast on a GPU with less memory, "
+        "after some two minutes before the first. It needs a C compiler there.",
+    )
     schedule: Literal["constant", "cosine"] = Field("constant", description=SCHEDULE)
     warmup_steps: int = Field(0, ge=0, description="Steps in which the learning rate rises to its full value.")
     snr_gamma: float | None = Field(

@@ -1,7 +1,7 @@
 """Methods that learn to denoise: the objective, and what of it they share."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from itertools import pairwise
@@ -12,6 +12,7 @@ import torch
 from diffusers import ModelMixin, StableDiffusionPipeline
 from torch import Tensor
 
+from busaug_core.errors import UserError, first_sentence
 from busaug_core.train.batch import Batch, Batches
 from busaug_core.train.loop import Method
 from busaug_core.train.side_by_side import workers_for
@@ -35,6 +36,8 @@ class Denoising(Method):
     batches: Batches
     trains_text: bool = False
     draws_in_loss: bool = False
+    _compiled: dict[ModelMixin, Callable[..., Any]] = {}
+    _called: dict[ModelMixin, Callable[..., Any]] = {}
     _encoding = Lock()
     """A tokenizer serves one thread at a time."""
 
@@ -42,6 +45,17 @@ class Denoising(Method):
     def networks(self) -> list[ModelMixin]:
         """Those whose inner values are kept for the gradients."""
         return [self.pipe.unet]
+
+    def compile(self) -> None:
+        """Have PyTorch's compiler make the networks of the steps anew, for their size and before the first of them.
+
+        What is looked at in between, in other sizes, is computed by the networks as they are.
+        """
+        self._compiled = {network: torch.compile(network, dynamic=False) for network in self.networks}
+
+    def call_of(self, network: ModelMixin) -> Callable[..., Any]:
+        """The network, or what is called for it just now."""
+        return self._called.get(network, network)
 
     def as_kept(self) -> AbstractContextManager[None]:
         """A block within which the weights are those that would be saved now."""
@@ -62,7 +76,7 @@ class Denoising(Method):
 
     @cached_property
     def workers(self) -> int:
-        return 1 if self.draws_in_loss else workers_for(self.batches.config.part_size, self.networks)
+        return 1 if self.draws_in_loss or self._compiled else workers_for(self.batches.config.part_size, self.networks)
 
     def parts(self, batch: Batch) -> list[tuple[Batch, float]]:
         size, count = len(batch.chosen), self.batches.config.accumulation * self.workers
@@ -101,7 +115,8 @@ class Denoising(Method):
     def unet_on(self, batch: Batch, states: Tensor, **more: Any) -> Tensor:
         """The UNet's prediction on a batch, B×C×h×w; `more` are its keywords."""
         states = states.to(self._dtype)
-        return self.pipe.unet(batch.noisy.to(self._dtype), batch.timesteps, encoder_hidden_states=states, **more).sample
+        unet = self.call_of(self.pipe.unet)
+        return unet(batch.noisy.to(self._dtype), batch.timesteps, encoder_hidden_states=states, **more).sample
 
     def predict(self, batch: Batch) -> Tensor:
         """The prediction, B×C×h×w."""
@@ -119,3 +134,26 @@ class Denoising(Method):
         """
         errors = self.errors(batch, self.batches.weights_within(batch))
         return (errors * self.batches.weights(batch.timesteps)).mean()
+
+    def step_loss(self, batch: Batch) -> Tensor:
+        """The loss, by what was compiled.
+
+        Raises UserError where that cannot be done on this machine.
+        """
+        if not self._compiled:
+            return self.loss(batch)
+        from torch._dynamo.exc import TorchDynamoException
+
+        self._called = self._compiled
+        try:
+            return self.loss(batch)
+        except TorchDynamoException as error:
+            if "out of memory" in str(error):
+                raise torch.OutOfMemoryError(str(error)) from None
+            cause = getattr(error, "inner_exception", error)
+            raise UserError(
+                f"PyTorch cannot compile the networks here ({first_sentence(cause)}); it needs a C compiler, and for a "
+                "GPU Triton. Set compile to False."
+            ) from None
+        finally:
+            self._called = {}

@@ -50,8 +50,10 @@ class Method(ABC):
 
         The learning rates they are made with are the peaks that `rate` scales.
         """
-        parameters = self.parameters().values()
-        return [torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=self.weight_decay)]
+        parameters = list(self.parameters().values())
+        # Of all of Stable Diffusion's UNet on a GPU, unfused takes an eighth of a step more.
+        fused = parameters[0].device.type == "cuda"
+        return [torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=self.weight_decay, fused=fused)]
 
     def rate(self, done: float) -> float:
         """The share of its peak that the learning rate has in the step after which the share `done` is done."""
@@ -81,6 +83,10 @@ class Method(ABC):
     @abstractmethod
     def loss(self, batch: Any) -> Tensor:
         """The loss of a batch or a part of it, a scalar; called within autocast to the arithmetic's dtype."""
+
+    def step_loss(self, batch: Any) -> Tensor:
+        """The same of a step's own batch, whose size does not change, should there be a faster way of it."""
+        return self.loss(batch)
 
     def after_step(self) -> None:  # noqa: B027 (a hook that most methods leave empty)
         """Called when the parameters have been updated."""
@@ -229,7 +235,7 @@ class _Objective(nn.Module):
         self.method = method
 
     def forward(self, batch: Any) -> Tensor:
-        return self.method.loss(batch)
+        return self.method.step_loss(batch)
 
 
 def _any(accelerator: Accelerator, here: bool) -> bool:

@@ -99,6 +99,8 @@ def train_denoising(
     if config.gradient_checkpointing:
         for network in method.networks:
             network.enable_gradient_checkpointing()
+    if config.compile:
+        method.compile()
     masks = read_masks(every, config.resolution) if method.takes_mask or config.lesion_weight > 1 else None
     labels = [r.label for r in every]
     method.batches = Batches(pipe, moments, prompts, config, len(records), labels, masks)
