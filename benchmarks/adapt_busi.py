@@ -60,6 +60,7 @@ SEEN = 37_000
 LORA = ("train_lora", "lora", dict(steps=300))
 UNET = ("finetune_unet", "unet", dict(steps=350, learning_rate=3e-4, schedule="constant"))
 LONG = ("finetune_unet", "unet", dict(steps=3000))
+LONGER = ("finetune_unet", "unet", dict(steps=6000))
 DECODER = ("finetune_decoder", "vae", dict(steps=1000))
 LORA_LONG = ("train_lora", "lora", dict(steps=2500, schedule="cosine"))
 RECIPES: dict[str, tuple[list[tuple[str, str, dict]], dict[str, Any]]] = {
@@ -72,6 +73,10 @@ RECIPES: dict[str, tuple[list[tuple[str, str, dict]], dict[str, Any]]] = {
     "long": ([DECODER, LONG], dict(variants=["ft"])),
     "long-mask": (
         [DECODER, LONG, ("train_controlnet", "controlnet", dict(uses="unet"))],
+        dict(variants=["ft", "ft_mask"]),
+    ),
+    "longer-mask": (
+        [DECODER, LONGER, ("train_controlnet", "controlnet", dict(uses="unet"))],
         dict(variants=["ft", "ft_mask"]),
     ),
 }
