@@ -40,6 +40,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=6, help="of each process, the first of which is not counted")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--only", nargs="+", choices=TRAININGS, default=TRAININGS)
+    parser.add_argument("--precision", choices=["fp32", "bf16"], help="of both; bf16 on a GPU, else fp32")
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS)
     parser.add_argument("--together", action="store_true", help="start all processes at once; only steps take turns")
     parser.add_argument("--set", nargs="*", default=[], metavar="FIELD=VALUE", help="further settings of ours")
@@ -66,7 +67,7 @@ def compare(options: argparse.Namespace, home: Path) -> None:
         write_random_stable_diffusion(home / base)
         base = str(home / base)
     defaults, cuda = defaults_of(base), torch.cuda.is_available()
-    size, precision = options.size or defaults.resolution, "bf16" if cuda else "fp32"
+    size, precision = options.size or defaults.resolution, options.precision or ("bf16" if cuda else "fp32")
     prepare(options.images, size)
     device = torch.cuda.get_device_name() if cuda else f"{torch.get_num_threads()} threads of a CPU"
     print(f"{options.base}, {size} px, {precision}, {device}, {options.rounds} rounds of {options.steps} steps")

@@ -7,13 +7,13 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from diffusers import DDPMScheduler, DPMSolverMultistepScheduler, UNet2DConditionModel
-from diffusers.models.attention_processor import AttnProcessor
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from busaug_core.base.networks import attend_plainly
 from busaug_core.files import write_whole
-from busaug_core.jobs.device import bfloat16_where_fast
+from busaug_core.jobs.device import bfloat16_where_fast, dtype_of
 from busaug_core.pretrain.autoencoder import encode
 from busaug_core.pretrain.config import PretrainMini
 from busaug_core.pretrain.text import ADJECTIVES, CLASSES, caption, tokenize
@@ -139,11 +139,10 @@ class UNetAndText(SeededMethod):
         config: PretrainMini,
         device: torch.device,
     ):
-        if device.type == "cpu":  # the backward pass of fused attention is slow there: 20 % of a step
-            unet.set_attn_processor(AttnProcessor())
         self.unet, self.text_encoder, self.tokenizer, self.corpus = unet, text_encoder, tokenizer, corpus
         self.config, self.seed, self.device = config, config.seed + 3, device
         self.models = nn.ModuleList([unet, text_encoder]).to(device).train()
+        attend_plainly([unet], dtype_of("auto", device), 32 * 32)
         self.average = averaged(self.models, 0.999)
         self.noising = DDPMScheduler.from_config(build_scheduler().config)
         self._ids: dict[str, Tensor] = {}

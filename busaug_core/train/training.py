@@ -10,6 +10,7 @@ from diffusers import StableDiffusionPipeline
 
 from busaug_core.base.components import COMPONENTS
 from busaug_core.base.loading import refuse_long
+from busaug_core.base.networks import attend_plainly
 from busaug_core.base.offload import offload
 from busaug_core.base.tuned import fingerprint_of, load_base
 from busaug_core.jobs.device import describe, dtype_of, pick_device
@@ -101,10 +102,11 @@ def train_denoising(
             network.enable_gradient_checkpointing()
     if config.compile:
         method.compile()
+    arithmetic = dtype_of(config.precision, pipe.unet.device)
+    attend_plainly(method.networks, arithmetic, moments[0, 0, 0].numel())
     masks = read_masks(every, config.resolution) if method.takes_mask or config.lesion_weight > 1 else None
     labels = [r.label for r in every]
     method.batches = Batches(pipe, moments, prompts, config, len(records), labels, masks)
-    arithmetic = dtype_of(config.precision, pipe.unet.device)
     validation = None
     if config.validate_every:
         validating = [i for i in range(len(records), len(every)) if SPLITS[1] in every[i].tags]

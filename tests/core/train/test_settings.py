@@ -8,6 +8,7 @@ from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 from peft import LoraConfig as PeftConfig
 from safetensors.torch import load_file
 
+from busaug_core.base import networks
 from busaug_core.base.components import LORA
 from busaug_core.base.loading import load_pipeline
 from busaug_core.errors import UserError
@@ -160,3 +161,21 @@ def test_gradient_checkpointing_keeps_fewer_inner_values(run_job, masked, base, 
         run_job(name, masked, base_model=base, gradient_checkpointing=on, **{**SMALL, "steps": 1})
     plain_step, checkpointed = kept[1::2]  # the others are estimates of the memory
     assert checkpointed < plain_step / 2
+
+
+@pytest.mark.parametrize(("precision", "plain"), [("bf16", True), ("fp32", False)])
+def test_attention_on_a_cpu_is_fused_only_where_that_is_faster(run_job, masked, base, monkeypatch, precision, plain):
+    seen, loss = [], denoising.Denoising.loss
+
+    def looked_at(self, drawn):
+        seen.extend(type(p).__name__ for network in self.networks for p in network.attn_processors.values())
+        return loss(self, drawn)
+
+    monkeypatch.setattr(denoising.Denoising, "loss", looked_at)
+    values = dict(SMALL, base_model=base, steps=1, precision=precision)
+    run_job("train_controlnet", masked, **values)
+    assert set(seen) == {"AttnProcessor" if plain else "AttnProcessor2_0"}
+    monkeypatch.setattr(networks, "MOST_PLACES", 16 * 16 - 1)
+    seen.clear()
+    run_job("train_controlnet", masked, **values)
+    assert set(seen) == {"AttnProcessor2_0"}, "its matrix of all places against all would be large"
