@@ -71,9 +71,9 @@ def estimate_memory(method: Denoising, arithmetic: torch.dtype, kept: Iterable[T
 
     Weights are those of the base and of what is put on it, with copies such as a moving average. What is trained
     has, in float32, AdamW's two means and a gradient for each part that is worked on at once. What the backward pass
-    needs of the forward one is measured on one image, without a backward pass, and extended to the batch; where
-    weights are cast to half precision on the way it is measured on two as well, since these casts come once. On a CPU
-    the encoded images count too, and on a GPU only what lies there.
+    needs of the forward one is measured on one image and on two, without a backward pass, and extended to the batch:
+    weights that are cast or merged on the way come once. On a CPU the encoded images count too, and on a GPU only what
+    lies there.
     """
     pipe, trained = method.pipe, list(method.parameters().values())
     parts = (pipe.unet, pipe.vae, pipe.text_encoder)
@@ -83,13 +83,11 @@ def estimate_memory(method: Denoising, arithmetic: torch.dtype, kept: Iterable[T
     device, config = pipe.unet.device, method.batches.config
     storages = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in held if t.device == device}
     size = config.part_size
-    one = an_image = _saved_for_backward(method, 1, arithmetic, storages.keys())
-    if size > 1 and arithmetic != torch.float32:
-        an_image = _saved_for_backward(method, 2, arithmetic, storages.keys()) - one
+    one, two = (_saved_for_backward(method, images, arithmetic, storages.keys()) for images in (1, min(2, size)))
     return {
         "weights": sum(storages.values()),
         "gradients and optimizer": (2 + method.workers) * 4 * sum(p.numel() for p in trained),
-        "intermediate results": one + (size - 1) * max(0, an_image),
+        "intermediate results": one + (size - 1) * max(0, two - one),
     }
 
 
