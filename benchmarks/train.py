@@ -2,7 +2,7 @@
 
     python benchmarks/train.py                                                        # `mini` at 128 px
     python benchmarks/train.py --base stable-diffusion --batches 4 16 --steps 20      # on a GPU: 512 px, bf16
-    python benchmarks/train.py --base stable-diffusion --batches 16 --ways ours --together --set compile=True
+    python benchmarks/train.py --base stable-diffusion --batches 16 --set compile=True
     python benchmarks/train.py --only train_lora --set gradient_checkpointing=True
 
 Plain is the loop of diffusers' example scripts: every step reads its images, encodes them and their prompts; batch,
@@ -42,7 +42,6 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=TRAININGS, default=TRAININGS)
     parser.add_argument("--precision", choices=["fp32", "bf16"], help="of both; bf16 on a GPU, else fp32")
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS)
-    parser.add_argument("--together", action="store_true", help="start all processes at once; only steps take turns")
     parser.add_argument("--set", nargs="*", default=[], metavar="FIELD=VALUE", help="further settings of ours")
     parser.add_argument("--images", type=int, default=40)
     parser.add_argument("--run", help=argparse.SUPPRESS)
@@ -75,31 +74,27 @@ def compare(options: argparse.Namespace, home: Path) -> None:
         print(f"a product of large matrices in bf16: {rate_of_matrices():.0f} TFLOP/s")
     columns = f"{'s/step':>8} {'CPU s':>8} {'images/s':>9} {'MiB':>7} {'TFLOP/s':>7} {'start':>6}  loss"
     print(f"{'training':24} {'batch':>5} {'way':6} {columns}", flush=True)
-    begun = []
+    more = dict(item.split("=", 1) for item in options.set)
     for name in options.only:
+        flops = flops_of(name, base, size, more)
         for batch in options.batches or [defaults.train_batch_size]:
             given = dict(name=name, base=base, size=size, batch=batch, steps=options.steps, precision=precision)
-            more = dict(item.split("=", 1) for item in options.set)
-            turns = [dict(given, way=way, more=more, number=n) for n in range(options.rounds) for way in options.ways]
-            begun.append((name, batch, [begin(turn) for turn in turns] if options.together else turns))
-    for name, batch, turns in begun:
-        found: dict[str, list[dict[str, float]]] = {way: [] for way in options.ways}
-        for turn in turns:
-            process = turn if options.together else begin(turn)
-            out, err = process.communicate()
-            if process.returncode:
-                print(f"{name:24} {batch:5} failed: {err.strip()[-300:]}", flush=True)
-                break
-            row = json.loads(out.splitlines()[-1])
-            found[row.pop("way")].append(row)
-        if all(found.values()):
-            show(name, batch, found, flops_of(name, base, size) * batch)
-
-
-def begin(turn: dict[str, Any]) -> subprocess.Popen[str]:
-    """A process that measures."""
-    command = [sys.executable, __file__, "--run", json.dumps(turn)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            found: dict[str, list[dict[str, float]]] = {way: [] for way in options.ways}
+            for number in range(options.rounds):
+                for way in options.ways:
+                    command = [
+                        sys.executable,
+                        __file__,
+                        "--run",
+                        json.dumps(dict(given, way=way, more=more, number=number)),
+                    ]
+                    done = subprocess.run(command, capture_output=True, text=True)
+                    if done.returncode:
+                        print(f"{name:24} {batch:5} {way:6} failed: {done.stderr.strip()[-200:]}", flush=True)
+                        break
+                    found[way].append(json.loads(done.stdout.splitlines()[-1]))
+            if all(found.values()):
+                show(name, batch, found, flops * batch)
 
 
 def show(name: str, batch: int, found: dict[str, list[dict[str, float]]], flops: float) -> None:
@@ -140,8 +135,8 @@ def rate_of_matrices(size: int = 8192, times: int = 20) -> float:
     return times * 2 * size**3 / (time.perf_counter() - begun) / 1e12
 
 
-def flops_of(name: str, base: str, size: int) -> float:
-    """Floating-point operations that UNet and ControlNet do an image, there and back."""
+def flops_of(name: str, base: str, size: int, more: dict[str, str]) -> float:
+    """Floating-point operations of a forward and backward pass of UNet and ControlNet on one image."""
     import torch
     from diffusers import AutoencoderKL, ControlNetModel, UNet2DConditionModel
     from peft import LoraConfig
@@ -158,7 +153,8 @@ def flops_of(name: str, base: str, size: int) -> float:
         unet.requires_grad_(name == "finetune_unet")
         if name == "train_lora":
             defaults = defaults_of(base)
-            unet.add_adapter(LoraConfig(r=defaults.lora_rank, target_modules=LAYERS[defaults.lora_layers]))
+            rank, layers = more.get("rank", defaults.lora_rank), more.get("layers", defaults.lora_layers)
+            unet.add_adapter(LoraConfig(r=int(rank), target_modules=LAYERS[layers]))
         states = torch.zeros(1, 77, unet.config.cross_attention_dim)
         states.requires_grad_(name == "train_textual_inversion")
         given = (torch.zeros(1, unet.config.in_channels, size // factor, size // factor), torch.zeros(1), states)
@@ -179,32 +175,26 @@ def flops_of(name: str, base: str, size: int) -> float:
 def measure(way: str, name: str, steps: int, **settings: Any) -> None:
     """Train in this process, and end it; prints a JSON document.
 
-    It holds the `way`, `wall` and `cpu` seconds a step after the first, MiB of `peak`, seconds to the end of the first
-    step (`start`), and the last `loss`.
+    It holds `wall` and `cpu` seconds a step after the first, MiB of `peak`, seconds to the end of the first step
+    (`start`), and the last `loss`.
     """
     import torch
-    from filelock import FileLock
 
     begun = time.perf_counter()
     marks, losses = [], []
-    turn = FileLock(Path(os.environ["BUSAUG_HOME"]) / "turn")
     running = {"plain": plain, "ours": ours}[way](name=name, steps=steps, **settings)
     for loss in running:
-        if not losses:
-            start = time.perf_counter() - begun
-            turn.acquire()
         losses.append(loss)
         marks.append((time.perf_counter(), time.process_time()))
         if len(losses) == steps:
             break
-    turn.release()
     (first, first_cpu), (last, last_cpu) = marks[0], marks[-1]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     if torch.cuda.is_available():
         peak = torch.cuda.max_memory_allocated() / 2**20
     counted = steps - 1
     wall, cpu = (last - first) / counted, (last_cpu - first_cpu) / counted
-    print(json.dumps(dict(way=way, wall=wall, cpu=cpu, peak=peak, start=start, loss=losses[-1])), flush=True)
+    print(json.dumps(dict(wall=wall, cpu=cpu, peak=peak, start=first - begun, loss=losses[-1])), flush=True)
     os._exit(0)  # neither a checkpoint nor a product is wanted
 
 
@@ -217,7 +207,7 @@ def ours(
     from busaug_core.registry import job
 
     values = dict(base_model=base, resolution=size, batch_size=batch, steps=steps, precision=precision)
-    values |= dict(membership=False, run_key=f"{name}_{batch}_{number}", **more)
+    values |= dict(membership=False, checkpoint_seconds=1e9, run_key=f"{name}_{batch}_{number}", **more)
     for event in job(name).run(values, run_of(DATASET, "load").products, DATASET):
         if isinstance(event, Progress) and "loss" in event.values:
             yield event.values["loss"]

@@ -19,7 +19,7 @@ NetworkT = TypeVar("NetworkT", bound=ModelMixin)
 WITHOUT_EFFECT = {"sample_size", "dropout", "upcast_attention"}
 """Entries of a configuration that do not decide what trained weights compute."""
 MOST_PLACES = 48 * 48
-"""`mini` has 32 × 32 at its 128 px, Stable Diffusion 64 × 64 at its 512."""
+"""The places of the latents up to which `attend_plainly` does; `mini` has 32² at its 128 px, Stable Diffusion 64²."""
 
 
 def load_network(path: Path, network: type[NetworkT], dtype: torch.dtype) -> NetworkT:

@@ -85,7 +85,7 @@ class BaseTraining(OnSamples):
 class DiffusionTraining(BaseTraining):
     """What all trainings of diffusion share."""
 
-    without_effect = BaseTraining.without_effect | {"gradient_checkpointing", "accumulation"}
+    without_effect = BaseTraining.without_effect | {"gradient_checkpointing", "accumulation", "compile"}
     flip: bool = Field(True, description="Mirror half of the training images.")
     precision: Precision = Field(
         "auto", description="Arithmetic, and dtype of what is frozen: auto is fp16 on CUDA, bf16 or fp32 elsewhere."
@@ -102,8 +102,8 @@ class DiffusionTraining(BaseTraining):
     )
     compile: bool = Field(
         False,
-        description="Have PyTorch's compiler make the steps: one and a half times as fast on a GPU with less memory, "
-        "after some two minutes before the first. It needs a C compiler there.",
+        description="Compile the networks before the first step (two minutes; needs a C compiler): on an NVIDIA GPU "
+        "one and a half times as fast, with less memory. Of no use on a CPU.",
     )
     schedule: Literal["constant", "cosine"] = Field("constant", description=SCHEDULE)
     warmup_steps: int = Field(0, ge=0, description="Steps in which the learning rate rises to its full value.")

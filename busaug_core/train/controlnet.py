@@ -89,7 +89,7 @@ class ControlNetMethod(Denoising):
         masks = batch.masks & (batch.chances[1] >= self.condition_dropout)[:, None, None]
         states = self.encode_prompts(self.captions(batch))
         image = as_condition(self.controlnet, masks)
-        added = residuals(self.call_of(self.controlnet), batch.noisy, batch.timesteps, states, image)
+        added = residuals(self.network_for(self.controlnet), batch.noisy, batch.timesteps, states, image)
         return self.unet_on(batch, states, **added)
 
     @cached_property

@@ -37,7 +37,7 @@ class Denoising(Method):
     trains_text: bool = False
     draws_in_loss: bool = False
     _compiled: dict[ModelMixin, Callable[..., Any]] = {}
-    _called: dict[ModelMixin, Callable[..., Any]] = {}
+    _in_step: dict[ModelMixin, Callable[..., Any]] = {}
     _encoding = Lock()
     """A tokenizer serves one thread at a time."""
 
@@ -47,15 +47,16 @@ class Denoising(Method):
         return [self.pipe.unet]
 
     def compile(self) -> None:
-        """Have PyTorch's compiler make the networks of the steps anew, for their size and before the first of them.
+        """Have steps call the networks as PyTorch compiles them, once for each size of a step's parts.
 
-        What is looked at in between, in other sizes, is computed by the networks as they are.
+        What is looked at between steps, in other sizes, is computed by the networks as they are. To be called before
+        `workers` is asked: compiled networks are called by one thread.
         """
         self._compiled = {network: torch.compile(network, dynamic=False) for network in self.networks}
 
-    def call_of(self, network: ModelMixin) -> Callable[..., Any]:
-        """The network, or what is called for it just now."""
-        return self._called.get(network, network)
+    def network_for(self, network: ModelMixin) -> Callable[..., Any]:
+        """What to call for a network: within a step the compiled one, if there is one."""
+        return self._in_step.get(network, network)
 
     def as_kept(self) -> AbstractContextManager[None]:
         """A block within which the weights are those that would be saved now."""
@@ -115,7 +116,7 @@ class Denoising(Method):
     def unet_on(self, batch: Batch, states: Tensor, **more: Any) -> Tensor:
         """The UNet's prediction on a batch, B×C×h×w; `more` are its keywords."""
         states = states.to(self._dtype)
-        unet = self.call_of(self.pipe.unet)
+        unet = self.network_for(self.pipe.unet)
         return unet(batch.noisy.to(self._dtype), batch.timesteps, encoder_hidden_states=states, **more).sample
 
     def predict(self, batch: Batch) -> Tensor:
@@ -136,15 +137,15 @@ class Denoising(Method):
         return (errors * self.batches.weights(batch.timesteps)).mean()
 
     def step_loss(self, batch: Batch) -> Tensor:
-        """The loss, by what was compiled.
+        """The loss, of compiled networks where that was asked for.
 
-        Raises UserError where that cannot be done on this machine.
+        Raises UserError where they cannot be compiled on this machine.
         """
         if not self._compiled:
             return self.loss(batch)
         from torch._dynamo.exc import TorchDynamoException
 
-        self._called = self._compiled
+        self._in_step = self._compiled
         try:
             return self.loss(batch)
         except TorchDynamoException as error:
@@ -156,4 +157,4 @@ class Denoising(Method):
                 "GPU Triton. Set compile to False."
             ) from None
         finally:
-            self._called = {}
+            self._in_step = {}

@@ -50,8 +50,10 @@ class Method(ABC):
 
         The learning rates they are made with are the peaks that `rate` scales.
         """
-        parameters = self.parameters().values()
-        return [torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=self.weight_decay, fused=False)]
+        parameters = list(self.parameters().values())
+        # On a CPU the fused one takes gradients to lie as their parameters do; those of parts side by side may not.
+        fused = parameters[0].device.type == "cuda"
+        return [torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=self.weight_decay, fused=fused)]
 
     def rate(self, done: float) -> float:
         """The share of its peak that the learning rate has in the step after which the share `done` is done."""
@@ -83,7 +85,7 @@ class Method(ABC):
         """The loss of a batch or a part of it, a scalar; called within autocast to the arithmetic's dtype."""
 
     def step_loss(self, batch: Any) -> Tensor:
-        """The same of a step's own batch, whose size does not change, should there be a faster way of it."""
+        """What a step calls for the loss: a method may have a faster way for batches that are alike in size."""
         return self.loss(batch)
 
     def after_step(self) -> None:  # noqa: B027 (a hook that most methods leave empty)

@@ -59,6 +59,8 @@ class Outlook(Check):
         more = ""
         if self.method.pipe.unet.device.type == "cpu":
             more = " On a CPU the process takes up to twice that, with the programs and what single operations need."
+        if config.compile:
+            more += " Compiled networks need less."
         return (
             f"{self.trained:,} numbers are trained, {share} as many as the base's UNet has, in "
             f"{counted(config.steps - step, 'step')} of {counted(config.batch_size, 'image')}. Estimated memory of "
@@ -72,8 +74,8 @@ def estimate_memory(method: Denoising, arithmetic: torch.dtype, kept: Iterable[T
     Weights are those of the base and of what is put on it, with copies such as a moving average. What is trained
     has, in float32, AdamW's two means and a gradient for each part that is worked on at once. What the backward pass
     needs of the forward one is measured on one image and on two, without a backward pass, and extended to the batch:
-    weights that are cast or merged on the way come once. On a CPU the encoded images count too, and on a GPU only what
-    lies there.
+    weights that are cast or merged on the way come once for each part that is worked on at once. On a CPU the encoded
+    images count too, and on a GPU only what lies there. Compiled networks need less.
     """
     pipe, trained = method.pipe, list(method.parameters().values())
     parts = (pipe.unet, pipe.vae, pipe.text_encoder)
@@ -83,11 +85,13 @@ def estimate_memory(method: Denoising, arithmetic: torch.dtype, kept: Iterable[T
     device, config = pipe.unet.device, method.batches.config
     storages = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in held if t.device == device}
     size = config.part_size
-    one, two = (_saved_for_backward(method, images, arithmetic, storages.keys()) for images in (1, min(2, size)))
+    one = _saved_for_backward(method, 1, arithmetic, storages.keys())
+    two = _saved_for_backward(method, 2, arithmetic, storages.keys()) if size > 1 else one
+    an_image = max(0, two - one)
     return {
         "weights": sum(storages.values()),
         "gradients and optimizer": (2 + method.workers) * 4 * sum(p.numel() for p in trained),
-        "intermediate results": one + (size - 1) * max(0, two - one),
+        "intermediate results": method.workers * (one - an_image) + size * an_image,
     }
 
 

@@ -63,3 +63,14 @@ def test_memory_that_runs_out_in_the_compiler_is_told_as_such(run_job, masked, b
     compiled_by(short)
     with pytest.raises(UserError, match="batch_size"):
         run_job("train_lora", masked, compile=True, base_model=base, **SMALL)
+
+
+def test_a_run_is_taken_up_without_the_compiler(run_job, masked, base, compiled_by):
+    def missing(_graph, _inputs):
+        raise RuntimeError("Failed to find C compiler.")
+
+    compiled_by(missing)
+    values = dict(SMALL, base_model=base, run_key="here", membership=False)
+    with pytest.raises(UserError, match="Set compile to False"):
+        run_job("train_lora", masked, compile=True, **values)
+    assert run_job("train_lora", masked, **values)["loss"] > 0

@@ -184,8 +184,8 @@ def test_attention_on_a_cpu_is_fused_only_where_that_is_faster(run_job, masked, 
 @pytest.mark.parametrize("layers", ["attention", "wide"])
 def test_small_layers_compute_by_one_weight_what_two_paths_do(base, monkeypatch, layers):
     found = []
-    for merged in (0, lora.MERGED):
-        monkeypatch.setattr(lora, "MERGED", merged)
+    for merged in (0, lora.LARGEST_MERGED):
+        monkeypatch.setattr(lora, "LARGEST_MERGED", merged)
         torch.manual_seed(0)
         method = LoraMethod(load_pipeline(base, CPU, torch.float32), 4, layers, alpha=8)
         for name, parameter in method.parameters().items():
