@@ -93,7 +93,7 @@ def test_steps_are_weighed_and_comparisons_are_not_and_without_a_mask_it_is_refu
     monkeypatch.setattr(denoising.Denoising, "errors", lambda self, b, w=None: weighed.append(w) or plain(self, b, w))
     values = dict(base_model=base, lesion_weight=10, **{**SMALL, "steps": 1})
     run_job("train_lora", masked, validate_every=1, validation_images=2, **values)
-    estimate, first, *others = weighed  # the first is of the memory
+    estimate, _, first, *others = weighed  # two are of the memory
     assert estimate.shape == (1, 1, 16, 16)
     assert first.shape == (2, 1, 16, 16) and first.max() > 1
     assert others and all(weights is None for weights in others)
