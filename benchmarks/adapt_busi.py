@@ -27,7 +27,6 @@ import json
 import os
 import re
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +62,8 @@ LONG = ("finetune_unet", "unet", dict(steps=3000))
 LONGER = ("finetune_unet", "unet", dict(steps=6000))
 DECODER = ("finetune_decoder", "vae", dict(steps=1000))
 LORA_LONG = ("train_lora", "lora", dict(steps=2500, schedule="cosine"))
+CONTROLNET = ("train_controlnet", "controlnet", dict(uses="unet"))
+TUNED = dict(variants=["ft", "ft_mask"])
 RECIPES: dict[str, tuple[list[tuple[str, str, dict]], dict[str, Any]]] = {
     "base": ([], dict(variants=["base"])),
     "lora": ([LORA], dict(variants=["sd", "sd_img2img"])),
@@ -71,14 +72,8 @@ RECIPES: dict[str, tuple[list[tuple[str, str, dict]], dict[str, Any]]] = {
     "lora-long": ([DECODER, LORA_LONG], dict(variants=["sd"])),
     "unet": ([UNET], dict(variants=["ft"])),
     "long": ([DECODER, LONG], dict(variants=["ft"])),
-    "long-mask": (
-        [DECODER, LONG, ("train_controlnet", "controlnet", dict(uses="unet"))],
-        dict(variants=["ft", "ft_mask"]),
-    ),
-    "longer-mask": (
-        [DECODER, LONGER, ("train_controlnet", "controlnet", dict(uses="unet"))],
-        dict(variants=["ft", "ft_mask"]),
-    ),
+    "long-mask": ([DECODER, LONG, CONTROLNET], TUNED),
+    "longer-mask": ([DECODER, LONGER, CONTROLNET], TUNED),
 }
 """By name: the trainings in order (job, the field that takes what it makes, settings), and what is generated."""
 
@@ -231,10 +226,10 @@ def elsewhere(members: list[Record], real: list[Record], of_run: Run) -> list[tu
     """The distance to the validation split in other features than all else is measured in."""
     found = []
     for name in (RADIOMICS, "network"):
-        reference = features(of_split(real, "val"), of_run, name)
-        standardise = partial(make_extractor(name, of_run, pick_device()).standardise, reference=reference)
-        seen = standardise(features(members, of_run, name))
-        found.append((f"distance in {name}", frechet_distance(standardise(reference), seen)))
+        extractor = make_extractor(name, of_run, pick_device())
+        reference, seen = (features(records, of_run, name) for records in (of_split(real, "val"), members))
+        sides = (extractor.standardise(matrix, reference) for matrix in (reference, seen))
+        found.append((f"distance in {name}", frechet_distance(*sides)))
     return found
 
 

@@ -82,12 +82,8 @@ def compare(options: argparse.Namespace, home: Path) -> None:
             found: dict[str, list[dict[str, float]]] = {way: [] for way in options.ways}
             for number in range(options.rounds):
                 for way in options.ways:
-                    command = [
-                        sys.executable,
-                        __file__,
-                        "--run",
-                        json.dumps(dict(given, way=way, more=more, number=number)),
-                    ]
+                    turn = json.dumps(dict(given, way=way, more=more, number=number))
+                    command = [sys.executable, __file__, "--run", turn]
                     done = subprocess.run(command, capture_output=True, text=True)
                     if done.returncode:
                         print(f"{name:24} {batch:5} {way:6} failed: {done.stderr.strip()[-200:]}", flush=True)

@@ -36,8 +36,7 @@ class Denoising(Method):
     batches: Batches
     trains_text: bool = False
     draws_in_loss: bool = False
-    _compiled: dict[ModelMixin, Callable[..., Any]] = {}
-    _in_step: dict[ModelMixin, Callable[..., Any]] = {}
+    _in_step: bool = False
     _encoding = Lock()
     """A tokenizer serves one thread at a time."""
 
@@ -46,17 +45,17 @@ class Denoising(Method):
         """Those whose inner values are kept for the gradients."""
         return [self.pipe.unet]
 
-    def compile(self) -> None:
-        """Have steps call the networks as PyTorch compiles them, once for each size of a step's parts.
-
-        What is looked at between steps, in other sizes, is computed by the networks as they are. To be called before
-        `workers` is asked: compiled networks are called by one thread.
-        """
-        self._compiled = {network: torch.compile(network, dynamic=False) for network in self.networks}
+    @cached_property
+    def _compiled(self) -> dict[ModelMixin, Callable[..., Any]]:
+        """The networks as PyTorch compiles them at their first call, once for each size of a step's parts."""
+        return {network: torch.compile(network, dynamic=False) for network in self.networks}
 
     def network_for(self, network: ModelMixin) -> Callable[..., Any]:
-        """What to call for a network: within a step the compiled one, if there is one."""
-        return self._in_step.get(network, network)
+        """What to call for a network: within a step the compiled one, where that is asked for.
+
+        What is looked at between steps, in other sizes, is computed by the networks as they are.
+        """
+        return self._compiled[network] if self._in_step else network
 
     def as_kept(self) -> AbstractContextManager[None]:
         """A block within which the weights are those that would be saved now."""
@@ -77,7 +76,9 @@ class Denoising(Method):
 
     @cached_property
     def workers(self) -> int:
-        return 1 if self.draws_in_loss or self._compiled else workers_for(self.batches.config.part_size, self.networks)
+        config = self.batches.config
+        # Compiled networks are called by one thread.
+        return 1 if self.draws_in_loss or config.compile else workers_for(config.part_size, self.networks)
 
     def parts(self, batch: Batch) -> list[tuple[Batch, float]]:
         size, count = len(batch.chosen), self.batches.config.accumulation * self.workers
@@ -141,11 +142,11 @@ class Denoising(Method):
 
         Raises UserError where they cannot be compiled on this machine.
         """
-        if not self._compiled:
+        if not self.batches.config.compile:
             return self.loss(batch)
         from torch._dynamo.exc import TorchDynamoException
 
-        self._in_step = self._compiled
+        self._in_step = True
         try:
             return self.loss(batch)
         except TorchDynamoException as error:
@@ -157,4 +158,4 @@ class Denoising(Method):
                 "GPU Triton. Set compile to False."
             ) from None
         finally:
-            self._in_step = {}
+            self._in_step = False

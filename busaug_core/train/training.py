@@ -100,8 +100,6 @@ def train_denoising(
     if config.gradient_checkpointing:
         for network in method.networks:
             network.enable_gradient_checkpointing()
-    if config.compile:
-        method.compile()
     arithmetic = dtype_of(config.precision, pipe.unet.device)
     attend_plainly(method.networks, arithmetic, moments[0, 0, 0].numel())
     masks = read_masks(every, config.resolution) if method.takes_mask or config.lesion_weight > 1 else None

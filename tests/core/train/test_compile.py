@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from saved import weights
 from torch._dynamo.testing import CompileCounter
 
 from busaug_core.errors import UserError
@@ -14,11 +14,6 @@ TRAININGS = {
     "finetune_unet": dict(validate_every=2),
     "train_controlnet": dict(sample_every=4),
 }
-
-
-def weights_of(result):
-    path = result["weights"]
-    return load_file(path if path.endswith("safetensors") else f"{path}/diffusion_pytorch_model.safetensors")
 
 
 @pytest.fixture
@@ -43,7 +38,7 @@ def test_compiled_steps_train_the_same_and_are_compiled_once(run_job, masked, ba
     networks = 2 if name == "train_controlnet" else 1
     assert counter.frame_count == networks, "a network is one graph, and no look in another size compiles another"
     assert compiled["loss"] == pytest.approx(plain["loss"], rel=1e-5)
-    one, other = weights_of(plain), weights_of(compiled)
+    one, other = weights(plain), weights(compiled)
     assert all(torch.allclose(one[key], other[key], atol=1e-4) for key in one)
 
 

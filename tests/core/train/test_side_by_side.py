@@ -1,12 +1,11 @@
 """Parts of a batch side by side: the gradients of the whole, the same bytes each time, and the cores shared out."""
 
 from itertools import islice
-from pathlib import Path
 from threading import Thread, current_thread
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from saved import weights
 
 from busaug_core.jobs.device import autocast_to
 from busaug_core.jobs.events import Progress
@@ -38,12 +37,6 @@ def side_by_side():
     yield made
     made.close()
     torch.set_num_threads(before)
-
-
-def weights(result):
-    """What a training has saved, by name."""
-    place = Path(result["weights"])
-    return load_file(place if place.is_file() else next(place.glob("*.safetensors")))
 
 
 @pytest.mark.parametrize(("name", "more"), CASES)

@@ -11,7 +11,8 @@ import pytest
 import torch
 from diffusers import StableDiffusionPipeline
 from diffusers.loaders.single_file_utils import SingleFileComponentError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
+from saved import weights
 
 from busaug_core.base.components import LORA, TOKEN
 from busaug_core.base.loading import fingerprint, load_pipeline
@@ -27,12 +28,6 @@ from busaug_core.train.lora import LoraMethod
 
 CPU = torch.device("cpu")
 SMALL = dict(steps=4, batch_size=2, resolution=64, precision="fp32", membership=False)
-
-
-def weights(result):
-    """The tensors that a training has made, of its file or of its network's folder."""
-    made = Path(result["weights"])
-    return load_file(made / "diffusion_pytorch_model.safetensors" if made.is_dir() else made)
 
 
 def test_lora_changes_only_its_own_low_rank_weights(run_job, records, base, monkeypatch):

@@ -1,14 +1,13 @@
 """Grids of images and curves while a training goes on: what is shown, and that looking changes nothing."""
 
 from itertools import islice
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from matplotlib.figure import Figure
 from PIL import Image
-from safetensors.torch import load_file
+from saved import weights
 
 from busaug_core.errors import UserError
 from busaug_core.generate.config import Generation
@@ -36,11 +35,6 @@ def made(monkeypatch):
     found, plain = {}, samples.Samples._draw
     monkeypatch.setattr(samples.Samples, "_draw", lambda self, step, m: found.update({step: m}) or plain(self, step, m))
     return found
-
-
-def weights(result):
-    path = Path(result["weights"])
-    return load_file(path / "diffusion_pytorch_model.safetensors" if path.is_dir() else path)
 
 
 def test_looking_changes_nothing_also_where_it_is_stopped_in_the_midst_of_it(run_job, records, base, tmp_path, made):
