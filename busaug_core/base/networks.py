@@ -1,12 +1,10 @@
 """Networks that stand in for a base's UNet or beside it: loading their folders, and telling whether they fit."""
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TypeVar
 
 import torch
 from diffusers import ModelMixin, StableDiffusionPipeline
-from diffusers.models.attention_processor import AttnProcessor
 from torch import nn
 
 from busaug_core.base.loading import FAST_CHANNELS_LAST, load_part, refuse_broken_files, weight_files
@@ -18,8 +16,6 @@ NetworkT = TypeVar("NetworkT", bound=ModelMixin)
 
 WITHOUT_EFFECT = {"sample_size", "dropout", "upcast_attention"}
 """Entries of a configuration that do not decide what trained weights compute."""
-MOST_PLACES = 48 * 48
-"""The places of the latents up to which `attend_plainly` does; `mini` has 32² at its 128 px, Stable Diffusion 64²."""
 
 
 def load_network(path: Path, network: type[NetworkT], dtype: torch.dtype) -> NetworkT:
@@ -55,18 +51,6 @@ def put_beside(pipe: StableDiffusionPipeline, network: nn.Module) -> None:
     network.to(pipe.device)
     if pipe.device.type in FAST_CHANNELS_LAST:
         network.to(memory_format=torch.channels_last)
-
-
-def attend_plainly(networks: Iterable[ModelMixin], arithmetic: torch.dtype, places: int) -> None:
-    """Give networks that are trained on a CPU an attention whose backward pass is fast there.
-
-    With PyTorch's fused one a step of `mini` takes a fifth to a third longer in bfloat16, and in float32 a twentieth
-    less. But it keeps no matrix of all `places` of the latents against all, so for large ones it stays.
-    """
-    if arithmetic == torch.bfloat16 and places <= MOST_PLACES:
-        for network in networks:
-            if network.device.type == "cpu":
-                network.set_attn_processor(AttnProcessor())
 
 
 def refuse_other_shape(path: Path, network: nn.Module, unet: nn.Module) -> None:

@@ -18,10 +18,11 @@ from torch import Tensor, nn
 
 from busaug_core.base.autoencoder import reconstruct
 from busaug_core.base.components import VAE
+from busaug_core.base.on_cpu import norm_by_rows
 from busaug_core.errors import UserError
 from busaug_core.files import write_whole
 from busaug_core.images import load_batch
-from busaug_core.jobs.device import bfloat16_where_fast
+from busaug_core.jobs.device import bfloat16_where_fast, dtype_of
 from busaug_core.jobs.events import Notice, Progress, Steps
 from busaug_core.jobs.roles import held_out_images, remarks_on_training
 from busaug_core.jobs.run import Run
@@ -167,6 +168,7 @@ class OnCrops(SeededMethod):
         self.vae, self.images, self.batch_size, self.seed = vae.to(device).train(), images, batch_size, seed
         factor = 2 ** (len(vae.config.block_out_channels) - 1)
         self.device, self.side = device, min(LATENTS * factor, *images.shape[1:])
+        norm_by_rows([vae], dtype_of("auto", device))
 
     def draw(self, step: int) -> tuple[int, Tensor]:
         """The step and its crops, float N×1×S×S in −1…1."""
