@@ -22,6 +22,8 @@ from busaug_core.jobs.processes import StopRequested, held_interrupts, on_cpus
 from busaug_core.jobs.run import CHECKPOINT, Run
 from busaug_core.train.side_by_side import SideBySide
 
+FUSED = {"cpu", "cuda"}
+"""Devices on which PyTorch has AdamW as one operation."""
 OVERHEAD = 20
 """A checkpoint may take a twentieth of the time that passes between two."""
 
@@ -51,8 +53,7 @@ class Method(ABC):
         The learning rates they are made with are the peaks that `rate` scales.
         """
         parameters = list(self.parameters().values())
-        # On a CPU the fused one takes gradients to lie as their parameters do; those of parts side by side may not.
-        fused = parameters[0].device.type == "cuda"
+        fused = parameters[0].device.type in FUSED
         return [torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=self.weight_decay, fused=fused)]
 
     def rate(self, done: float) -> float:

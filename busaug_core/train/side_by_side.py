@@ -63,8 +63,13 @@ class SideBySide:
         for loss, gradients in self._pool.map(work, parts):
             losses.append(loss)
             for parameter, gradient in zip(self.parameters, gradients, strict=True):
-                if gradient is not None:
-                    parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
+                if gradient is None:
+                    continue
+                if parameter.grad is None:
+                    # Laid out as the parameter is, which a fused optimizer takes for granted.
+                    parameter.grad = torch.empty_like(parameter).copy_(gradient)
+                else:
+                    parameter.grad += gradient
         return torch.stack(losses).sum()
 
     def close(self) -> None:

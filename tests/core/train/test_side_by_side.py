@@ -99,6 +99,17 @@ def test_gradients_are_those_of_the_whole_and_of_what_is_used(side_by_side, arit
     assert unused.grad is None and set(seen) == {arithmetic}
 
 
+def test_gradients_lie_in_memory_as_their_parameters_do():
+    torch.manual_seed(0)
+    weight = torch.nn.Parameter(torch.randn(4, 3, 2, 2).to(memory_format=torch.channels_last))
+    factors = torch.randn(2, 4, 3, 2, 2)
+    workers = SideBySide(2, [weight])
+    workers.backward(lambda part: (weight * factors[part]).sum(), [(0, 0.5), (1, 0.5)])
+    workers.close()
+    assert weight.grad.stride() == weight.stride() != factors[0].stride()
+    assert torch.allclose(weight.grad, factors.mean(0))
+
+
 def test_each_thread_has_its_share_of_the_cores_and_others_keep_theirs(side_by_side):
     found = []
     side_by_side.backward(
