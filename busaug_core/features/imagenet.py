@@ -9,7 +9,7 @@ from huggingface_hub import constants
 from torch import Tensor, nn
 from torchvision.transforms.functional import normalize
 
-from busaug_core.errors import MissingWeights, UserError
+from busaug_core.errors import MissingWeights, UserError, first_sentence
 from busaug_core.features.extractor import Extractor
 from busaug_core.features.pickled import read_pickled
 from busaug_core.files import content_hash
@@ -63,9 +63,9 @@ def imagenet_network(arch: str, **options: Any) -> nn.Module:
         try:
             return torchvision.models.get_model(arch, weights=weights, **options)
         except RuntimeError as error:
-            raise UserError(f"{path} holds other layers than {arch} ({str(error).splitlines()[0]}).") from None
+            raise UserError(f"{path} holds other layers than {arch} ({first_sentence(error)}).") from None
         except OSError as error:
-            reason = str(error).splitlines()[0]
+            reason = first_sentence(error)
     raise MissingWeights(
         f"ImageNet weights of {arch} are not here and cannot be downloaded ({reason}). Put torchvision's file "
         f"{path.name} into {path.parent}."

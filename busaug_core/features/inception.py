@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, interpolate
 
 from busaug_core.base.weights import load_weights
-from busaug_core.errors import MissingWeights, UserError
+from busaug_core.errors import MissingWeights, UserError, first_sentence
 from busaug_core.features.extractor import Extractor
 from busaug_core.features.extractors import INCEPTION, INCEPTION_FILE, LITE0, hub_folder, inception_weights
 from busaug_core.features.pickled import read_pickled
@@ -41,7 +41,7 @@ class Inception(Extractor):
                 network = inception.InceptionV3(blocks, resize_input=False)
         except RuntimeError as error:
             raise UserError(
-                f"{path} holds other layers than pytorch-fid's Inception ({str(error).splitlines()[0]})."
+                f"{path} holds other layers than pytorch-fid's Inception ({first_sentence(error)})."
             ) from None
         self.network = network.to(device, memory_format=torch.channels_last).eval()
         self.name = (INCEPTION if width == 2048 else f"{INCEPTION}_{width}") + self.suffix

@@ -10,7 +10,7 @@ from torch import Tensor
 from torchvision.transforms.functional import normalize
 
 from busaug_core.base.weights import tensor_shapes
-from busaug_core.errors import MissingWeights, UserError
+from busaug_core.errors import MissingWeights, UserError, first_sentence
 from busaug_core.features.extractor import IMAGENET_MEAN, IMAGENET_STD, Extractor
 from busaug_core.files import content_hash
 from busaug_core.foreign import read_document
@@ -72,7 +72,7 @@ def _folder(place: str, kind: str) -> Path:
             folder = Path(snapshot_download(place, allow_patterns=FILES))
         except (OSError, ValueError) as error:
             raise MissingWeights(
-                f"'{place}' is no folder, and cannot be had from the Hub ({str(error).splitlines()[0]}). Download it "
+                f"'{place}' is no folder, and cannot be had from the Hub ({first_sentence(error)}). Download it "
                 f"elsewhere and name its folder as in '{kind}:/path', or unset HF_HUB_OFFLINE where there is a network."
             ) from None
     if not list(folder.glob("model*.safetensors")):
