@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from busaug_core.errors import UserError
+from busaug_core.errors import UserError, first_sentence
 
 HEAD = 4096
 """Bytes of a file that are looked at."""
@@ -114,7 +114,7 @@ def reading(path: str | Path, wanted: str, *errors: type[Exception]) -> Iterator
     except UserError:
         raise
     except (*ERRORS, *errors) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = first_sentence(error)
         kind = kind_of(path)
         raise UserError(
             f"{path} is missing; give the path of {wanted}."

@@ -12,7 +12,7 @@ import torchvision
 from torch import Tensor, nn
 
 from busaug_core.classify.weights import save_weights
-from busaug_core.errors import UserError
+from busaug_core.errors import UserError, first_sentence
 from busaug_core.features.efficientnet_lite import MEAN, STD, EfficientNetLite0, Lite0, lite0
 from busaug_core.features.extractor import IMAGENET_MEAN, IMAGENET_STD
 from busaug_core.features.extractors import LITE0
@@ -150,7 +150,7 @@ def _of_another_size(arch: str, resolution: int, error: Exception) -> UserError:
     own = Lite0.resolution
     if arch != LITE0:
         own = torchvision.models.get_model_weights(arch).DEFAULT.transforms().crop_size[0]
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    reason = first_sentence(error)
     return UserError(f"{arch} takes no images of {resolution} px ({reason}); set another resolution, its own is {own}.")
 
 

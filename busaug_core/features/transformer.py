@@ -93,7 +93,7 @@ def _load(network: type, folder: Path) -> torch.nn.Module:
     try:
         loaded, report = network.from_pretrained(folder, use_safetensors=True, output_loading_info=True)
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = first_sentence(error)
         raise UserError(f"{folder} cannot be loaded as {network.__name__} ({reason}).") from None
     if report["missing_keys"]:
         raise UserError(f"{folder} holds no {network.__name__}: it lacks {sorted(report['missing_keys'])[0]}.")

@@ -102,7 +102,8 @@ class Sampler:
     def _encode(self, prompts: list[str]) -> Tensor:
         keys = [(self._changing_text, prompt) for prompt in prompts]
         for key in set(keys) - self._states.keys():
-            states, _ = self.pipe.encode_prompt(key[1], self.pipe.device, 1, False)
+            with autocast_to(self.pipe.device, self.arithmetic):
+                states, _ = self.pipe.encode_prompt(key[1], self.pipe.device, 1, False)
             self._states[key] = states[0]
         return torch.stack([self._states[key] for key in keys])
 

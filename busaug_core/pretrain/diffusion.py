@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from busaug_core.base.on_cpu import attend_plainly, norm_by_rows
+from busaug_core.base.on_cpu import attend_plainly
 from busaug_core.files import write_whole
 from busaug_core.jobs.device import bfloat16_where_fast, dtype_of
 from busaug_core.pretrain.autoencoder import encode
@@ -142,9 +142,7 @@ class UNetAndText(SeededMethod):
         self.unet, self.text_encoder, self.tokenizer, self.corpus = unet, text_encoder, tokenizer, corpus
         self.config, self.seed, self.device = config, config.seed + 3, device
         self.models = nn.ModuleList([unet, text_encoder]).to(device).train()
-        arithmetic = dtype_of("auto", device)
-        attend_plainly([unet], arithmetic, unet.config.sample_size**2)
-        norm_by_rows([unet], arithmetic)
+        attend_plainly([unet], dtype_of("auto", device), unet.config.sample_size**2)
         self.average = averaged(self.models, 0.999)
         self.noising = DDPMScheduler.from_config(build_scheduler().config)
         self._ids: dict[str, Tensor] = {}

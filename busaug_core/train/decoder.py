@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from busaug_core.base.autoencoder import reconstruct
 from busaug_core.base.components import VAE
-from busaug_core.base.on_cpu import norm_by_rows
+from busaug_core.base.on_cpu import use_fast_norms
 from busaug_core.errors import UserError
 from busaug_core.files import write_whole
 from busaug_core.images import load_batch
@@ -77,6 +77,7 @@ def finetune_decoder(config: FinetuneDecoder, run: Run) -> Steps[dict[str, Any]]
     shown = load_batch([r.path for r in chosen], config.resolution)
     before = yield from _decoded(pipe, shown)
     original = {name: weight.clone() for name, weight in pipe.vae.state_dict().items()}
+    use_fast_norms([pipe.vae], dtype_of("auto", pipe.device))
     method = DecoderAlone(pipe.vae, torch.from_numpy(pixels), config.batch_size, config.seed, pipe.device)
     settings = config.steps, config.learning_rate, torch.float32, config.checkpoint_seconds
     loss = yield from train(method, run, *settings)
@@ -168,7 +169,6 @@ class OnCrops(SeededMethod):
         self.vae, self.images, self.batch_size, self.seed = vae.to(device).train(), images, batch_size, seed
         factor = 2 ** (len(vae.config.block_out_channels) - 1)
         self.device, self.side = device, min(LATENTS * factor, *images.shape[1:])
-        norm_by_rows([vae], dtype_of("auto", device))
 
     def draw(self, step: int) -> tuple[int, Tensor]:
         """The step and its crops, float N×1×S×S in −1…1."""

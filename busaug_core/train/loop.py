@@ -22,8 +22,6 @@ from busaug_core.jobs.processes import StopRequested, held_interrupts, on_cpus
 from busaug_core.jobs.run import CHECKPOINT, Run
 from busaug_core.train.side_by_side import SideBySide
 
-FUSED = {"cpu", "cuda"}
-"""Devices on which PyTorch has AdamW as one operation."""
 OVERHEAD = 20
 """A checkpoint may take a twentieth of the time that passes between two."""
 
@@ -53,8 +51,7 @@ class Method(ABC):
         The learning rates they are made with are the peaks that `rate` scales.
         """
         parameters = list(self.parameters().values())
-        fused = parameters[0].device.type in FUSED
-        return [torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=self.weight_decay, fused=fused)]
+        return [torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=self.weight_decay, fused=True)]
 
     def rate(self, done: float) -> float:
         """The share of its peak that the learning rate has in the step after which the share `done` is done."""

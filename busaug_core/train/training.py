@@ -11,7 +11,7 @@ from diffusers import StableDiffusionPipeline
 from busaug_core.base.components import COMPONENTS
 from busaug_core.base.loading import refuse_long
 from busaug_core.base.offload import offload
-from busaug_core.base.on_cpu import attend_plainly, norm_by_rows
+from busaug_core.base.on_cpu import attend_plainly, use_fast_norms
 from busaug_core.base.tuned import fingerprint_of, load_base
 from busaug_core.jobs.device import describe, dtype_of, pick_device
 from busaug_core.jobs.events import Notice, Steps
@@ -102,7 +102,7 @@ def train_denoising(
             network.enable_gradient_checkpointing()
     arithmetic = dtype_of(config.precision, pipe.unet.device)
     attend_plainly(method.networks, arithmetic, moments[0, 0, 0].numel())
-    norm_by_rows(method.networks, arithmetic)
+    use_fast_norms(method.networks, arithmetic)
     masks = read_masks(every, config.resolution) if method.takes_mask or config.lesion_weight > 1 else None
     labels = [r.label for r in every]
     method.batches = Batches(pipe, moments, prompts, config, len(records), labels, masks)

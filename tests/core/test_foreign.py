@@ -6,7 +6,7 @@ import zipfile
 import pytest
 from PIL import Image
 
-from busaug_core.errors import UserError
+from busaug_core.errors import UserError, first_sentence
 from busaug_core.foreign import kind_of, read_document, reading
 
 
@@ -100,3 +100,11 @@ def test_a_document_that_is_no_object_of_names_is_told(tmp_path, content, kind):
         read_document(tmp_path / "config.json", "a configuration")
     (tmp_path / "config.json").write_bytes(b'{"a": 1}')
     assert read_document(tmp_path / "config.json", "a configuration") == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [(ValueError(), "ValueError"), (OSError("\nNo such file. Look elsewhere.\nOr not."), "No such file")],
+)
+def test_an_error_is_told_by_its_first_sentence_or_by_its_kind(error, told):
+    assert first_sentence(error) == told

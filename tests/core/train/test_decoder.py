@@ -11,9 +11,11 @@ from diffusers import AutoencoderKL
 from pictures import same_picture
 from safetensors.torch import load_file
 
+from busaug_core.base import on_cpu
 from busaug_core.base.loading import load_pipeline
 from busaug_core.errors import UserError
 from busaug_core.images import load_gray
+from busaug_core.jobs.device import has_bfloat16_units
 from busaug_core.jobs.events import Progress
 from busaug_core.jobs.run import Run
 from busaug_core.registry import job
@@ -41,6 +43,13 @@ def test_the_decoder_moves_the_encoder_does_not_and_diffusers_loads_both(tuned, 
     assert moved == {name for name in before if name.startswith(("decoder.", "post_quant_conv."))}
     assert tuned["trained_parameters"] == sum(before[name].numel() for name in moved)
     assert tuned["read_back"]["change"] > 1 > 0.01 > tuned["read_back"]["difference"]
+
+
+def test_its_norms_are_the_fast_ones_where_it_learns_in_bfloat16(run_job, records, base, monkeypatch):
+    fast, backward = [], on_cpu.ChannelsLastGroupNorm.backward
+    monkeypatch.setattr(on_cpu.ChannelsLastGroupNorm, "backward", lambda *a: fast.append(1) or backward(*a))
+    run_job("finetune_decoder", records, base_model=base, **{**SMALL, "steps": 1})
+    assert bool(fast) == has_bfloat16_units()
 
 
 def test_it_learns_to_give_back_what_went_in_whatever_its_classes_are_called(run_job, records):

@@ -145,3 +145,10 @@ def test_curves_are_drawn_while_it_trains_and_never_take_more_than_a_twentieth(r
         seen += list(check.look(step))
     assert not seen
     assert drawn[0] == 11 and drawn[1] - drawn[0] > 20
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp32"])
+def test_samples_of_a_trained_text_encoder_are_made_in_half_precision_too(run_job, records, base, precision, tmp_path):
+    values = dict(steps=1, batch_size=2, resolution=64, rank=2, membership=False, sample_every=1, precision=precision)
+    run_job("train_lora", records, base_model=base, run_key="text", text_encoder=True, **values)
+    assert {path.name for path in (tmp_path / "trial/runs/text/samples").iterdir()} == {"0.png", "1.png"}
