@@ -60,9 +60,14 @@ class BaseDefaults:
     train_batch_size: int
     sampling_steps: int
     guidance_scale: float
+    tuned_guidance_scale: float
     guidance_end: float
     domain_guidance: float
     generate_batch_size: int
+
+    def guidance_of(self, is_tuned: bool) -> float:
+        """The guidance scale of the base's own UNet, or of one that was tuned as a whole."""
+        return self.tuned_guidance_scale if is_tuned else self.guidance_scale
 
 
 DEFAULTS = {
@@ -84,6 +89,7 @@ DEFAULTS = {
         train_batch_size=4,
         sampling_steps=50,
         guidance_scale=7.5,
+        tuned_guidance_scale=7.5,
         guidance_end=1.0,
         domain_guidance=1.0,
         generate_batch_size=8,
@@ -97,7 +103,7 @@ DEFAULTS = {
         lora_learning_rate=1e-3,
         token_steps=200,
         token_learning_rate=5e-3,
-        unet_steps=3000,
+        unet_steps=6000,
         unet_learning_rate=5e-4,
         decoder_steps=1000,
         decoder_learning_rate=5e-4,
@@ -106,8 +112,9 @@ DEFAULTS = {
         train_batch_size=8,
         sampling_steps=10,
         guidance_scale=3.0,
+        tuned_guidance_scale=2.0,
         guidance_end=0.5,
-        domain_guidance=1.5,
+        domain_guidance=1.3,
         generate_batch_size=16,
     ),
 }

@@ -53,7 +53,11 @@ class Generation(OnSamples):
     )
     steps: int | None = Field(None, ge=1, le=1000, description="Sampling steps (empty: the base's own).")
     guidance_scale: float | None = Field(
-        None, ge=1, le=30, description="Classifier-free guidance until guidance_end; 1 is none (empty: the base's own)."
+        None,
+        ge=1,
+        le=30,
+        description="Classifier-free guidance until guidance_end; 1 is none (empty: the base's own, or where all "
+        "variants are of a tuned UNet, such a one's).",
     )
     guidance_end: float | None = Field(
         None,
@@ -146,19 +150,19 @@ class Generation(OnSamples):
 
     def resolve(self, runs: Path | None = None) -> "Generation":
         base = defaults_of(self.base_model, runs)
+        tuned = [UNET.field in RECIPES[slug].components for slug in self.variants]
         open_fields = dict(
             steps=base.sampling_steps,
-            guidance_scale=base.guidance_scale,
+            guidance_scale=base.guidance_of(is_tuned=all(tuned)),
             guidance_end=1.0 if self.guidance_scale == 1 else base.guidance_end,
             resolution=base.resolution,
             batch_size=base.generate_batch_size,
         )
         config = self.fill(open_fields)
-        is_tuned = any(UNET.field in RECIPES[slug].components for slug in self.variants)
         guided = config.guided(config.steps)
-        follows = is_tuned and 0 < guided < config.steps
+        follows = any(tuned) and 0 < guided < config.steps
         config = config.fill(dict(domain_guidance=base.domain_guidance if follows else 1.0))
-        if config.domain_guidance > 1 and not is_tuned:
+        if config.domain_guidance > 1 and not any(tuned):
             raise UserError(
                 "domain_guidance is of the variants of a tuned UNet; choose one with unet, or leave it out."
             )

@@ -125,11 +125,12 @@ def _usage(
         lines += ["from PIL import Image", 'mask = Image.open("mask.png").convert("RGB")  # white within the lesion']
         more = ", image=mask"
     defaults = defaults_of(config.base_model, run.folder.parent)
-    options = f"num_inference_steps={defaults.sampling_steps}, guidance_scale={defaults.guidance_scale}"
+    is_tuned = UNET in [component, *(part for part, _ in others)]
+    options = f"num_inference_steps={defaults.sampling_steps}, guidance_scale={defaults.guidance_of(is_tuned)}"
     if defaults.guidance_end < 1:
         lines.append(f"# BUSAug has this guidance_scale in the first {defaults.guidance_end:.0%} of the steps alone,")
-        is_tuned = UNET in [component, *(part for part, _ in others)] and defaults.domain_guidance > 1
-        rest = f"domain_guidance of {defaults.domain_guidance}, which diffusers lacks" if is_tuned else "none"
+        departs = is_tuned and defaults.domain_guidance > 1
+        rest = f"domain_guidance of {defaults.domain_guidance}, which diffusers lacks" if departs else "none"
         lines.append(f"# and in the others {rest}.")
     size = f"height={config.resolution}, width={config.resolution}"
     return [*lines, f"image = pipe({json.dumps(prompt, ensure_ascii=False)}{more}, {size}, {options}).images[0]"]

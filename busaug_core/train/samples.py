@@ -9,6 +9,8 @@ import numpy as np
 import torch
 
 from busaug_core.base.autoencoder import decode
+from busaug_core.base.components import UNET
+from busaug_core.base.defaults import defaults_of
 from busaug_core.base.offload import on_device
 from busaug_core.errors import UserError
 from busaug_core.figures import image_cells, show_image, write_png
@@ -50,6 +52,8 @@ class Samples(Check):
         self.method, self.run, self.arithmetic = method, run, arithmetic
         self.steps = range(0, config.steps, config.sample_every)
         settings = dict(base_model=config.base_model, resolution=config.resolution, batch_size=config.part_size)
+        is_tuned = UNET.field in run.used or method.product == UNET.product.name
+        settings["guidance_scale"] = defaults_of(config.base_model, run.folder.parent).guidance_of(is_tuned)
         self.settings = Generation(variants=["base"], counts={}, **settings).resolve(run.folder.parent)
         self.shown = []
         for label in sorted({r.label for r in records}):

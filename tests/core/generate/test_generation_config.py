@@ -67,6 +67,9 @@ def test_guidance_away_from_the_base_is_of_a_tuned_unet_after_the_prompts():
     unguided = dict(guidance_scale=1, guidance_end=None)
     assert resolved("ft", **unguided).forwards == 10
     assert resolved("ft", **unguided, domain_guidance=2).forwards == 20
+    own, tuned = (DEFAULTS["mini"].guidance_of(is_tuned) for is_tuned in (False, True))
+    scales = [resolved(*of, guidance_scale=None).guidance_scale for of in (["sd"], ["ft", "sd"], ["ft", "ft_mask"])]
+    assert scales == [own, own, tuned] and own != tuned
     with pytest.raises(UserError, match="of the variants of a tuned UNet"):
         resolved("base", "sd_mask", domain_guidance=2)
     with pytest.raises(UserError, match="no step is left"):
