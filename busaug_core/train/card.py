@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from busaug_core.base.components import COMPONENTS, UNET, Component, component_of
+from busaug_core.base.components import COMPONENTS, UNET, Component, component_of, has_tuned_unet
 from busaug_core.base.defaults import MINI, defaults_of
 from busaug_core.base.licence import RESEARCH_USE, licence_of
 from busaug_core.base.tuned import root_of
@@ -125,7 +125,7 @@ def _usage(
         lines += ["from PIL import Image", 'mask = Image.open("mask.png").convert("RGB")  # white within the lesion']
         more = ", image=mask"
     defaults = defaults_of(config.base_model, run.folder.parent)
-    is_tuned = UNET in [component, *(part for part, _ in others)]
+    is_tuned = has_tuned_unet(run.used, weights.name)
     options = f"num_inference_steps={defaults.sampling_steps}, guidance_scale={defaults.guidance_of(is_tuned)}"
     if defaults.guidance_end < 1:
         lines.append(f"# BUSAug has this guidance_scale in the first {defaults.guidance_end:.0%} of the steps alone,")

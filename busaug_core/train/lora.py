@@ -109,9 +109,8 @@ class LoraMethod(Denoising):
             targets = LAYERS[layers] if part is pipe.unet else TEXT_LAYERS
             inject_adapter_in_model(PeftConfig(**settings, target_modules=targets), part)
             cast_training_params(part, dtype=torch.float32)
-        adapted = [m for part in self.parts_of.values() for m in part.modules() if isinstance(m, LoraLayer)]
-        replace_forward(adapted)
-        self._adapted = adapted
+        self._adapted = [m for part in self.parts_of.values() for m in part.modules() if isinstance(m, LoraLayer)]
+        replace_forward(self._adapted)
         self._drop(True)
 
     def _drop(self, on: bool) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from busaug_core.base.autoencoder import decode
-from busaug_core.base.components import UNET
+from busaug_core.base.components import has_tuned_unet
 from busaug_core.base.defaults import defaults_of
 from busaug_core.base.offload import on_device
 from busaug_core.errors import UserError
@@ -52,7 +52,7 @@ class Samples(Check):
         self.method, self.run, self.arithmetic = method, run, arithmetic
         self.steps = range(0, config.steps, config.sample_every)
         settings = dict(base_model=config.base_model, resolution=config.resolution, batch_size=config.part_size)
-        is_tuned = UNET.field in run.used or method.product == UNET.product.name
+        is_tuned = has_tuned_unet(run.used, method.product)
         settings["guidance_scale"] = defaults_of(config.base_model, run.folder.parent).guidance_of(is_tuned)
         self.settings = Generation(variants=["base"], counts={}, **settings).resolve(run.folder.parent)
         self.shown = []

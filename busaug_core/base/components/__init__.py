@@ -1,5 +1,7 @@
 """What can be put on a base model: one file a component. Importing this loads no torch."""
 
+from collections.abc import Collection
+
 from busaug_core.base.components.component import Attached, Component
 from busaug_core.base.components.controlnet import CONTROLNET
 from busaug_core.base.components.lora import LORA
@@ -17,6 +19,7 @@ __all__ = [
     "Attached",
     "Component",
     "component_of",
+    "has_tuned_unet",
     "register",
 ]
 
@@ -27,6 +30,11 @@ COMPONENTS: dict[str, Component] = {}
 def component_of(name: str) -> Component | None:
     """The component whose products are files or folders of that name."""
     return next((c for c in COMPONENTS.values() if c.product.name == name), None)
+
+
+def has_tuned_unet(used: Collection[str], product: str) -> bool:
+    """Whether a tuned UNet draws what comes of a file or folder of that name beside the components `used`."""
+    return UNET.field in used or component_of(product) is UNET
 
 
 def register(component: Component) -> None:
