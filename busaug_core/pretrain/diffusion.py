@@ -142,7 +142,7 @@ class UNetAndText(SeededMethod):
         self.unet, self.text_encoder, self.tokenizer, self.corpus = unet, text_encoder, tokenizer, corpus
         self.config, self.seed, self.device = config, config.seed + 3, device
         self.models = nn.ModuleList([unet, text_encoder]).to(device).train()
-        attend_plainly([unet], dtype_of("auto", device), unet.config.sample_size**2)
+        attend_plainly([unet, text_encoder], dtype_of("auto", device), unet.config.sample_size**2)
         self.average = averaged(self.models, 0.999)
         self.noising = DDPMScheduler.from_config(build_scheduler().config)
         self._ids: dict[str, Tensor] = {}

@@ -4,9 +4,10 @@ import copy
 
 import pytest
 import torch
+from diffusers.models.attention_processor import Attention, AttnProcessor
 from torch import nn
 
-from busaug_core.base.on_cpu import FastGroupNorm, use_fast_norms
+from busaug_core.base.on_cpu import FastGroupNorm, PlainAttention, use_fast_norms
 
 
 def norm_of(groups, channels, dtype=torch.float32):
@@ -66,6 +67,58 @@ def test_a_copy_has_norms_of_its_own_and_float32_the_usual_ones():
     nn.init.ones_(other[0].bias)
     assert is_fast(other, x) and torch.equal(other(x), torch.ones_like(x))
     assert not torch.equal(network(x), torch.ones_like(x))
+
+
+@pytest.mark.parametrize("text", [None, 24])
+@pytest.mark.parametrize(
+    ("options", "is_of_unet"),
+    [
+        ({}, True),
+        (dict(scale_qk=False, bias=True, out_bias=False), True),
+        (dict(residual_connection=True), False),
+        (dict(rescale_output_factor=2.0), False),
+        (dict(norm_num_groups=4), False),
+        (dict(upcast_attention=True), False),
+        (dict(cross_attention_norm="layer_norm"), False),
+    ],
+)
+def test_plain_attention_is_that_of_diffusers(monkeypatch, options, is_of_unet, text):
+    torch.manual_seed(0)
+    attention = Attention(16, text, heads=2, dim_head=8, **options)
+    x, context = torch.randn(3, 10, 16), None if text is None else torch.randn(3, 7, text)
+    usual = attended(attention, AttnProcessor(), x, context)
+    assert all(map(close, attended(attention, PlainAttention(), x, context), usual))
+    if context is None:
+        mask = torch.randn(3, 1, 10)
+        masked = attended(attention, AttnProcessor(), x, None, mask)
+        assert not close(masked[0], usual[0])
+        assert all(map(close, attended(attention, PlainAttention(), x, None, mask), masked))
+    monkeypatch.setattr(AttnProcessor, "__call__", lambda *_, **__: pytest.fail("diffusers' own"))
+    if is_of_unet:
+        attended(attention, PlainAttention(), x, context)
+    else:
+        with pytest.raises(pytest.fail.Exception):
+            attended(attention, PlainAttention(), x, context)
+
+
+def test_plain_attention_takes_images():
+    torch.manual_seed(0)
+    attention, image = Attention(16, heads=2, dim_head=8), torch.randn(2, 16, 3, 5)
+    expected = attended(attention, AttnProcessor(), image, None)
+    assert all(map(close, attended(attention, PlainAttention(), image, None), expected))
+
+
+def attended(attention, processor, x, context, mask=None):
+    """What comes out, and the gradients of x and of every weight."""
+    attention.set_processor(processor)
+    x = x.clone().requires_grad_()
+    out = attention(x, encoder_hidden_states=context, attention_mask=mask)
+    used = [p for n, p in attention.named_parameters() if context is not None or not n.startswith("norm_cross")]
+    return [out, *torch.autograd.grad(out.square().sum(), [x, *used])]
+
+
+def close(found, expected):
+    return torch.allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
 def is_fast(network, x):

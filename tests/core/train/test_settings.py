@@ -169,6 +169,7 @@ def test_attention_and_norms_on_a_cpu_are_replaced_only_where_that_is_faster(
     run_job, masked, base, monkeypatch, precision, quick
 ):
     attentions, norms, loss = set(), set(), denoising.Denoising.loss
+    of_base = "AttnProcessor2_0"
 
     def looked_at(self, drawn):
         for network in self.networks:
@@ -182,13 +183,36 @@ def test_attention_and_norms_on_a_cpu_are_replaced_only_where_that_is_faster(
     monkeypatch.setattr(denoising.Denoising, "loss", looked_at)
     values = dict(SMALL, base_model=base, steps=1, precision=precision)
     run_job("train_controlnet", masked, **values)
-    assert attentions == {"AttnProcessor" if quick else "AttnProcessor2_0"}
+    assert attentions == {"PlainAttention" if quick else of_base}
     assert norms == {on_cpu.FastGroupNorm if quick else torch.nn.GroupNorm}
     assert bool(fast) == quick
     monkeypatch.setattr(on_cpu, "MOST_PLACES", 16 * 16 - 1)
     attentions.clear()
     run_job("train_controlnet", masked, **values)
-    assert attentions == {"AttnProcessor2_0"}, "its matrix of all places against all would be large"
+    assert attentions == {of_base}, "its matrix of all places against all would be large"
+
+
+@pytest.mark.parametrize(
+    ("job", "own", "quick"),
+    [
+        ("train_textual_inversion", dict(precision="bf16"), True),
+        ("train_lora", dict(precision="bf16", text_encoder=True), True),
+        ("train_textual_inversion", dict(precision="fp32"), False),
+        ("train_lora", dict(precision="bf16"), False),
+    ],
+)
+def test_a_text_encoder_that_gradients_pass_attends_as_fast_as_the_unet(
+    run_job, masked, base, monkeypatch, job, own, quick
+):
+    attentions, loss = set(), denoising.Denoising.loss
+
+    def looked_at(self, drawn):
+        attentions.add(self.pipe.text_encoder.config._attn_implementation)
+        return loss(self, drawn)
+
+    monkeypatch.setattr(denoising.Denoising, "loss", looked_at)
+    run_job(job, masked, **dict(SMALL, base_model=base, steps=1, **own))
+    assert attentions == {"eager" if quick else "sdpa"}
 
 
 @pytest.mark.parametrize("layers", ["attention", "wide"])
