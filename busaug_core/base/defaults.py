@@ -63,6 +63,7 @@ class BaseDefaults:
     tuned_guidance_scale: float
     guidance_end: float
     domain_guidance: float
+    domain_guidance_width: float
     generate_batch_size: int
 
     def guidance_of(self, is_tuned: bool) -> float:
@@ -92,6 +93,7 @@ DEFAULTS = {
         tuned_guidance_scale=7.5,
         guidance_end=1.0,
         domain_guidance=1.0,
+        domain_guidance_width=0.0,
         generate_batch_size=8,
     ),
     # A base of 7 M parameters learns the look of new images only through convolutions too.
@@ -115,6 +117,7 @@ DEFAULTS = {
         tuned_guidance_scale=2.0,
         guidance_end=0.5,
         domain_guidance=1.3,
+        domain_guidance_width=0.5,
         generate_batch_size=16,
     ),
 }

@@ -5,6 +5,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
+import numpy as np
 from pydantic import Field, create_model, model_validator
 
 from busaug_core.base.components import COMPONENTS, UNET, Component
@@ -18,6 +19,8 @@ from busaug_core.jobs.run import PRODUCTS
 from busaug_core.prompts import ADJECTIVES, BUSI_PROMPTS, MODALITY, MODALITY_HELP, Modality, Prompts
 
 AMOUNTS = ("balance_to", "ratio", "counts")
+WIDTH_DRAW = 1
+"""Parts the draw of an image's domain guidance from others of its seed."""
 STEP = "Generating images: step"
 """What the progress of a denoising step is called."""
 
@@ -29,7 +32,7 @@ class Generation(OnSamples):
         "hybrid": dict(steps=50, guidance_end=1.0, domain_guidance=1.0, strength=0.3, balance_to=350),
         "demo": dict(batch_size=16, steps=8),
     }
-    before: ClassVar = {"guidance_end": 1.0, "domain_guidance": 1.0}
+    before: ClassVar = {"guidance_end": 1.0, "domain_guidance": 1.0, "domain_guidance_width": 0.0}
     preset: Literal["hybrid", "demo"] | None = Field(
         None, description="Settings of a paper; what you set yourself goes before them."
     )
@@ -75,6 +78,13 @@ class Generation(OnSamples):
         "predicts without prompt, so that images lie nearer to those learned from and vary more, for a second pass in "
         "these steps (Zhong et al. 2025); 1 is none. At guidance_scale 1 it acts in all steps, where it is set. "
         "Empty: the base's own.",
+    )
+    domain_guidance_width: float | None = Field(
+        None,
+        ge=0,
+        le=5,
+        description="Each image's domain_guidance is drawn evenly from so much below to so much above it, so that "
+        "textures differ from image to image as those of real scans do; 0 is the same for all (empty: the base's own).",
     )
     strength: float = Field(
         0.3,
@@ -162,11 +172,19 @@ class Generation(OnSamples):
         guided = config.guided(config.steps)
         follows = any(tuned) and 0 < guided < config.steps
         config = config.fill(dict(domain_guidance=base.domain_guidance if follows else 1.0))
-        if config.domain_guidance > 1 and not any(tuned):
+        config = config.fill(dict(domain_guidance_width=base.domain_guidance_width if config.departs else 0.0))
+        if config.domain_guidance_width and not config.departs:
+            raise UserError("domain_guidance_width has no effect at domain_guidance 1; raise that, or leave it out.")
+        if config.domain_guidance_width > config.domain_guidance:
+            raise UserError(
+                f"domain_guidance_width must be at most domain_guidance, here {config.domain_guidance:g}, so that no "
+                "image is moved beyond what the base predicts."
+            )
+        if config.departs and not any(tuned):
             raise UserError(
                 "domain_guidance is of the variants of a tuned UNet; choose one with unet, or leave it out."
             )
-        if config.domain_guidance > 1 and guided == config.steps:
+        if config.departs and guided == config.steps:
             raise UserError("domain_guidance begins after guidance_end, where no step is left; lower one of them.")
         if config.negative_prompt and config.guidance_scale == 1:
             raise UserError("negative_prompt has no effect at guidance_scale 1; raise guidance_scale, or leave it out.")
@@ -178,6 +196,16 @@ class Generation(OnSamples):
                 f"raise steps to at least {math.ceil(1 / config.strength)}."
             )
         return config
+
+    @property
+    def departs(self) -> bool:
+        """Whether images of a tuned UNet are guided away from the base."""
+        return self.domain_guidance > 1
+
+    def domain_guidance_of(self, seed: int) -> float:
+        """The scale of the image that has this seed."""
+        share = np.random.default_rng([seed, WIDTH_DRAW]).uniform(-1, 1)
+        return self.domain_guidance + share * self.domain_guidance_width
 
     @property
     def refining_steps(self) -> int:
@@ -198,9 +226,8 @@ class Generation(OnSamples):
     @property
     def forwards(self) -> int:
         """The UNet's forward passes for an image of each variant; a step that is guided has two."""
-        departs = self.domain_guidance > 1
         return sum(
-            2 * steps if departs and UNET.field in components else steps + self.guided(steps)
+            2 * steps if self.departs and UNET.field in components else steps + self.guided(steps)
             for steps, components in self._samplings
         )
 

@@ -82,7 +82,7 @@ class Producer:
             steps=config.steps,
             guidance_scale=config.guidance_scale,
             guidance_end=config.guidance_end,
-            domain_guidance=config.domain_guidance if UNET.field in parts else None,
+            domain_guidance=config.domain_guidance_of(item.seed) if UNET.field in parts else None,
             strength=config.strength if recipe.refine else None,
             width=config.resolution,
             height=config.resolution,

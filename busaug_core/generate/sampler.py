@@ -53,7 +53,7 @@ class Sampler:
     def text_to_image(self, prompts: list[str], seeds: list[int]) -> Denoised[Tensor]:
         """Yield after each step; returns latents, batch × channels × height × width, of text2img."""
         output = yield from denoise(
-            partial(self._call, self.pipe),
+            partial(self._call, self.pipe, seeds),
             height=self.config.resolution,
             width=self.config.resolution,
             num_inference_steps=self.config.steps,
@@ -70,7 +70,7 @@ class Sampler:
             image = torch.from_numpy(decode(self.pipe, latents)).to(latents.device, self.pipe.vae.dtype)[:, None] / 255
             image = image.expand(-1, 3, -1, -1)
         output = yield from denoise(
-            partial(self._call, self.refiner),
+            partial(self._call, self.refiner, seeds),
             image=image,
             strength=self.config.strength,
             num_inference_steps=self.config.steps,
@@ -80,12 +80,14 @@ class Sampler:
         )
         return output.images
 
-    def _call(self, pipe: StableDiffusionPipeline | StableDiffusionImg2ImgPipeline, **options: Any) -> Any:
+    def _call(
+        self, pipe: StableDiffusionPipeline | StableDiffusionImg2ImgPipeline, seeds: list[int], **options: Any
+    ) -> Any:
         """Run a pipeline; autocast holds for a thread alone, so it is entered in that of the steps."""
         away: AbstractContextManager[None] = nullcontext()
-        if self._is_tuned and self.config.domain_guidance > 1:
-            tuned, images = self.attached[UNET.field], len(options["prompt_embeds"])
-            away = domain_guidance(pipe.unet, tuned, self.config.domain_guidance, self._encode([""])[0], images)
+        if self._is_tuned and self.config.departs:
+            scales = list(map(self.config.domain_guidance_of, seeds))
+            away = domain_guidance(pipe.unet, self.attached[UNET.field], scales, self._encode([""])[0])
         with away, autocast_to(pipe.device, self.arithmetic):
             return pipe(**options)
 

@@ -130,7 +130,8 @@ def _usage(
     if defaults.guidance_end < 1:
         lines.append(f"# BUSAug has this guidance_scale in the first {defaults.guidance_end:.0%} of the steps alone,")
         departs = is_tuned and defaults.domain_guidance > 1
-        rest = f"domain_guidance of {defaults.domain_guidance}, which diffusers lacks" if departs else "none"
+        scale = f"{defaults.domain_guidance} ± {defaults.domain_guidance_width}"
+        rest = f"domain_guidance of {scale}, which diffusers lacks" if departs else "none"
         lines.append(f"# and in the others {rest}.")
     size = f"height={config.resolution}, width={config.resolution}"
     return [*lines, f"image = pipe({json.dumps(prompt, ensure_ascii=False)}{more}, {size}, {options}).images[0]"]

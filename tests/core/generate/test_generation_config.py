@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from generating import Generate
 
-from busaug_core.base.defaults import DEFAULTS
+from busaug_core.base.defaults import DEFAULTS, STABLE_DIFFUSION
 from busaug_core.errors import UserError
 
 
@@ -70,6 +70,16 @@ def test_guidance_away_from_the_base_is_of_a_tuned_unet_after_the_prompts():
     own, tuned = (DEFAULTS["mini"].guidance_of(is_tuned) for is_tuned in (False, True))
     scales = [resolved(*of, guidance_scale=None).guidance_scale for of in (["sd"], ["ft", "sd"], ["ft", "ft_mask"])]
     assert scales == [own, own, tuned] and own != tuned
+    width = DEFAULTS["mini"].domain_guidance_width
+    assert 0 < width == resolved("ft").domain_guidance_width == resolved("ft", domain_guidance=2).domain_guidance_width
+    assert resolved("sd").domain_guidance_width == resolved("ft", domain_guidance=1).domain_guidance_width == 0
+    assert resolved("ft", base_model=STABLE_DIFFUSION, domain_guidance=2).domain_guidance_width == 0
+    for more, words in (
+        (dict(domain_guidance=1, domain_guidance_width=0.1), "no effect at domain_guidance 1"),
+        (dict(domain_guidance=2, domain_guidance_width=2.1), "at most domain_guidance, here 2"),
+    ):
+        with pytest.raises(UserError, match=words):
+            resolved("ft", **more)
     with pytest.raises(UserError, match="of the variants of a tuned UNet"):
         resolved("base", "sd_mask", domain_guidance=2)
     with pytest.raises(UserError, match="no step is left"):

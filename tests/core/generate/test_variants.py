@@ -148,9 +148,10 @@ def test_a_tuned_unet_departs_from_what_the_base_predicts_without_prompt(base, t
         untuned = load_pipeline(base, torch.device("cpu"), torch.float32).unet
         moved = own - predict(untuned, states, **residuals)
         assert moved.abs().max() > 0.01
-        with domain_guidance(unet, component, 3, states[0], images=2):
-            assert torch.allclose(predict(unet, own_states), own + 2 * moved, atol=1e-4)
-        with domain_guidance(unet, component, 3, states[0], images=1):
+        with domain_guidance(unet, component, [3, 1.5], states[0]):
+            further = torch.tensor([2, 0.5]).view(2, 1, 1, 1)
+            assert torch.allclose(predict(unet, own_states), own + further * moved, atol=1e-4)
+        with domain_guidance(unet, component, [3], states[0]):
             assert torch.equal(predict(unet, own_states), own), "a prompt guides the one image already"
         assert torch.equal(predict(unet, own_states), own)
 
@@ -171,10 +172,29 @@ def test_only_images_of_a_tuned_unet_depart_from_the_base(tuned, records, base):
     values = dict(base_model=base, unet="unet", variants=["base", "sd", "ft"], counts={"benign": 1})
     plain, away = (make(tuned, records, f"away{n}", **values, guidance_end=0.5, domain_guidance=n) for n in (1, 2))
     by_slug = {e.record.variant: e.record.synthesis for e in away if isinstance(e, Made)}
-    assert {slug: made.domain_guidance for slug, made in by_slug.items()} == dict(base=None, sd=None, ft=2)
+    scales = {slug: made.domain_guidance for slug, made in by_slug.items()}
+    assert scales["base"] is scales["sd"] is None and 1.5 <= scales["ft"] <= 2.5
     for slug, differs in (("base", False), ("sd", False), ("ft", True)):
         (before,), (after,) = (images(made, slug).values() for made in (plain, away))
         assert (np.abs(before - after).mean() > 0.3) == differs, slug
+
+
+def test_each_image_departs_by_a_scale_of_its_own_which_its_provenance_tells(tuned, base, records):
+    values = dict(base_model=base, unet="unet", variants=["ft"], counts={"benign": 12}, guidance_end=0.5)
+    values |= dict(domain_guidance=2)
+
+    def scales_and_images(width, batch_size):
+        more = dict(domain_guidance_width=width, batch_size=batch_size)
+        made = [e.record for e in make(tuned, records, f"of{width}", **values, **more) if isinstance(e, Made)]
+        made.sort(key=lambda record: record.synthesis.index)
+        return [r.synthesis.domain_guidance for r in made], [load_gray(r.path, 64).astype(float) for r in made]
+
+    scales, varied = scales_and_images(1, 12)
+    same, usual = scales_and_images(0, 5)
+    assert set(same) == {2} and len(set(scales)) == 12
+    assert 1 <= min(scales) < 1.6 and 2.4 < max(scales) <= 3
+    changes = [np.abs(a - b).mean() for a, b in zip(varied, usual, strict=True)]
+    assert np.corrcoef(changes, np.abs(np.array(scales) - 2))[0, 1] > 0.7
 
 
 def test_strength_one_forgets_the_sd_image_more_than_a_low_one(trained, records, base):
