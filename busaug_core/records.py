@@ -78,6 +78,7 @@ class Synthesis(Document):
     seed: int | None = _known("The seed of its noise")
     scheduler: str | None = _known("The sampling scheduler")
     steps: int | None = _known("Sampling steps")
+    spacing: float | None = _known("How text2img's steps lie, 1 as the scheduler has them")
     guidance_scale: float | None = _known("Classifier-free guidance")
     guidance_end: float | None = _known("The share of the steps that is guided")
     domain_guidance: float | None = _known("Guidance away from the base")

@@ -41,6 +41,18 @@ BASE = Product("unet", job="finetune_unet", only=False, refuse=place_of, reserve
 
 
 @dataclass(frozen=True)
+class Sampling:
+    """How images are sampled; the names are those of `generate`'s fields."""
+
+    steps: int
+    guidance_scale: float
+    guidance_end: float = 1.0
+    spacing: float = 1.0
+    domain_guidance: float = 1.0
+    domain_guidance_width: float = 0.0
+
+
+@dataclass(frozen=True)
 class BaseDefaults:
     """Settings that suit a base model; training numbers are those of `steps` at `batch_size`."""
 
@@ -58,17 +70,15 @@ class BaseDefaults:
     controlnet_steps: int
     controlnet_learning_rate: float
     train_batch_size: int
-    sampling_steps: int
-    guidance_scale: float
-    tuned_guidance_scale: float
-    guidance_end: float
-    domain_guidance: float
-    domain_guidance_width: float
     generate_batch_size: int
+    sampling: Sampling
+    """Of the base's own UNet."""
+    tuned_sampling: Sampling
+    """Of a UNet that was tuned as a whole."""
 
-    def guidance_of(self, is_tuned: bool) -> float:
-        """The guidance scale of the base's own UNet, or of one that was tuned as a whole."""
-        return self.tuned_guidance_scale if is_tuned else self.guidance_scale
+    def sampling_of(self, is_tuned: bool) -> Sampling:
+        """How images are sampled of the base's own UNet, or of one that was tuned as a whole."""
+        return self.tuned_sampling if is_tuned else self.sampling
 
 
 DEFAULTS = {
@@ -88,13 +98,9 @@ DEFAULTS = {
         controlnet_steps=5000,
         controlnet_learning_rate=1e-5,
         train_batch_size=4,
-        sampling_steps=50,
-        guidance_scale=7.5,
-        tuned_guidance_scale=7.5,
-        guidance_end=1.0,
-        domain_guidance=1.0,
-        domain_guidance_width=0.0,
         generate_batch_size=8,
+        sampling=Sampling(steps=50, guidance_scale=7.5),
+        tuned_sampling=Sampling(steps=50, guidance_scale=7.5),
     ),
     # A base of 7 M parameters learns the look of new images only through convolutions too.
     "mini": BaseDefaults(
@@ -112,13 +118,16 @@ DEFAULTS = {
         controlnet_steps=600,
         controlnet_learning_rate=1e-3,
         train_batch_size=8,
-        sampling_steps=10,
-        guidance_scale=3.0,
-        tuned_guidance_scale=2.0,
-        guidance_end=0.5,
-        domain_guidance=1.3,
-        domain_guidance_width=0.5,
         generate_batch_size=16,
+        sampling=Sampling(steps=10, guidance_scale=3.0, guidance_end=0.5),
+        tuned_sampling=Sampling(
+            steps=13,
+            spacing=1.5,
+            guidance_scale=2.0,
+            guidance_end=0.5,
+            domain_guidance=1.3,
+            domain_guidance_width=0.7,
+        ),
     ),
 }
 

@@ -32,7 +32,7 @@ class Generation(OnSamples):
         "hybrid": dict(steps=50, guidance_end=1.0, domain_guidance=1.0, strength=0.3, balance_to=350),
         "demo": dict(batch_size=16, steps=8),
     }
-    before: ClassVar = {"guidance_end": 1.0, "domain_guidance": 1.0, "domain_guidance_width": 0.0}
+    before: ClassVar = {"guidance_end": 1.0, "domain_guidance": 1.0, "domain_guidance_width": 0.0, "spacing": 1.0}
     preset: Literal["hybrid", "demo"] | None = Field(
         None, description="Settings of a paper; what you set yourself goes before them."
     )
@@ -54,13 +54,24 @@ class Generation(OnSamples):
     reference: Literal["train", "val", "test"] = Field(
         "val", description="The split whose class counts an evaluation set matches."
     )
-    steps: int | None = Field(None, ge=1, le=1000, description="Sampling steps (empty: the base's own).")
+    steps: int | None = Field(
+        None,
+        ge=1,
+        le=1000,
+        description="Sampling steps (empty: the base's own, or where all variants are of a tuned UNet, such a one's).",
+    )
+    spacing: float | None = Field(
+        None,
+        ge=1,
+        le=3,
+        description="Above 1 more of text2img's steps are noisy ones, where layouts are decided: after a share u of "
+        "the steps the share u^spacing of the timesteps is gone; 1 leaves it to the scheduler (empty: as steps).",
+    )
     guidance_scale: float | None = Field(
         None,
         ge=1,
         le=30,
-        description="Classifier-free guidance until guidance_end; 1 is none (empty: the base's own, or where all "
-        "variants are of a tuned UNet, such a one's).",
+        description="Classifier-free guidance until guidance_end; 1 is none (empty: as steps).",
     )
     guidance_end: float | None = Field(
         None,
@@ -161,18 +172,21 @@ class Generation(OnSamples):
     def resolve(self, runs: Path | None = None) -> "Generation":
         base = defaults_of(self.base_model, runs)
         tuned = [UNET.field in RECIPES[slug].components for slug in self.variants]
+        sampling = base.sampling_of(is_tuned=all(tuned))
         open_fields = dict(
-            steps=base.sampling_steps,
-            guidance_scale=base.guidance_of(is_tuned=all(tuned)),
-            guidance_end=1.0 if self.guidance_scale == 1 else base.guidance_end,
+            steps=sampling.steps,
+            spacing=sampling.spacing,
+            guidance_scale=sampling.guidance_scale,
+            guidance_end=1.0 if self.guidance_scale == 1 else sampling.guidance_end,
             resolution=base.resolution,
             batch_size=base.generate_batch_size,
         )
         config = self.fill(open_fields)
         guided = config.guided(config.steps)
         follows = any(tuned) and 0 < guided < config.steps
-        config = config.fill(dict(domain_guidance=base.domain_guidance if follows else 1.0))
-        config = config.fill(dict(domain_guidance_width=base.domain_guidance_width if config.departs else 0.0))
+        away = base.tuned_sampling
+        config = config.fill(dict(domain_guidance=away.domain_guidance if follows else 1.0))
+        config = config.fill(dict(domain_guidance_width=away.domain_guidance_width if config.departs else 0.0))
         if config.domain_guidance_width and not config.departs:
             raise UserError("domain_guidance_width has no effect at domain_guidance 1; raise that, or leave it out.")
         if config.domain_guidance_width > config.domain_guidance:
@@ -196,6 +210,14 @@ class Generation(OnSamples):
                 f"raise steps to at least {math.ceil(1 / config.strength)}."
             )
         return config
+
+    def timesteps(self, noisiest: int) -> list[int]:
+        """Those of text2img as `spacing` has them, from the scheduler's `noisiest` on, each less noisy than before."""
+        found = [noisiest]
+        for step in range(1, self.steps):
+            timestep = round(noisiest * (1 - (step / self.steps) ** self.spacing))
+            found.append(min(timestep, found[-1] - 1))
+        return found
 
     @property
     def departs(self) -> bool:

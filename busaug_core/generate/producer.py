@@ -80,6 +80,7 @@ class Producer:
             seed=item.seed,
             scheduler=type(self.sampler.pipe.scheduler).__name__,
             steps=config.steps,
+            spacing=config.spacing,
             guidance_scale=config.guidance_scale,
             guidance_end=config.guidance_end,
             domain_guidance=config.domain_guidance_of(item.seed) if UNET.field in parts else None,

@@ -1,5 +1,6 @@
 """text2img and img2img for a batch of images, each with a seed of its own."""
 
+import inspect
 from collections.abc import Collection
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from busaug_core.base.autoencoder import decode
 from busaug_core.base.components import UNET, Attached
+from busaug_core.errors import UserError
 from busaug_core.generate.config import Generation
 from busaug_core.generate.domain_guidance import domain_guidance
 from busaug_core.generate.steps import Denoised, denoise
@@ -56,8 +58,8 @@ class Sampler:
             partial(self._call, self.pipe, seeds),
             height=self.config.resolution,
             width=self.config.resolution,
-            num_inference_steps=self.config.steps,
             generator=_generators(seeds),
+            **self._steps(),
             output_type="latent",
             **self._conditions(prompts, self.config.steps),
         )
@@ -79,6 +81,18 @@ class Sampler:
             **self._conditions(prompts, self.config.refining_steps),
         )
         return output.images
+
+    def _steps(self) -> dict[str, Any]:
+        """What a pipeline is told of its timesteps."""
+        scheduler = self.pipe.scheduler
+        if self.config.spacing == 1:
+            return dict(num_inference_steps=self.config.steps)
+        if "timesteps" not in inspect.signature(scheduler.set_timesteps).parameters:
+            raise UserError(
+                f"The base's scheduler ({type(scheduler).__name__}) spaces its steps in its own way alone; set spacing "
+                "to 1."
+            )
+        return dict(timesteps=self.config.timesteps(scheduler.config.num_train_timesteps - 1))
 
     def _call(
         self, pipe: StableDiffusionPipeline | StableDiffusionImg2ImgPipeline, seeds: list[int], **options: Any

@@ -126,12 +126,12 @@ def _usage(
         more = ", image=mask"
     defaults = defaults_of(config.base_model, run.folder.parent)
     is_tuned = has_tuned_unet(run.used, weights.name)
-    options = f"num_inference_steps={defaults.sampling_steps}, guidance_scale={defaults.guidance_of(is_tuned)}"
-    if defaults.guidance_end < 1:
-        lines.append(f"# BUSAug has this guidance_scale in the first {defaults.guidance_end:.0%} of the steps alone,")
-        departs = is_tuned and defaults.domain_guidance > 1
-        scale = f"{defaults.domain_guidance} ± {defaults.domain_guidance_width}"
-        rest = f"domain_guidance of {scale}, which diffusers lacks" if departs else "none"
+    sampling = defaults.sampling_of(is_tuned)
+    options = f"num_inference_steps={sampling.steps}, guidance_scale={sampling.guidance_scale}"
+    if sampling.guidance_end < 1:
+        lines.append(f"# BUSAug has this guidance_scale in the first {sampling.guidance_end:.0%} of the steps alone,")
+        scale = f"{sampling.domain_guidance} ± {sampling.domain_guidance_width}"
+        rest = f"domain_guidance of {scale}, which diffusers lacks" if sampling.domain_guidance > 1 else "none"
         lines.append(f"# and in the others {rest}.")
     size = f"height={config.resolution}, width={config.resolution}"
     return [*lines, f"image = pipe({json.dumps(prompt, ensure_ascii=False)}{more}, {size}, {options}).images[0]"]

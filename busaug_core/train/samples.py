@@ -53,7 +53,8 @@ class Samples(Check):
         self.steps = range(0, config.steps, config.sample_every)
         settings = dict(base_model=config.base_model, resolution=config.resolution, batch_size=config.part_size)
         is_tuned = has_tuned_unet(run.used, method.product)
-        settings["guidance_scale"] = defaults_of(config.base_model, run.folder.parent).guidance_of(is_tuned)
+        sampling = defaults_of(config.base_model, run.folder.parent).sampling_of(is_tuned)
+        settings |= dict(steps=sampling.steps, spacing=sampling.spacing, guidance_scale=sampling.guidance_scale)
         self.settings = Generation(variants=["base"], counts={}, **settings).resolve(run.folder.parent)
         self.shown = []
         for label in sorted({r.label for r in records}):

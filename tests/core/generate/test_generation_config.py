@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from generating import Generate
 
@@ -59,7 +60,8 @@ def test_guidance_away_from_the_base_is_of_a_tuned_unet_after_the_prompts():
     def resolved(*variants, **more):
         return Generate.parse({**values, "guidance_end": 0.5, "variants": list(variants), **more}).resolve()
 
-    assert resolved("ft_mask").domain_guidance == DEFAULTS["mini"].domain_guidance > 1
+    of_tuned = DEFAULTS["mini"].tuned_sampling
+    assert resolved("ft_mask").domain_guidance == of_tuned.domain_guidance > 1
     assert resolved("base", "sd").domain_guidance == 1
     assert resolved("sd", "ft", "ft_mask").forwards == 15 + 20 + 20
     assert resolved("ft", domain_guidance=1).forwards == 15
@@ -67,10 +69,11 @@ def test_guidance_away_from_the_base_is_of_a_tuned_unet_after_the_prompts():
     unguided = dict(guidance_scale=1, guidance_end=None)
     assert resolved("ft", **unguided).forwards == 10
     assert resolved("ft", **unguided, domain_guidance=2).forwards == 20
-    own, tuned = (DEFAULTS["mini"].guidance_of(is_tuned) for is_tuned in (False, True))
-    scales = [resolved(*of, guidance_scale=None).guidance_scale for of in (["sd"], ["ft", "sd"], ["ft", "ft_mask"])]
-    assert scales == [own, own, tuned] and own != tuned
-    width = DEFAULTS["mini"].domain_guidance_width
+    for field in ("steps", "spacing", "guidance_scale"):
+        own, tuned = (getattr(DEFAULTS["mini"].sampling_of(is_tuned), field) for is_tuned in (False, True))
+        found = [getattr(resolved(*of, **{field: None}), field) for of in (["sd"], ["ft", "sd"], ["ft", "ft_mask"])]
+        assert found == [own, own, tuned] and own != tuned
+    width = of_tuned.domain_guidance_width
     assert 0 < width == resolved("ft").domain_guidance_width == resolved("ft", domain_guidance=2).domain_guidance_width
     assert resolved("sd").domain_guidance_width == resolved("ft", domain_guidance=1).domain_guidance_width == 0
     assert resolved("ft", base_model=STABLE_DIFFUSION, domain_guidance=2).domain_guidance_width == 0
@@ -84,6 +87,18 @@ def test_guidance_away_from_the_base_is_of_a_tuned_unet_after_the_prompts():
         resolved("base", "sd_mask", domain_guidance=2)
     with pytest.raises(UserError, match="no step is left"):
         resolved("ft", guidance_end=1, domain_guidance=2)
+
+
+@pytest.mark.parametrize("spacing", [1.01, 1.5, 3])
+@pytest.mark.parametrize("steps", [1, 2, 13, 400, 1000])
+def test_spaced_steps_go_down_from_the_noisiest_and_lie_closer_there(spacing, steps):
+    values = dict(variants=["base"], counts={"benign": 1}, steps=steps, spacing=spacing)
+    found = Generate.parse(values).resolve().timesteps(999)
+    assert len(found) == steps and found[0] == 999 and found[-1] >= 0
+    gaps = -np.diff(found)
+    assert all(gap >= 1 for gap in gaps)
+    if 2 < steps < 400:
+        assert gaps[0] < gaps[-1] and found[steps // 2] > 999 * (1 - (steps // 2) / steps) + 1
 
 
 def test_the_presets_amount_gives_way_to_another_and_to_an_evaluation_set():

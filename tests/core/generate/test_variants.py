@@ -6,11 +6,12 @@ import sys
 import numpy as np
 import pytest
 import torch
-from diffusers import StableDiffusionImg2ImgPipeline
+from diffusers import DDIMScheduler, StableDiffusionImg2ImgPipeline
 from generating import FOUR, QUICK, Generate, images, make, producer_of
 from pictures import same_picture
 
 from busaug_core.base.autoencoder import decode
+from busaug_core.errors import UserError
 from busaug_core.generate.config import GENERATE
 from busaug_core.generate.domain_guidance import domain_guidance
 from busaug_core.generate.plan import Item
@@ -195,6 +196,29 @@ def test_each_image_departs_by_a_scale_of_its_own_which_its_provenance_tells(tun
     assert 1 <= min(scales) < 1.6 and 2.4 < max(scales) <= 3
     changes = [np.abs(a - b).mean() for a, b in zip(varied, usual, strict=True)]
     assert np.corrcoef(changes, np.abs(np.array(scales) - 2))[0, 1] > 0.7
+
+
+def test_spaced_steps_are_those_that_the_pipeline_takes_and_img2img_keeps_the_schedulers(trained, records, base):
+    values = dict(QUICK, base_model=base, variants=["sd_img2img"], lora="lora", counts={"benign": 1}, steps=8)
+    configs = [Generate.parse(values | dict(spacing=spacing)).resolve() for spacing in (1, 2)]
+    seen = []
+    for config in configs:
+        sampler, taken = producer_of(trained, config).sampler, []
+        sampler.pipe.unet.register_forward_pre_hook(lambda _, args, taken=taken: taken.append(int(args[1])))
+        latents = drain(sampler.text_to_image(["one"], [1]))
+        drain(sampler.image_to_image(latents, ["one"], [1]))
+        seen.append(taken)
+    even, spaced = seen
+    assert spaced[:8] == configs[1].timesteps(999) != even[:8]
+    assert len(even) == 10 and spaced[8:] == even[8:]
+
+
+def test_a_scheduler_that_takes_no_timesteps_is_told(trained, base):
+    values = dict(QUICK, base_model=base, variants=["base"], mode="evaluation", spacing=2)
+    sampler = producer_of(trained, Generate.parse(values).resolve()).sampler
+    sampler.pipe.scheduler = DDIMScheduler.from_config(sampler.pipe.scheduler.config)
+    with pytest.raises(UserError, match=r"scheduler \(DDIMScheduler\).*set spacing to 1"):
+        drain(sampler.text_to_image(["one"], [1]))
 
 
 def test_strength_one_forgets_the_sd_image_more_than_a_low_one(trained, records, base):
