@@ -126,7 +126,7 @@ DEFAULTS = {
             guidance_scale=2.0,
             guidance_end=0.5,
             domain_guidance=1.3,
-            domain_guidance_width=0.7,
+            domain_guidance_width=0.6,
         ),
     ),
 }
