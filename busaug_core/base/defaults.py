@@ -52,6 +52,15 @@ class Sampling:
     domain_guidance_width: float = 0.0
 
 
+def spaced_timesteps(steps: int, spacing: float, noisiest: int = 999) -> list[int]:
+    """Timesteps from the noisiest on, each less noisy than the one before, of which more are noisy above spacing 1."""
+    found = [noisiest]
+    for step in range(1, steps):
+        timestep = round(noisiest * (1 - (step / steps) ** spacing))
+        found.append(min(timestep, found[-1] - 1))
+    return found
+
+
 @dataclass(frozen=True)
 class BaseDefaults:
     """Settings that suit a base model; training numbers are those of `steps` at `batch_size`."""

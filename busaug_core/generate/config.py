@@ -29,7 +29,7 @@ class Generation(OnSamples):
     """Variants × classes of synthetic images: text2img, then img2img."""
 
     presets: ClassVar = {
-        "hybrid": dict(steps=50, guidance_end=1.0, domain_guidance=1.0, strength=0.3, balance_to=350),
+        "hybrid": dict(steps=50, spacing=1.0, guidance_end=1.0, domain_guidance=1.0, strength=0.3, balance_to=350),
         "demo": dict(batch_size=16, steps=8),
     }
     before: ClassVar = {"guidance_end": 1.0, "domain_guidance": 1.0, "domain_guidance_width": 0.0, "spacing": 1.0}
@@ -65,7 +65,8 @@ class Generation(OnSamples):
         ge=1,
         le=3,
         description="Above 1 more of text2img's steps are noisy ones, where layouts are decided: after a share u of "
-        "the steps the share u^spacing of the timesteps is gone; 1 leaves it to the scheduler (empty: as steps).",
+        "the steps the share u^spacing of the timesteps is gone; 1 leaves it to the scheduler (empty: as steps, or 1 "
+        "with fewer steps, the last of which would be long).",
     )
     guidance_scale: float | None = Field(
         None,
@@ -175,13 +176,13 @@ class Generation(OnSamples):
         sampling = base.sampling_of(is_tuned=all(tuned))
         open_fields = dict(
             steps=sampling.steps,
-            spacing=sampling.spacing,
             guidance_scale=sampling.guidance_scale,
             guidance_end=1.0 if self.guidance_scale == 1 else sampling.guidance_end,
             resolution=base.resolution,
             batch_size=base.generate_batch_size,
         )
         config = self.fill(open_fields)
+        config = config.fill(dict(spacing=sampling.spacing if config.steps >= sampling.steps else 1.0))
         guided = config.guided(config.steps)
         follows = any(tuned) and 0 < guided < config.steps
         away = base.tuned_sampling
@@ -210,14 +211,6 @@ class Generation(OnSamples):
                 f"raise steps to at least {math.ceil(1 / config.strength)}."
             )
         return config
-
-    def timesteps(self, noisiest: int) -> list[int]:
-        """Those of text2img as `spacing` has them, from the scheduler's `noisiest` on, each less noisy than before."""
-        found = [noisiest]
-        for step in range(1, self.steps):
-            timestep = round(noisiest * (1 - (step / self.steps) ** self.spacing))
-            found.append(min(timestep, found[-1] - 1))
-        return found
 
     @property
     def departs(self) -> bool:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from busaug_core.base.autoencoder import decode
 from busaug_core.base.components import UNET, Attached
+from busaug_core.base.defaults import spaced_timesteps
 from busaug_core.errors import UserError
 from busaug_core.generate.config import Generation
 from busaug_core.generate.domain_guidance import domain_guidance
@@ -92,7 +93,8 @@ class Sampler:
                 f"The base's scheduler ({type(scheduler).__name__}) spaces its steps in its own way alone; set spacing "
                 "to 1."
             )
-        return dict(timesteps=self.config.timesteps(scheduler.config.num_train_timesteps - 1))
+        noisiest = scheduler.config.num_train_timesteps - 1
+        return dict(timesteps=spaced_timesteps(self.config.steps, self.config.spacing, noisiest))
 
     def _call(
         self, pipe: StableDiffusionPipeline | StableDiffusionImg2ImgPipeline, seeds: list[int], **options: Any

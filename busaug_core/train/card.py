@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from busaug_core.base.components import COMPONENTS, UNET, Component, component_of, has_tuned_unet
-from busaug_core.base.defaults import MINI, defaults_of
+from busaug_core.base.defaults import MINI, defaults_of, spaced_timesteps
 from busaug_core.base.licence import RESEARCH_USE, licence_of
 from busaug_core.base.tuned import root_of
 from busaug_core.files import weights_hash, write_whole
@@ -127,7 +127,10 @@ def _usage(
     defaults = defaults_of(config.base_model, run.folder.parent)
     is_tuned = has_tuned_unet(run.used, weights.name)
     sampling = defaults.sampling_of(is_tuned)
-    options = f"num_inference_steps={sampling.steps}, guidance_scale={sampling.guidance_scale}"
+    steps = f"num_inference_steps={sampling.steps}"
+    if sampling.spacing > 1:
+        steps = f"timesteps={spaced_timesteps(sampling.steps, sampling.spacing)}"
+    options = f"{steps}, guidance_scale={sampling.guidance_scale}"
     if sampling.guidance_end < 1:
         lines.append(f"# BUSAug has this guidance_scale in the first {sampling.guidance_end:.0%} of the steps alone,")
         scale = f"{sampling.domain_guidance} ± {sampling.domain_guidance_width}"

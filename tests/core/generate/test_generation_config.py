@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from generating import Generate
 
-from busaug_core.base.defaults import DEFAULTS, STABLE_DIFFUSION
+from busaug_core.base.defaults import DEFAULTS, STABLE_DIFFUSION, spaced_timesteps
 from busaug_core.errors import UserError
 
 
@@ -71,8 +71,12 @@ def test_guidance_away_from_the_base_is_of_a_tuned_unet_after_the_prompts():
     assert resolved("ft", **unguided, domain_guidance=2).forwards == 20
     for field in ("steps", "spacing", "guidance_scale"):
         own, tuned = (getattr(DEFAULTS["mini"].sampling_of(is_tuned), field) for is_tuned in (False, True))
-        found = [getattr(resolved(*of, **{field: None}), field) for of in (["sd"], ["ft", "sd"], ["ft", "ft_mask"])]
+        empty = dict(steps=None, guidance_scale=None)
+        found = [getattr(resolved(*of, **empty), field) for of in (["sd"], ["ft", "sd"], ["ft", "ft_mask"])]
         assert found == [own, own, tuned] and own != tuned
+    few, many = (resolved("ft", steps=of_tuned.steps + more).spacing for more in (-1, 1))
+    assert few == 1 < many == of_tuned.spacing
+    assert resolved("ft", steps=2, spacing=1.2).spacing == 1.2
     width = of_tuned.domain_guidance_width
     assert 0 < width == resolved("ft").domain_guidance_width == resolved("ft", domain_guidance=2).domain_guidance_width
     assert resolved("sd").domain_guidance_width == resolved("ft", domain_guidance=1).domain_guidance_width == 0
@@ -92,8 +96,7 @@ def test_guidance_away_from_the_base_is_of_a_tuned_unet_after_the_prompts():
 @pytest.mark.parametrize("spacing", [1.01, 1.5, 3])
 @pytest.mark.parametrize("steps", [1, 2, 13, 400, 1000])
 def test_spaced_steps_go_down_from_the_noisiest_and_lie_closer_there(spacing, steps):
-    values = dict(variants=["base"], counts={"benign": 1}, steps=steps, spacing=spacing)
-    found = Generate.parse(values).resolve().timesteps(999)
+    found = spaced_timesteps(steps, spacing)
     assert len(found) == steps and found[0] == 999 and found[-1] >= 0
     gaps = -np.diff(found)
     assert all(gap >= 1 for gap in gaps)
