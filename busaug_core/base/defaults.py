@@ -1,6 +1,6 @@
 """What a job uses where the user leaves a field open: it depends on the base model."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from busaug_core.errors import MissingWeights, UserError
@@ -9,6 +9,8 @@ from busaug_core.jobs.lineage import Product
 
 MINI = "mini"
 STABLE_DIFFUSION = "stable-diffusion-v1-5/stable-diffusion-v1-5"
+MINI_NOISIEST = 999
+"""The noisiest timestep of mini's scheduler."""
 MINI_FOLDER = Path(__file__).parent / "mini"
 HELP = "'mini', a Hub id, a diffusers folder, a .safetensors file, or a run of finetune_unet."
 ADVICE = "Give a diffusers folder with safetensors, or a Hub id that can be downloaded here (HF_HUB_OFFLINE unset)."
@@ -42,7 +44,7 @@ BASE = Product("unet", job="finetune_unet", only=False, refuse=place_of, reserve
 
 @dataclass(frozen=True)
 class Sampling:
-    """How images are sampled; the names are those of `generate`'s fields."""
+    """How images are sampled, by the fields of `generate`."""
 
     steps: int
     guidance_scale: float
@@ -52,8 +54,8 @@ class Sampling:
     domain_guidance_width: float = 0.0
 
 
-def spaced_timesteps(steps: int, spacing: float, noisiest: int = 999) -> list[int]:
-    """Timesteps from the noisiest on, each less noisy than the one before, of which more are noisy above spacing 1."""
+def spaced_timesteps(steps: int, spacing: float, noisiest: int) -> list[int]:
+    """Timesteps noisiest·(1 − (i/steps)^spacing), rounded, and each less noisy than the one before."""
     found = [noisiest]
     for step in range(1, steps):
         timestep = round(noisiest * (1 - (step / steps) ** spacing))
@@ -153,5 +155,7 @@ def defaults_of(base_model: str, runs: Path | None = None) -> BaseDefaults:
         if unet.exists():
             widths = read_document(unet, "the configuration of a UNet").get("block_out_channels")
             if widths and widths[0] < DEFAULT_WIDTH:
-                return DEFAULTS["mini"]
+                # Its scheduler is another, which may have no steps but its own.
+                own = DEFAULTS["mini"]
+                return replace(own, tuned_sampling=replace(own.tuned_sampling, spacing=1.0))
     return DEFAULTS["stable-diffusion"]

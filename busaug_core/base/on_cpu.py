@@ -12,8 +12,10 @@ from transformers import PreTrainedModel
 
 MOST_PLACES = 48 * 48
 """The places of the latents up to which `attend_plainly` does; `mini` has 32² at its 128 px, Stable Diffusion 64²."""
-MANY_PLACES, LANES = 32 * 32, 16
-"""PyTorch's group norm is slow for fewer places, unless a group's channels are a multiple of so many."""
+MANY_PLACES = 32 * 32
+"""The places from which on PyTorch's own forward pass of a group norm is fast."""
+LANES = 16
+"""Below, it is fast where a group's channels are a multiple of so many."""
 FEWEST_PLACES = 16 * 16
 """The places of an image from which on fast norms are; below, PyTorch's own are as fast, or for few images faster."""
 
@@ -48,9 +50,10 @@ class PlainAttention(AttnProcessor):
         **more: Any,
     ) -> Tensor:
         """hidden_states: B×N×C, of text, if any, B×M×D; returns B×N×C."""
-        has_more = attn.group_norm is not None or attn.spatial_norm is not None or attn.norm_cross
-        has_more = has_more or attn.residual_connection or attn.rescale_output_factor != 1 or hidden_states.dim() != 3
-        if has_more or attention_mask is not None or attn.upcast_attention or attn.upcast_softmax:
+        parts = (attn.group_norm, attn.spatial_norm, attn.norm_cross, attention_mask)
+        has_more = any(part is not None and part is not False for part in parts) or attn.rescale_output_factor != 1
+        has_more = has_more or attn.residual_connection or attn.upcast_attention or attn.upcast_softmax
+        if has_more or hidden_states.dim() != 3:
             return super().__call__(attn, hidden_states, encoder_hidden_states, attention_mask, *args, **more)
         context = hidden_states if encoder_hidden_states is None else encoder_hidden_states
         projected = attn.to_q(hidden_states), attn.to_k(context), attn.to_v(context)

@@ -19,8 +19,6 @@ from busaug_core.jobs.run import PRODUCTS
 from busaug_core.prompts import ADJECTIVES, BUSI_PROMPTS, MODALITY, MODALITY_HELP, Modality, Prompts
 
 AMOUNTS = ("balance_to", "ratio", "counts")
-WIDTH_DRAW = 1
-"""Parts the draw of an image's domain guidance from others of its seed."""
 STEP = "Generating images: step"
 """What the progress of a denoising step is called."""
 
@@ -65,14 +63,15 @@ class Generation(OnSamples):
         ge=1,
         le=3,
         description="Above 1 more of text2img's steps are noisy ones, where layouts are decided: after a share u of "
-        "the steps the share u^spacing of the timesteps is gone; 1 leaves it to the scheduler (empty: as steps, or 1 "
-        "with fewer steps, the last of which would be long).",
+        "the steps the share u^spacing of the timesteps is gone; 1 leaves it to the scheduler (empty: the base's "
+        "own, as of steps, or 1 with fewer steps, the last of which would be long).",
     )
     guidance_scale: float | None = Field(
         None,
         ge=1,
         le=30,
-        description="Classifier-free guidance until guidance_end; 1 is none (empty: as steps).",
+        description="Classifier-free guidance until guidance_end; 1 is none (empty: the base's own, "
+        "or where all variants are of a tuned UNet, such a one's).",
     )
     guidance_end: float | None = Field(
         None,
@@ -96,7 +95,8 @@ class Generation(OnSamples):
         ge=0,
         le=5,
         description="Each image's domain_guidance is drawn evenly from so much below to so much above it, so that "
-        "textures differ from image to image as those of real scans do; 0 is the same for all (empty: the base's own).",
+        "textures differ from image to image as those of real scans do; below 1 it leads towards the base. 0 is the "
+        "same for all (empty: the base's own, or 0 where domain_guidance is set).",
     )
     strength: float = Field(
         0.3,
@@ -185,22 +185,22 @@ class Generation(OnSamples):
         config = config.fill(dict(spacing=sampling.spacing if config.steps >= sampling.steps else 1.0))
         guided = config.guided(config.steps)
         follows = any(tuned) and 0 < guided < config.steps
-        away = base.tuned_sampling
-        config = config.fill(dict(domain_guidance=away.domain_guidance if follows else 1.0))
-        config = config.fill(dict(domain_guidance_width=away.domain_guidance_width if config.departs else 0.0))
-        if config.domain_guidance_width and not config.departs:
+        of_tuned = base.tuned_sampling
+        width = of_tuned.domain_guidance_width if follows and self.domain_guidance is None else 0.0
+        config = config.fill(dict(domain_guidance=of_tuned.domain_guidance if follows else 1.0))
+        config = config.fill(dict(domain_guidance_width=width))
+        for name, is_on in (("domain_guidance", config.departs), ("domain_guidance_width", config.has_width)):
+            if is_on and not any(tuned):
+                raise UserError(f"{name} is of the variants of a tuned UNet; choose one with unet, or leave it out.")
+            if is_on and guided == config.steps:
+                raise UserError(f"{name} begins after guidance_end, where no step is left; lower one of them.")
+        if config.has_width and not config.departs:
             raise UserError("domain_guidance_width has no effect at domain_guidance 1; raise that, or leave it out.")
         if config.domain_guidance_width > config.domain_guidance:
             raise UserError(
                 f"domain_guidance_width must be at most domain_guidance, here {config.domain_guidance:g}, so that no "
-                "image is moved beyond what the base predicts."
+                "image's scale falls below 0."
             )
-        if config.departs and not any(tuned):
-            raise UserError(
-                "domain_guidance is of the variants of a tuned UNet; choose one with unet, or leave it out."
-            )
-        if config.departs and guided == config.steps:
-            raise UserError("domain_guidance begins after guidance_end, where no step is left; lower one of them.")
         if config.negative_prompt and config.guidance_scale == 1:
             raise UserError("negative_prompt has no effect at guidance_scale 1; raise guidance_scale, or leave it out.")
         if config.guidance_end < 1 and config.guidance_scale == 1:
@@ -214,12 +214,17 @@ class Generation(OnSamples):
 
     @property
     def departs(self) -> bool:
-        """Whether images of a tuned UNet are guided away from the base."""
+        """Whether images of a tuned UNet are guided away from the base; of a resolved config."""
         return self.domain_guidance > 1
+
+    @property
+    def has_width(self) -> bool:
+        """Whether each of these images has a scale of its own; of a resolved config."""
+        return self.domain_guidance_width > 0
 
     def domain_guidance_of(self, seed: int) -> float:
         """The scale of the image that has this seed."""
-        share = np.random.default_rng([seed, WIDTH_DRAW]).uniform(-1, 1)
+        share = np.random.default_rng(seed).uniform(-1, 1)
         return self.domain_guidance + share * self.domain_guidance_width
 
     @property

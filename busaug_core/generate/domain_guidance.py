@@ -38,7 +38,7 @@ def domain_guidance(
             (of_base,) = unet.forward(*args, **kwargs | {"encoder_hidden_states": states})
         finally:
             tuned.switch(True)
-        further = predicted.new_tensor(scales).view(-1, 1, 1, 1) - 1
+        further = predicted.new_tensor([scale - 1 for scale in scales]).view(-1, 1, 1, 1)
         return (predicted + further * (predicted - of_base),)
 
     hook = unet.register_forward_hook(depart, with_kwargs=True)

@@ -1,6 +1,5 @@
 """text2img and img2img for a batch of images, each with a seed of its own."""
 
-import inspect
 from collections.abc import Collection
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -84,17 +83,20 @@ class Sampler:
         return output.images
 
     def _steps(self) -> dict[str, Any]:
-        """What a pipeline is told of its timesteps."""
+        """What a pipeline is told of its timesteps; raises UserError where its scheduler has only its own."""
         scheduler = self.pipe.scheduler
         if self.config.spacing == 1:
             return dict(num_inference_steps=self.config.steps)
-        if "timesteps" not in inspect.signature(scheduler.set_timesteps).parameters:
+        noisiest = scheduler.config.num_train_timesteps - 1
+        timesteps = spaced_timesteps(self.config.steps, self.config.spacing, noisiest)
+        try:
+            type(scheduler).from_config(scheduler.config).set_timesteps(timesteps=timesteps)
+        except (TypeError, ValueError):
             raise UserError(
                 f"The base's scheduler ({type(scheduler).__name__}) spaces its steps in its own way alone; set spacing "
                 "to 1."
-            )
-        noisiest = scheduler.config.num_train_timesteps - 1
-        return dict(timesteps=spaced_timesteps(self.config.steps, self.config.spacing, noisiest))
+            ) from None
+        return dict(timesteps=timesteps)
 
     def _call(
         self, pipe: StableDiffusionPipeline | StableDiffusionImg2ImgPipeline, seeds: list[int], **options: Any

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from busaug_core.base.components import COMPONENTS, UNET, Component, component_of, has_tuned_unet
-from busaug_core.base.defaults import MINI, defaults_of, spaced_timesteps
+from busaug_core.base.defaults import MINI, MINI_NOISIEST, defaults_of, spaced_timesteps
 from busaug_core.base.licence import RESEARCH_USE, licence_of
 from busaug_core.base.tuned import root_of
 from busaug_core.files import weights_hash, write_whole
@@ -129,11 +129,12 @@ def _usage(
     sampling = defaults.sampling_of(is_tuned)
     steps = f"num_inference_steps={sampling.steps}"
     if sampling.spacing > 1:
-        steps = f"timesteps={spaced_timesteps(sampling.steps, sampling.spacing)}"
+        steps = f"timesteps={spaced_timesteps(sampling.steps, sampling.spacing, MINI_NOISIEST)}"
     options = f"{steps}, guidance_scale={sampling.guidance_scale}"
     if sampling.guidance_end < 1:
         lines.append(f"# BUSAug has this guidance_scale in the first {sampling.guidance_end:.0%} of the steps alone,")
-        scale = f"{sampling.domain_guidance} ± {sampling.domain_guidance_width}"
+        low, high = (sampling.domain_guidance + sign * sampling.domain_guidance_width for sign in (-1, 1))
+        scale = f"{low:g} to {high:g}, an image's own" if high > low else f"{low:g}"
         rest = f"domain_guidance of {scale}, which diffusers lacks" if sampling.domain_guidance > 1 else "none"
         lines.append(f"# and in the others {rest}.")
     size = f"height={config.resolution}, width={config.resolution}"

@@ -54,7 +54,8 @@ class Samples(Check):
         settings = dict(base_model=config.base_model, resolution=config.resolution, batch_size=config.part_size)
         is_tuned = has_tuned_unet(run.used, method.product)
         sampling = defaults_of(config.base_model, run.folder.parent).sampling_of(is_tuned)
-        settings |= dict(steps=sampling.steps, spacing=sampling.spacing, guidance_scale=sampling.guidance_scale)
+        for name in ("steps", "spacing", "guidance_scale", "guidance_end"):
+            settings[name] = getattr(sampling, name)
         self.settings = Generation(variants=["base"], counts={}, **settings).resolve(run.folder.parent)
         self.shown = []
         for label in sorted({r.label for r in records}):

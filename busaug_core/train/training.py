@@ -102,7 +102,8 @@ def train_denoising(
             network.enable_gradient_checkpointing()
     arithmetic = dtype_of(config.precision, pipe.unet.device)
     attend_plainly(method.networks, arithmetic, moments[0, 0, 0].numel())
-    attend_plainly([pipe.text_encoder] if method.trains_text else [], arithmetic)
+    if method.trains_text:
+        attend_plainly([pipe.text_encoder], arithmetic)
     use_fast_norms(method.networks, arithmetic)
     masks = read_masks(every, config.resolution) if method.takes_mask or config.lesion_weight > 1 else None
     labels = [r.label for r in every]

@@ -145,7 +145,8 @@ def test_a_run_from_before_guidance_could_end_was_guided_throughout(trained, rec
     make(trained, records, "older", **values)
     config = trained / "trial/runs/older/config.json"
     stored = json.loads(config.read_text())
-    assert stored.pop("guidance_end") == 1
+    earlier = {name: stored.pop(name) for name in Generate.before}
+    assert earlier == Generate.before
     config.write_text(json.dumps(stored))
     assert "was done before" in make(trained, records, "older", **values)[0].message
     with pytest.raises(UserError, match="guidance_end: 1.0 there, 0.5 here"):

@@ -77,16 +77,20 @@ def test_guidance_away_from_the_base_is_of_a_tuned_unet_after_the_prompts():
     few, many = (resolved("ft", steps=of_tuned.steps + more).spacing for more in (-1, 1))
     assert few == 1 < many == of_tuned.spacing
     assert resolved("ft", steps=2, spacing=1.2).spacing == 1.2
-    width = of_tuned.domain_guidance_width
-    assert 0 < width == resolved("ft").domain_guidance_width == resolved("ft", domain_guidance=2).domain_guidance_width
-    assert resolved("sd").domain_guidance_width == resolved("ft", domain_guidance=1).domain_guidance_width == 0
+    assert resolved("ft").domain_guidance_width == of_tuned.domain_guidance_width > 0
+    for variant, scale in (("sd", None), ("ft", 1), ("ft", 2)):
+        assert resolved(variant, domain_guidance=scale).domain_guidance_width == 0
     assert resolved("ft", base_model=STABLE_DIFFUSION, domain_guidance=2).domain_guidance_width == 0
-    for more, words in (
-        (dict(domain_guidance=1, domain_guidance_width=0.1), "no effect at domain_guidance 1"),
-        (dict(domain_guidance=2, domain_guidance_width=2.1), "at most domain_guidance, here 2"),
+    for variant, more, words in (
+        ("ft", dict(domain_guidance=1, domain_guidance_width=0.1), "no effect at domain_guidance 1"),
+        ("ft", dict(domain_guidance=2, domain_guidance_width=2.1), "at most domain_guidance, here 2"),
+        ("sd", dict(domain_guidance_width=0.1), "width is of the variants of a tuned UNet"),
+        ("ft", dict(domain_guidance_width=0.1, guidance_end=1), "width begins after guidance_end"),
     ):
         with pytest.raises(UserError, match=words):
-            resolved("ft", **more)
+            resolved(variant, **more)
+    paper = resolved("ft", preset="hybrid", steps=50, guidance_scale=None, guidance_end=1)
+    assert (paper.spacing, paper.domain_guidance, paper.domain_guidance_width) == (1, 1, 0)
     with pytest.raises(UserError, match="of the variants of a tuned UNet"):
         resolved("base", "sd_mask", domain_guidance=2)
     with pytest.raises(UserError, match="no step is left"):
@@ -95,13 +99,15 @@ def test_guidance_away_from_the_base_is_of_a_tuned_unet_after_the_prompts():
 
 @pytest.mark.parametrize("spacing", [1.01, 1.5, 3])
 @pytest.mark.parametrize("steps", [1, 2, 13, 400, 1000])
-def test_spaced_steps_go_down_from_the_noisiest_and_lie_closer_there(spacing, steps):
-    found = spaced_timesteps(steps, spacing)
+def test_spaced_steps_go_down_from_the_noisiest(spacing, steps):
+    found = spaced_timesteps(steps, spacing, 999)
     assert len(found) == steps and found[0] == 999 and found[-1] >= 0
-    gaps = -np.diff(found)
-    assert all(gap >= 1 for gap in gaps)
-    if 2 < steps < 400:
-        assert gaps[0] < gaps[-1] and found[steps // 2] > 999 * (1 - (steps // 2) / steps) + 1
+    assert all(gap >= 1 for gap in -np.diff(found))
+
+
+def test_spaced_steps_are_those_of_the_formula():
+    assert spaced_timesteps(4, 2, 999) == [999, 937, 749, 437]
+    assert spaced_timesteps(3, 1, 99) == [99, 66, 33]
 
 
 def test_the_presets_amount_gives_way_to_another_and_to_an_evaluation_set():

@@ -160,7 +160,7 @@ def test_a_tuned_unet_departs_from_what_the_base_predicts_without_prompt(base, t
 
 def test_an_image_departs_alike_in_a_batch_of_any_size(tuned, base, records):
     values = dict(base_model=base, unet="unet", variants=["ft"], counts={"benign": 4}, guidance_end=0.5)
-    away = dict(domain_guidance=2)
+    away = dict(domain_guidance=2, domain_guidance_width=0.5)
     three, one, plain = (
         images(make(tuned, records, f"batch{n}{len(more)}", **values, batch_size=n, **more), "ft")
         for n, more in ((3, away), (1, away), (1, {}))
@@ -174,8 +174,7 @@ def test_only_images_of_a_tuned_unet_depart_from_the_base(tuned, records, base):
     values = dict(base_model=base, unet="unet", variants=["base", "sd", "ft"], counts={"benign": 1})
     plain, away = (make(tuned, records, f"away{n}", **values, guidance_end=0.5, domain_guidance=n) for n in (1, 2))
     by_slug = {e.record.variant: e.record.synthesis for e in away if isinstance(e, Made)}
-    scales = {slug: made.domain_guidance for slug, made in by_slug.items()}
-    assert scales["base"] is scales["sd"] is None and 1.5 <= scales["ft"] <= 2.5
+    assert {slug: made.domain_guidance for slug, made in by_slug.items()} == dict(base=None, sd=None, ft=2)
     for slug, differs in (("base", False), ("sd", False), ("ft", True)):
         (before,), (after,) = (images(made, slug).values() for made in (plain, away))
         assert (np.abs(before - after).mean() > 0.3) == differs, slug
@@ -183,12 +182,13 @@ def test_only_images_of_a_tuned_unet_depart_from_the_base(tuned, records, base):
 
 def test_each_image_departs_by_a_scale_of_its_own_which_its_provenance_tells(tuned, base, records):
     values = dict(base_model=base, unet="unet", variants=["ft"], counts={"benign": 12}, guidance_end=0.5)
-    values |= dict(domain_guidance=2)
+    values |= dict(domain_guidance=2, spacing=2)
 
     def scales_and_images(width, batch_size):
         more = dict(domain_guidance_width=width, batch_size=batch_size)
         made = [e.record for e in make(tuned, records, f"of{width}", **values, **more) if isinstance(e, Made)]
         made.sort(key=lambda record: record.synthesis.index)
+        assert {record.synthesis.spacing for record in made} == {2}
         return [r.synthesis.domain_guidance for r in made], [load_gray(r.path, 64).astype(float) for r in made]
 
     scales, varied = scales_and_images(1, 12)
@@ -210,7 +210,7 @@ def test_spaced_steps_are_those_that_the_pipeline_takes_and_img2img_keeps_the_sc
         drain(sampler.image_to_image(latents, ["one"], [1]))
         seen.append(taken)
     even, spaced = seen
-    assert spaced[:8] == spaced_timesteps(8, 2) != even[:8]
+    assert spaced[:8] == spaced_timesteps(8, 2, 999) != even[:8]
     assert len(even) == 10 and spaced[8:] == even[8:]
 
 
