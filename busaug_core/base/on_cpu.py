@@ -50,10 +50,10 @@ class PlainAttention(AttnProcessor):
         **more: Any,
     ) -> Tensor:
         """hidden_states: B×N×C, of text, if any, B×M×D; returns B×N×C."""
-        parts = (attn.group_norm, attn.spatial_norm, attn.norm_cross, attention_mask)
-        has_more = any(part is not None and part is not False for part in parts) or attn.rescale_output_factor != 1
-        has_more = has_more or attn.residual_connection or attn.upcast_attention or attn.upcast_softmax
-        if has_more or hidden_states.dim() != 3:
+        has_norms = attn.group_norm is not None or attn.spatial_norm is not None or attn.norm_cross
+        has_more = attn.residual_connection or attn.rescale_output_factor != 1 or attention_mask is not None
+        upcasts = attn.upcast_attention or attn.upcast_softmax
+        if has_norms or has_more or upcasts or hidden_states.dim() != 3:
             return super().__call__(attn, hidden_states, encoder_hidden_states, attention_mask, *args, **more)
         context = hidden_states if encoder_hidden_states is None else encoder_hidden_states
         projected = attn.to_q(hidden_states), attn.to_k(context), attn.to_v(context)

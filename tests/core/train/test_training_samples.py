@@ -26,7 +26,7 @@ def quick(monkeypatch):
     """A single image of each class in two sampling steps."""
     monkeypatch.setattr(samples, "COLUMNS", 1)
     plain = Generation.resolve
-    monkeypatch.setattr(Generation, "resolve", lambda self, runs: plain(self.model_copy(update=dict(steps=2)), runs))
+    monkeypatch.setattr(Generation, "resolve", lambda self, runs: plain(self.model_copy(update={"steps": 2}), runs))
 
 
 @pytest.fixture
