@@ -84,7 +84,7 @@ def _measure(chain: Chain, images: Images) -> Steps[tuple[dict[str, Any], dict[s
     variants = list(dict.fromkeys([*chain.config.variants, UNTUNED]))
     text = "Generate sets to measure, also of the untuned base, in the validation split's class counts"
     values = dict(images.parts, variants=variants, mode="evaluation")
-    evaluation = yield from chain.make(text, GENERATE, "evaluation", **values)
+    evaluation = yield from chain.make(text, GENERATE, "evaluation", images.sampled(variants), **values)
     text = "Classify every image with the classifier of the loaded scans alone"
     yield from chain.call(text, APPLY_CLASSIFIER, "predictions", classifier=original.key)
     extractor = yield from _choose_extractor()

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field, create_model, model_validator
 
-from busaug_core.base.components import COMPONENTS, UNET, Component
+from busaug_core.base.components import COMPONENTS, Component
 from busaug_core.base.defaults import BASE, HELP, MINI, defaults_of
 from busaug_core.errors import UserError
 from busaug_core.generate.recipes import RECIPES
@@ -172,7 +172,7 @@ class Generation(OnSamples):
 
     def resolve(self, runs: Path | None = None) -> "Generation":
         base = defaults_of(self.base_model, runs)
-        tuned = [UNET.field in RECIPES[slug].components for slug in self.variants]
+        tuned = [RECIPES[slug].is_tuned for slug in self.variants]
         sampling = base.sampling_of(is_tuned=all(tuned))
         open_fields = dict(
             steps=sampling.steps,
@@ -189,28 +189,32 @@ class Generation(OnSamples):
         width = of_tuned.domain_guidance_width if follows and self.domain_guidance is None else 0.0
         config = config.fill(dict(domain_guidance=of_tuned.domain_guidance if follows else 1.0))
         config = config.fill(dict(domain_guidance_width=width))
-        for name, is_on in (("domain_guidance", config.departs), ("domain_guidance_width", config.has_width)):
-            if is_on and not any(tuned):
+        config._refuse_without_effect()
+        return config
+
+    def _refuse_without_effect(self) -> None:
+        """Raises UserError where a setting of a resolved config changes no image."""
+        for name, is_on in (("domain_guidance", self.departs), ("domain_guidance_width", self.has_width)):
+            if is_on and not any(RECIPES[slug].is_tuned for slug in self.variants):
                 raise UserError(f"{name} is of the variants of a tuned UNet; choose one with unet, or leave it out.")
-            if is_on and guided == config.steps:
+            if is_on and self.guided(self.steps) == self.steps:
                 raise UserError(f"{name} begins after guidance_end, where no step is left; lower one of them.")
-        if config.has_width and not config.departs:
+        if self.has_width and not self.departs:
             raise UserError("domain_guidance_width has no effect at domain_guidance 1; raise that, or leave it out.")
-        if config.domain_guidance_width > config.domain_guidance:
+        if self.domain_guidance_width > self.domain_guidance:
             raise UserError(
-                f"domain_guidance_width must be at most domain_guidance, here {config.domain_guidance:g}, so that no "
+                f"domain_guidance_width must be at most domain_guidance, here {self.domain_guidance:g}, so that no "
                 "image's scale falls below 0."
             )
-        if config.negative_prompt and config.guidance_scale == 1:
+        if self.negative_prompt and self.guidance_scale == 1:
             raise UserError("negative_prompt has no effect at guidance_scale 1; raise guidance_scale, or leave it out.")
-        if config.guidance_end < 1 and config.guidance_scale == 1:
+        if self.guidance_end < 1 and self.guidance_scale == 1:
             raise UserError("guidance_end has no effect at guidance_scale 1; raise guidance_scale, or leave it out.")
-        if any(RECIPES[slug].refine for slug in self.variants) and config.refining_steps < 1:
+        if any(RECIPES[slug].refine for slug in self.variants) and self.refining_steps < 1:
             raise UserError(
-                f"img2img at strength {config.strength} of {config.steps} steps has no step to run; "
-                f"raise steps to at least {math.ceil(1 / config.strength)}."
+                f"img2img at strength {self.strength} of {self.steps} steps has no step to run; "
+                f"raise steps to at least {math.ceil(1 / self.strength)}."
             )
-        return config
 
     @property
     def departs(self) -> bool:
@@ -247,18 +251,18 @@ class Generation(OnSamples):
     def forwards(self) -> int:
         """The UNet's forward passes for an image of each variant; a step that is guided has two."""
         return sum(
-            2 * steps if self.departs and UNET.field in components else steps + self.guided(steps)
-            for steps, components in self._samplings
+            2 * steps if self.departs and is_tuned else steps + self.guided(steps)
+            for steps, is_tuned in self._samplings
         )
 
     @property
-    def _samplings(self) -> list[tuple[int, frozenset[str]]]:
-        """The steps and components of each sampling: text2img, which variants may share, and img2img."""
+    def _samplings(self) -> list[tuple[int, bool]]:
+        """The steps of each sampling, and whether of a tuned UNet: text2img, which variants may share, and img2img."""
         recipes = [RECIPES[slug] for slug in self.variants]
-        shared = dict.fromkeys(recipe.text2img for recipe in recipes)
+        shared = {recipe.text2img: recipe for recipe in recipes}
         return [
-            *((self.steps, components) for components, _ in shared),
-            *((self.refining_steps, recipe.components) for recipe in recipes if recipe.refine),
+            *((self.steps, recipe.is_tuned) for recipe in shared.values()),
+            *((self.refining_steps, recipe.is_tuned) for recipe in recipes if recipe.refine),
         ]
 
     def takes_mask(self, slug: str) -> bool:

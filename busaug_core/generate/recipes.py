@@ -39,6 +39,11 @@ class Recipe:
         """What decides the text2img image, so that recipes that differ by a later stage share it."""
         return self.components, self.adjective
 
+    @property
+    def is_tuned(self) -> bool:
+        """Whether its UNet was tuned as a whole."""
+        return "unet" in self.components
+
 
 def _recipe(*components: str, **options) -> Recipe:
     return Recipe(frozenset(components), **options)

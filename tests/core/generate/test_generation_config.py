@@ -54,14 +54,16 @@ def test_a_guided_step_counts_two_passes_of_the_unet():
     assert Generate.parse({**values, "guidance_scale": 1}).resolve().forwards == 10
 
 
-def test_guidance_away_from_the_base_is_of_a_tuned_unet_after_the_prompts():
+OF_TUNED = DEFAULTS["mini"].tuned_sampling
+
+
+def resolved(*variants, **more):
     values = dict(unet="x", lora="x", controlnet="x", counts={"benign": 1}, steps=10, guidance_scale=2)
+    return Generate.parse({**values, "guidance_end": 0.5, "variants": list(variants), **more}).resolve()
 
-    def resolved(*variants, **more):
-        return Generate.parse({**values, "guidance_end": 0.5, "variants": list(variants), **more}).resolve()
 
-    of_tuned = DEFAULTS["mini"].tuned_sampling
-    assert resolved("ft_mask").domain_guidance == of_tuned.domain_guidance > 1
+def test_guidance_away_from_the_base_is_of_a_tuned_unet_after_the_prompts():
+    assert resolved("ft_mask").domain_guidance == OF_TUNED.domain_guidance > 1
     assert resolved("base", "sd").domain_guidance == 1
     assert resolved("sd", "ft", "ft_mask").forwards == 15 + 20 + 20
     assert resolved("ft", domain_guidance=1).forwards == 15
@@ -69,15 +71,24 @@ def test_guidance_away_from_the_base_is_of_a_tuned_unet_after_the_prompts():
     unguided = dict(guidance_scale=1, guidance_end=None)
     assert resolved("ft", **unguided).forwards == 10
     assert resolved("ft", **unguided, domain_guidance=2).forwards == 20
+
+
+def test_a_tuned_unet_has_settings_of_its_own_where_all_variants_are_of_one():
     for field in ("steps", "spacing", "guidance_scale"):
         own, tuned = (getattr(DEFAULTS["mini"].sampling_of(is_tuned), field) for is_tuned in (False, True))
         empty = dict(steps=None, guidance_scale=None)
         found = [getattr(resolved(*of, **empty), field) for of in (["sd"], ["ft", "sd"], ["ft", "ft_mask"])]
         assert found == [own, own, tuned] and own != tuned
-    few, many = (resolved("ft", steps=of_tuned.steps + more).spacing for more in (-1, 1))
-    assert few == 1 < many == of_tuned.spacing
+
+
+def test_fewer_steps_than_the_bases_own_are_spaced_evenly_unless_asked_otherwise():
+    few, many = (resolved("ft", steps=OF_TUNED.steps + more).spacing for more in (-1, 1))
+    assert few == 1 < many == OF_TUNED.spacing
     assert resolved("ft", steps=2, spacing=1.2).spacing == 1.2
-    assert resolved("ft").domain_guidance_width == of_tuned.domain_guidance_width > 0
+
+
+def test_a_scale_of_domain_guidance_that_is_set_is_that_of_all_images():
+    assert resolved("ft").domain_guidance_width == OF_TUNED.domain_guidance_width > 0
     for variant, scale in (("sd", None), ("ft", 1), ("ft", 2)):
         assert resolved(variant, domain_guidance=scale).domain_guidance_width == 0
     assert resolved("ft", base_model=STABLE_DIFFUSION, domain_guidance=2).domain_guidance_width == 0
