@@ -1,6 +1,6 @@
 """What a job uses where the user leaves a field open: it depends on the base model."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from busaug_core.errors import MissingWeights, UserError
@@ -52,6 +52,7 @@ class Sampling:
     spacing: float = 1.0
     domain_guidance: float = 1.0
     domain_guidance_width: float = 0.0
+    domain_guidance_widths: dict[str, float] = field(default_factory=dict)
 
 
 def spaced_timesteps(steps: int, spacing: float, noisiest: int) -> list[int]:
@@ -138,6 +139,7 @@ DEFAULTS = {
             guidance_end=0.5,
             domain_guidance=1.3,
             domain_guidance_width=0.6,
+            domain_guidance_widths={"normal": 1.2},
         ),
     ),
 }

@@ -20,7 +20,7 @@ from busaug_core.measure.config import FILTER_SYNTHETIC, NEAR_COPY, SCORE_SYNTHE
 from busaug_core.records import Record, count_labels
 from busaug_core.words import counted
 
-OF_TUNED = ("domain_guidance", "domain_guidance_width")
+OF_TUNED = ("domain_guidance", "domain_guidance_width", "domain_guidance_widths")
 """What of sampling is of tuned UNets alone."""
 OTHER_SEEDS = 1_000_000
 """What lies between the seeds of runs that make images of one variant."""

@@ -16,7 +16,7 @@ from busaug_core.jobs.config import Choices, OnSamples, Precision
 from busaug_core.jobs.execute import Job
 from busaug_core.jobs.roles import TRAIN
 from busaug_core.jobs.run import PRODUCTS
-from busaug_core.prompts import ADJECTIVES, BUSI_PROMPTS, MODALITY, MODALITY_HELP, Modality, Prompts
+from busaug_core.prompts import ADJECTIVES, BUSI_PROMPTS, MODALITY, MODALITY_HELP, Modality, Prompts, named
 
 AMOUNTS = ("balance_to", "ratio", "counts")
 STEP = "Generating images: step"
@@ -30,7 +30,13 @@ class Generation(OnSamples):
         "hybrid": dict(steps=50, spacing=1.0, guidance_end=1.0, domain_guidance=1.0, strength=0.3, balance_to=350),
         "demo": dict(batch_size=16, steps=8),
     }
-    before: ClassVar = {"guidance_end": 1.0, "domain_guidance": 1.0, "domain_guidance_width": 0.0, "spacing": 1.0}
+    before: ClassVar = {
+        "guidance_end": 1.0,
+        "domain_guidance": 1.0,
+        "domain_guidance_width": 0.0,
+        "domain_guidance_widths": {},
+        "spacing": 1.0,
+    }
     preset: Literal["hybrid", "demo"] | None = Field(
         None, description="Settings of a paper; what you set yourself goes before them."
     )
@@ -97,6 +103,12 @@ class Generation(OnSamples):
         description="Each image's domain_guidance is drawn evenly from so much below to so much above it, so that "
         "textures differ from image to image as those of real scans do; below 1 it leads towards the base. 0 is the "
         "same for all (empty: the base's own, or 0 where domain_guidance is set).",
+    )
+    domain_guidance_widths: dict[str, Annotated[float, Field(ge=0, le=5)]] | None = Field(
+        None,
+        description="Classes that have a domain_guidance_width of their own, by name: images without a lesion may "
+        "differ more, since no texture makes them another class (empty: the base's own, or none where "
+        "domain_guidance or domain_guidance_width is set).",
     )
     strength: float = Field(
         0.3,
@@ -185,23 +197,29 @@ class Generation(OnSamples):
         config = config.fill(dict(spacing=sampling.spacing if config.steps >= sampling.steps else 1.0))
         guided = config.guided(config.steps)
         follows = any(tuned) and 0 < guided < config.steps
-        of_tuned = base.tuned_sampling
-        width = of_tuned.domain_guidance_width if follows and self.domain_guidance is None else 0.0
-        config = config.fill(dict(domain_guidance=of_tuned.domain_guidance if follows else 1.0))
-        config = config.fill(dict(domain_guidance_width=width))
+        of_tuned = base.tuned_sampling if follows else base.sampling
+        has_own = self.domain_guidance is None
+        has_own_widths = has_own and self.domain_guidance_width is None
+        open_fields = dict(
+            domain_guidance=of_tuned.domain_guidance,
+            domain_guidance_width=of_tuned.domain_guidance_width if has_own else 0.0,
+            domain_guidance_widths=dict(of_tuned.domain_guidance_widths) if has_own_widths else {},
+        )
+        config = config.fill(open_fields)
         config._refuse_without_effect()
         return config
 
     def _refuse_without_effect(self) -> None:
         """Raises UserError where a setting of a resolved config changes no image."""
-        for name, is_on in (("domain_guidance", self.departs), ("domain_guidance_width", self.has_width)):
+        has_width = max(self._widths) > 0
+        for name, is_on in (("domain_guidance", self.departs), ("domain_guidance_width", has_width)):
             if is_on and not any(RECIPES[slug].is_tuned for slug in self.variants):
                 raise UserError(f"{name} is of the variants of a tuned UNet; choose one with unet, or leave it out.")
             if is_on and self.guided(self.steps) == self.steps:
                 raise UserError(f"{name} begins after guidance_end, where no step is left; lower one of them.")
-        if self.has_width and not self.departs:
+        if has_width and not self.departs:
             raise UserError("domain_guidance_width has no effect at domain_guidance 1; raise that, or leave it out.")
-        if self.domain_guidance_width > self.domain_guidance:
+        if max(self._widths) > self.domain_guidance:
             raise UserError(
                 f"domain_guidance_width must be at most domain_guidance, here {self.domain_guidance:g}, so that no "
                 "image's scale falls below 0."
@@ -222,14 +240,14 @@ class Generation(OnSamples):
         return self.domain_guidance > 1
 
     @property
-    def has_width(self) -> bool:
-        """Whether each of these images has a scale of its own; of a resolved config."""
-        return self.domain_guidance_width > 0
+    def _widths(self) -> list[float]:
+        return [self.domain_guidance_width, *self.domain_guidance_widths.values()]
 
-    def domain_guidance_of(self, seed: int) -> float:
-        """The scale of the image that has this seed."""
-        share = np.random.default_rng(seed).uniform(-1, 1)
-        return self.domain_guidance + share * self.domain_guidance_width
+    def domain_guidance_of(self, label: str, seed: int) -> float:
+        """The scale of the image of this class that has this seed."""
+        name = named(label, self.domain_guidance_widths)
+        width = self.domain_guidance_width if name is None else self.domain_guidance_widths[name]
+        return self.domain_guidance + np.random.default_rng(seed).uniform(-1, 1) * width
 
     @property
     def refining_steps(self) -> int:

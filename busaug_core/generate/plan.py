@@ -9,7 +9,7 @@ from busaug_core.generate.config import Generation
 from busaug_core.generate.recipes import IN_TURN, RECIPES
 from busaug_core.jobs.roles import TRAIN, amounts_of, of_split, refuse_unlabelled
 from busaug_core.jobs.run import Run
-from busaug_core.prompts import named, prompt_of, refuse_unknown_classes, refuse_unused_modality
+from busaug_core.prompts import BUSI_PROMPTS, named, prompt_of, refuse_unknown_classes, refuse_unused_modality
 from busaug_core.records import Record, count_labels
 from busaug_core.words import counted
 
@@ -41,7 +41,12 @@ def check(config: Generation, run: Run, records: list[Record]) -> None:
     _refuse_other_field(config, run, records)
     labels = {item.label for item in work_list(config, records)}
     learned = {name for used in run.used.values() if used.run for name in used.run.config.get("prompts", {})}
-    refuse_unknown_classes(config.prompts, {*labels, *learned, *(r.label for r in records if r.label)})
+    known = {*labels, *learned, *(r.label for r in records if r.label)}
+    refuse_unknown_classes(config.prompts, known)
+    for name in config.domain_guidance_widths:
+        if named(name, {*known, *BUSI_PROMPTS}) is None:
+            told = ", ".join(sorted(known))
+            raise UserError(f"domain_guidance_widths names '{name}', which is no class of these images: {told}.")
     used = [prompt_of(label, config.prompts, config.modality) for label in sorted(labels)]
     refuse_unused_modality(config.modality, used)
 

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 import numpy as np
 
 from busaug_core.base.autoencoder import decode
-from busaug_core.base.components import UNET
 from busaug_core.base.loading import refuse_long
 from busaug_core.base.tuned import fingerprint_of, load_base
 from busaug_core.generate.config import Generation
@@ -50,11 +49,13 @@ class Producer:
             self.sampler.switch(self.config.parts(slug), masks)
             prompts = [self.prompt(item, slug) for item in batch]
             seeds = [item.seed for item in batch]
-            latents = yield from self.sampler.text_to_image(prompts, seeds)
+            departs = self.config.departs and RECIPES[slug].is_tuned
+            scales = [self.config.domain_guidance_of(item.label, item.seed) for item in batch] if departs else []
+            latents = yield from self.sampler.text_to_image(prompts, seeds, scales)
             for slug, recipe in growing.items():
                 refined = latents
                 if recipe.refine:
-                    refined = yield from self.sampler.image_to_image(latents, prompts, seeds)
+                    refined = yield from self.sampler.image_to_image(latents, prompts, seeds, scales)
                 yield slug, decode(self.sampler.pipe, refined)
 
     def prompt(self, item: Item, slug: str) -> str:
@@ -83,7 +84,7 @@ class Producer:
             spacing=config.spacing,
             guidance_scale=config.guidance_scale,
             guidance_end=config.guidance_end,
-            domain_guidance=config.domain_guidance_of(item.seed) if UNET.field in parts else None,
+            domain_guidance=config.domain_guidance_of(item.label, item.seed) if recipe.is_tuned else None,
             strength=config.strength if recipe.refine else None,
             width=config.resolution,
             height=config.resolution,

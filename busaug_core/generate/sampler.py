@@ -1,6 +1,6 @@
 """text2img and img2img for a batch of images, each with a seed of its own."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -40,7 +40,6 @@ class Sampler:
         self.refiner.set_progress_bar_config(disable=True)
         self._states: dict[tuple[frozenset[str], str], Tensor] = {}
         self._changing_text: frozenset[str] = frozenset()
-        self._is_tuned = False
 
     def switch(self, on: Collection[str], masks: list[np.ndarray] | None = None) -> None:
         """Put the named components on and all others off; those that take masks get them, bool N×H×W."""
@@ -49,13 +48,15 @@ class Sampler:
             attached.switch(name in on)
             if name in on and masks is not None:
                 attached.condition(masks)
-        self._is_tuned = UNET.field in on
         self._changing_text = frozenset(n for n in on if self.attached[n].changes_text)
 
-    def text_to_image(self, prompts: list[str], seeds: list[int]) -> Denoised[Tensor]:
-        """Yield after each step; returns latents, batch × channels × height × width, of text2img."""
+    def text_to_image(self, prompts: list[str], seeds: list[int], scales: Sequence[float] = ()) -> Denoised[Tensor]:
+        """Yield after each step; returns latents, batch × channels × height × width, of text2img.
+
+        `scales` are the images' of domain guidance, where a tuned UNet is on.
+        """
         output = yield from denoise(
-            partial(self._call, self.pipe, seeds),
+            partial(self._call, self.pipe, scales),
             height=self.config.resolution,
             width=self.config.resolution,
             generator=_generators(seeds),
@@ -65,14 +66,16 @@ class Sampler:
         )
         return output.images
 
-    def image_to_image(self, latents: Tensor, prompts: list[str], seeds: list[int]) -> Denoised[Tensor]:
+    def image_to_image(
+        self, latents: Tensor, prompts: list[str], seeds: list[int], scales: Sequence[float] = ()
+    ) -> Denoised[Tensor]:
         """Yield after each step; returns latents of img2img on text2img's latents, at the config's strength."""
         image = latents
         if self.config.handoff == "image":
             image = torch.from_numpy(decode(self.pipe, latents)).to(latents.device, self.pipe.vae.dtype)[:, None] / 255
             image = image.expand(-1, 3, -1, -1)
         output = yield from denoise(
-            partial(self._call, self.refiner, seeds),
+            partial(self._call, self.refiner, scales),
             image=image,
             strength=self.config.strength,
             num_inference_steps=self.config.steps,
@@ -99,12 +102,11 @@ class Sampler:
         return dict(timesteps=timesteps)
 
     def _call(
-        self, pipe: StableDiffusionPipeline | StableDiffusionImg2ImgPipeline, seeds: list[int], **options: Any
+        self, pipe: StableDiffusionPipeline | StableDiffusionImg2ImgPipeline, scales: Sequence[float], **options: Any
     ) -> Any:
         """Run a pipeline; autocast holds for a thread alone, so it is entered in that of the steps."""
         away: AbstractContextManager[None] = nullcontext()
-        if self._is_tuned and self.config.departs:
-            scales = list(map(self.config.domain_guidance_of, seeds))
+        if scales:
             away = domain_guidance(pipe.unet, self.attached[UNET.field], scales, self._encode([""])[0])
         with away, autocast_to(pipe.device, self.arithmetic):
             return pipe(**options)

@@ -89,12 +89,18 @@ def test_fewer_steps_than_the_bases_own_are_spaced_evenly_unless_asked_otherwise
 
 def test_a_scale_of_domain_guidance_that_is_set_is_that_of_all_images():
     assert resolved("ft").domain_guidance_width == OF_TUNED.domain_guidance_width > 0
+    assert resolved("ft").domain_guidance_widths == OF_TUNED.domain_guidance_widths != {}
+    for own in (dict(domain_guidance=2), dict(domain_guidance_width=0.1), dict(guidance_end=1)):
+        assert resolved("ft", **own).domain_guidance_widths == {}
+    assert resolved("sd").domain_guidance_widths == {}
     for variant, scale in (("sd", None), ("ft", 1), ("ft", 2)):
         assert resolved(variant, domain_guidance=scale).domain_guidance_width == 0
     assert resolved("ft", base_model=STABLE_DIFFUSION, domain_guidance=2).domain_guidance_width == 0
     for variant, more, words in (
         ("ft", dict(domain_guidance=1, domain_guidance_width=0.1), "no effect at domain_guidance 1"),
         ("ft", dict(domain_guidance=2, domain_guidance_width=2.1), "at most domain_guidance, here 2"),
+        ("ft", dict(domain_guidance=2, domain_guidance_widths={"normal": 2.1}), "at most domain_guidance, here 2"),
+        ("ft", dict(domain_guidance=1, domain_guidance_widths={"normal": 0.1}), "no effect at domain_guidance 1"),
         ("sd", dict(domain_guidance_width=0.1), "width is of the variants of a tuned UNet"),
         ("ft", dict(domain_guidance_width=0.1, guidance_end=1), "width begins after guidance_end"),
     ):

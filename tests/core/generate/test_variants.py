@@ -182,21 +182,33 @@ def test_only_images_of_a_tuned_unet_depart_from_the_base(tuned, records, base):
 
 def test_each_image_departs_by_a_scale_of_its_own_which_its_provenance_tells(tuned, base, records):
     values = dict(base_model=base, unet="unet", variants=["ft"], counts={"benign": 12}, guidance_end=0.5)
-    values |= dict(domain_guidance=2, spacing=2)
+    values |= dict(spacing=2)
 
-    def scales_and_images(width, batch_size):
-        more = dict(domain_guidance_width=width, batch_size=batch_size)
-        made = [e.record for e in make(tuned, records, f"of{width}", **values, **more) if isinstance(e, Made)]
+    def scales_and_images(width, batch_size, domain_guidance=2):
+        more = dict(domain_guidance=domain_guidance, domain_guidance_width=width, batch_size=batch_size)
+        key = f"of{domain_guidance}_{width}"
+        made = [e.record for e in make(tuned, records, key, **values, **more) if isinstance(e, Made)]
         made.sort(key=lambda record: record.synthesis.index)
         assert {record.synthesis.spacing for record in made} == {2}
         return [r.synthesis.domain_guidance for r in made], [load_gray(r.path, 64).astype(float) for r in made]
 
     scales, varied = scales_and_images(1, 12)
     same, usual = scales_and_images(0, 5)
+    _, further = scales_and_images(0, 6, domain_guidance=3)
     assert set(same) == {2} and len(set(scales)) == 12
     assert 1 <= min(scales) < 1.6 and 2.4 < max(scales) <= 3
-    changes = [np.abs(a - b).mean() for a, b in zip(varied, usual, strict=True)]
-    assert np.corrcoef(changes, np.abs(np.array(scales) - 2))[0, 1] > 0.7
+    changes = [((a - b) * (c - b)).sum() / ((c - b) ** 2).sum() for a, b, c in zip(varied, usual, further, strict=True)]
+    assert np.corrcoef(changes, np.array(scales) - 2)[0, 1] > 0.9
+
+
+def test_a_class_may_have_a_width_of_its_own(tuned, base, records):
+    values = dict(base_model=base, unet="unet", variants=["ft"], counts={"benign": 3, "normal": 3}, guidance_end=0.5)
+    values |= dict(domain_guidance=2, domain_guidance_width=0, domain_guidance_widths={"Normal ": 1})
+    made = [e.record for e in make(tuned, records, "widths", **values) if isinstance(e, Made)]
+    scales = {label: {r.synthesis.domain_guidance for r in made if r.label == label} for label in ("benign", "normal")}
+    assert scales["benign"] == {2} and len(scales["normal"]) == 3
+    with pytest.raises(UserError, match="widths names 'cyst', which is no class of these images: benign, "):
+        make(tuned, records, "cysts", **{**values, "domain_guidance_widths": {"cyst": 1}})
 
 
 def test_spaced_steps_are_those_that_the_pipeline_takes_and_img2img_keeps_the_schedulers(trained, records, base):
