@@ -79,6 +79,7 @@ def test_a_copy_has_norms_of_its_own_and_float32_the_usual_ones():
         (dict(rescale_output_factor=2.0), False),
         (dict(norm_num_groups=4), False),
         (dict(upcast_attention=True), False),
+        (dict(upcast_softmax=True), False),
         (dict(cross_attention_norm="layer_norm"), False),
     ],
 )
@@ -99,6 +100,14 @@ def test_plain_attention_is_that_of_diffusers(monkeypatch, options, is_of_unet, 
     else:
         with pytest.raises(pytest.fail.Exception):
             attended(attention, PlainAttention(), x, context)
+
+
+def test_plain_attention_leaves_norms_by_a_map_to_diffusers(monkeypatch):
+    attention = Attention(32, heads=2, dim_head=16, spatial_norm_dim=4, _from_deprecated_attn_block=True)
+    x, given = torch.randn(2, 10, 32), []
+    monkeypatch.setattr(AttnProcessor, "__call__", lambda *args, **more: given.append(args[-1]) or x)
+    assert PlainAttention()(attention, x, None, None, "map") is x
+    assert given == ["map"]
 
 
 def test_plain_attention_takes_images():
