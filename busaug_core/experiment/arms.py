@@ -23,6 +23,8 @@ BEST_ARM = "best arm"
 """What the arm is called that does best within the training images and is trained as a network too."""
 HELD_OUT = "val"
 """The split that every arm is tested on, which no generator has seen."""
+UNTUNED = "base"
+"""The variant that is measured beside those of the arms, to show what tuning gains."""
 JOIN, AT = "+", "@"
 RATIO = re.compile(r"(\d+(?:\.\d\d?)?) ?%")
 

@@ -10,7 +10,7 @@ from busaug_core.base.components import VAE
 from busaug_core.base.defaults import BASE, HELP, MINI, defaults_of
 from busaug_core.classify.config import TRAIN_CLASSIFIER
 from busaug_core.data.config import LOAD_BUSI, SIMULATED
-from busaug_core.experiment.arms import BEST, Arm, parse_arm, variants_of
+from busaug_core.experiment.arms import BEST, UNTUNED, Arm, parse_arm, variants_of
 from busaug_core.experiment.links import (
     TRAININGS,
     asks_for_probes,
@@ -22,8 +22,8 @@ from busaug_core.experiment.links import (
 )
 from busaug_core.experiment.presets import PRESETS
 from busaug_core.features.extractors import PROBE
-from busaug_core.generate.config import GENERATE
-from busaug_core.generate.recipes import RECIPES
+from busaug_core.generate.config import GENERATE, OF_TUNED
+from busaug_core.generate.recipes import RECIPES, by_sampling
 from busaug_core.jobs.config import JobConfig
 from busaug_core.jobs.execute import Job, imported
 from busaug_core.jobs.run import Run
@@ -255,6 +255,15 @@ class RunExperiment(JobConfig):
         return variants_of(self.all_arms)
 
     @property
+    def measured(self) -> list[str]:
+        """The variants that are measured: those of the arms, and the untuned base, to show what tuning gains."""
+        return list(dict.fromkeys([*self.variants, UNTUNED]))
+
+    def without_effect(self, variants: list[str]) -> dict[str, None]:
+        """The settings of `generate` that a run of some variants does without, since they act on none of them."""
+        return {} if any(RECIPES[slug].is_tuned for slug in variants) else dict.fromkeys(OF_TUNED)
+
+    @property
     def filling(self) -> list[str]:
         """The variants whose images are to fill each class up: those that some arm takes in no share."""
         return variants_of([arm for arm in self.all_arms if not arm.ratio])
@@ -297,15 +306,26 @@ def _without_what_does_not_fit(preset: dict[str, Any], given: dict[str, Any]) ->
 def check_experiment(config: RunExperiment, run: Run, records: list[Record]) -> None:
     """Raises UserError where a network that is to be trained is none, or cannot take images of its size.
 
-    And where nothing was loaded under the name of `external`.
+    And where settings make no image of some variant, or nothing was loaded under the name of `external`.
     """
     kind, runs = TRAIN_CLASSIFIER.config_class(), run.folder.parent
     of_arms = config.settings.get(TRAIN_CLASSIFIER.name, {})
     for values in ([] if config.of_probes else [of_arms]) + ([config.network_values(runs)] if config.networks else []):
         network = kind.parse(values).resolve(runs)
         imported("busaug_core.classify.model:refuse_network")(network.arch, network.resolution)
+    _refuse_images(config, runs)
     if config.external is not None:
         imported("busaug_core.data.elsewhere:images_of")(config.external, run, "external")
+
+
+def _refuse_images(config: RunExperiment, runs: Path) -> None:
+    """Raises UserError where settings of `generate` make no image of some variant, or act on none of all variants."""
+    trained = dict.fromkeys(config.trained, "not trained yet")
+    values = {**config.settings.get(GENERATE.name, {}), **trained, "base_model": config.base_model, "counts": {}}
+    kinds = by_sampling(config.variants)
+    for slugs in kinds:
+        dropped = config.without_effect(slugs) if len(kinds) > 1 else {}
+        GENERATE.config_class().parse({**values, **dropped, "variants": slugs}).resolve(runs)
 
 
 RUN_EXPERIMENT = Job(

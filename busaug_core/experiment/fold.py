@@ -7,19 +7,15 @@ from busaug_core.classify.config import APPLY_CLASSIFIER
 from busaug_core.experiment.arms import BEST, BEST_ARM, HELD_OUT, ORIGINAL, Arm
 from busaug_core.experiment.chain import Chain
 from busaug_core.experiment.classifiers import Choice, best_arm, choose, train_arm, train_networks, train_on_fewer
-from busaug_core.experiment.images import Images, make_images
+from busaug_core.experiment.images import Images, make_images, make_variants
 from busaug_core.experiment.looks import look
 from busaug_core.experiment.report import MASKS, VARIANTS
 from busaug_core.features.extractors import LITE0, default_extractor
-from busaug_core.generate.config import GENERATE
 from busaug_core.jobs.events import Notice, Steps
 from busaug_core.jobs.roles import of_split
 from busaug_core.jobs.run import Run
 from busaug_core.measure.config import COMPUTE_EMBEDDINGS, COMPUTE_FID, SCORE_SYNTHETIC
 from busaug_core.measure.grids import mask_grid, variant_grid
-
-UNTUNED = "base"
-"""The variant that is measured beside the others, to show what tuning gains."""
 
 
 @dataclass
@@ -81,10 +77,9 @@ def compare_in_fold(chain: Chain, arms: list[Arm]) -> Steps[Fold]:
 def _measure(chain: Chain, images: Images) -> Steps[tuple[dict[str, Any], dict[str, Any]]]:
     """Make sets to measure and measure them; returns the results of `compute_fid` and `score_synthetic`."""
     original, held_out = images.original, of_split(chain.records, HELD_OUT)
-    variants = list(dict.fromkeys([*chain.config.variants, UNTUNED]))
-    text = "Generate sets to measure, also of the untuned base, in the validation split's class counts"
-    values = dict(images.parts, variants=variants, mode="evaluation")
-    evaluation = yield from chain.make(text, GENERATE, "evaluation", images.sampled(variants), **values)
+    text = "Generate sets to measure, in the validation split's class counts, of"
+    values = dict(images.parts, mode="evaluation")
+    evaluation = yield from make_variants(chain, text, "evaluation", chain.config.measured, **values)
     text = "Classify every image with the classifier of the loaded scans alone"
     yield from chain.call(text, APPLY_CLASSIFIER, "predictions", classifier=original.key)
     extractor = yield from _choose_extractor()

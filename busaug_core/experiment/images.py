@@ -1,10 +1,8 @@
 """The images of a fold's arms: what is trained and generated for them, and which of it each arm takes."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
-from busaug_core.base.defaults import Sampling
 from busaug_core.errors import UserError
 from busaug_core.experiment.arms import Arm
 from busaug_core.experiment.chain import Chain
@@ -12,7 +10,7 @@ from busaug_core.experiment.links import LINKS, TRAININGS
 from busaug_core.experiment.plan import fill_to
 from busaug_core.features.extractors import default_extractor
 from busaug_core.generate.config import GENERATE
-from busaug_core.generate.recipes import RECIPES
+from busaug_core.generate.recipes import RECIPES, by_sampling
 from busaug_core.jobs.events import Steps
 from busaug_core.jobs.roles import REJECTED, TRAIN, amounts_of, training_images
 from busaug_core.jobs.run import Run
@@ -20,8 +18,6 @@ from busaug_core.measure.config import FILTER_SYNTHETIC, NEAR_COPY, SCORE_SYNTHE
 from busaug_core.records import Record, count_labels
 from busaug_core.words import counted
 
-OF_TUNED = ("domain_guidance", "domain_guidance_width", "domain_guidance_widths")
-"""What of sampling is of tuned UNets alone."""
 OTHER_SEEDS = 1_000_000
 """What lies between the seeds of runs that make images of one variant."""
 
@@ -33,7 +29,6 @@ class Images:
     Attributes:
         parts: the fields of `generate` that name what was trained
         components: the runs that trained it, by these fields
-        sampling: how all variants are sampled, by the fields of `generate`
         filling: the real images, and those that fill each class up
         shares: the variants of which there are also as many as the largest share takes
         passing: of a variant the real images and what a filter has made of its own
@@ -42,17 +37,10 @@ class Images:
 
     parts: dict[str, Any]
     components: dict[str, Run]
-    sampling: dict[str, Any]
     filling: list[Record]
     shares: set[str] = field(default_factory=set)
     passing: dict[str, list[Record]] = field(default_factory=dict)
     original: Run | None = None
-
-    def sampled(self, variants: Iterable[str]) -> dict[str, Any]:
-        """The fields of `generate` for a run of some variants, which are sampled in it as in any other run."""
-        if any(RECIPES[slug].is_tuned for slug in variants):
-            return self.sampling
-        return self.sampling | dict.fromkeys(OF_TUNED)
 
 
 def make_images(chain: Chain) -> Steps[Images]:
@@ -61,22 +49,24 @@ def make_images(chain: Chain) -> Steps[Images]:
     components: dict[str, Run] = {}
     yield from chain.each("trainings", config.trained, lambda name: _train_component(chain, name, components))
     parts = {"base_model": config.base_model, **{name: components[name].key for name in config.trained}}
-    images = Images(parts, components, _sampling(chain, parts), chain.records)
-    if filling := config.filling:
-        largest = fill_to(count_labels(training_images(chain.records)))
-        text = f"Fill each class up to {largest} by images of {counted(len(filling), 'variant')}"
-        values = dict(variants=filling, balance_to=largest, **parts)
-        yield from chain.make(text, GENERATE, "balancing", images.sampled(filling), **values)
-        images.filling = chain.records
-    return images
+    largest = fill_to(count_labels(training_images(chain.records)))
+    text = f"Fill each class up to {largest} by images of"
+    yield from make_variants(chain, text, "balancing", config.filling, balance_to=largest, **parts)
+    return Images(parts, components, chain.records)
 
 
-def _sampling(chain: Chain, parts: dict[str, Any]) -> dict[str, Any]:
-    """How one run of all variants would sample them: arms are compared whose images differ by what made them alone."""
-    own = chain.config.settings.get(GENERATE.name, {})
-    values = dict(parts, variants=chain.config.variants, mode="evaluation", **own)
-    resolved = GENERATE.config_class().parse(values).resolve(chain.run.folder.parent)
-    return {f.name: getattr(resolved, f.name) for f in fields(Sampling)}
+def make_variants(chain: Chain, title: str, run_key: str, variants: list[str], **values: Any) -> Steps[list[Record]]:
+    """Make images of variants, which join the chain's; returns them.
+
+    Those of a tuned UNet are made in a run of their own: in one with others they would be sampled as these are, and
+    other arms would decide what an arm is given.
+    """
+    made = []
+    for slugs in by_sampling(variants):
+        key = f"{run_key}_tuned" if RECIPES[slugs[0]].is_tuned else run_key
+        text = f"{title} {counted(len(slugs), 'variant')}"
+        made += yield from chain.make(text, GENERATE, key, chain.config.without_effect(slugs), variants=slugs, **values)
+    return made
 
 
 def _train_component(chain: Chain, name: str, components: dict[str, Run]) -> Steps[None]:
@@ -119,7 +109,7 @@ def _make_shares(chain: Chain, images: Images, slug: str) -> Steps[None]:
         # Other seeds than those of the images that are there.
         seed = GENERATE.config_class().model_fields["seed"].default
         seed = config.settings.get(GENERATE.name, {}).get("seed", seed)
-        fixed = dict(images.sampled([slug]), seed=(seed + OTHER_SEEDS) % 2**31)
+        fixed = dict(config.without_effect([slug]), seed=(seed + OTHER_SEEDS) % 2**31)
         text = f"Make images of {slug} for all shares"
         values = dict(variants=[slug], counts=counts, **images.parts)
         yield from chain.make(text, GENERATE, f"shares_{slug}", fixed, given, **values)

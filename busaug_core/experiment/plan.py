@@ -11,6 +11,7 @@ from busaug_core.experiment.arms import BEST, HELD_OUT, ORIGINAL
 from busaug_core.experiment.config import RunExperiment
 from busaug_core.experiment.links import TRAININGS
 from busaug_core.generate.config import GENERATE
+from busaug_core.generate.recipes import by_sampling
 from busaug_core.jobs.roles import amounts_of, of_split, training_images
 from busaug_core.measure.config import COMPUTE_EMBEDDINGS, COMPUTE_FID, FILTER_SYNTHETIC, SCORE_SYNTHETIC
 from busaug_core.records import Record, count_labels
@@ -30,7 +31,7 @@ def planned(config: RunExperiment) -> Counter[str]:
     judged = sum(arm.name not in compared for arm in config.candidate_arms)
     filtered = {slug for arm in arms if arm.filtered for slug in arm.include}
     of_fold = Counter({TRAININGS[name].job.name: 1 for name in config.trained})
-    of_fold[GENERATE.name] = bool(config.filling) + len(_shared(config))
+    of_fold[GENERATE.name] = len(by_sampling(config.filling)) + len(_shared(config))
     of_fold[TRAIN_CLASSIFIER.name] = classifiers + judged
     if config.learning_curve:
         of_fold[TRAIN_CLASSIFIER.name] += len(SHARES)
@@ -40,9 +41,8 @@ def planned(config: RunExperiment) -> Counter[str]:
     found = Counter({LOAD_BUSI.name: 1})
     found.update({name: folds * n for name, n in of_fold.items()})
     # What is measured is of the first fold.
-    found.update(
-        {job.name: 1 for job in (GENERATE, APPLY_CLASSIFIER, COMPUTE_EMBEDDINGS, COMPUTE_FID, SCORE_SYNTHETIC)}
-    )
+    found.update({job.name: 1 for job in (APPLY_CLASSIFIER, COMPUTE_EMBEDDINGS, COMPUTE_FID, SCORE_SYNTHETIC)})
+    found[GENERATE.name] += len(by_sampling(config.measured))
     if config.heatmaps:
         found[APPLY_CLASSIFIER.name] += len(arms)
     if config.external:
@@ -59,7 +59,7 @@ def images_planned(config: RunExperiment, loaded: list[Record]) -> int:
     filling = sum(amounts_of(training, None, fill_to(training)).values())
     shared = sum(amounts_of(training, config.largest_share, None).values())
     of_fold = len(config.filling) * filling + len(_shared(config)) * shared
-    return (config.folds or 1) * of_fold + held_out * (len(config.variants) + 1)
+    return (config.folds or 1) * of_fold + held_out * len(config.measured)
 
 
 def _shared(config: RunExperiment) -> set[str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import Field, create_model, model_validator
+from pydantic import Field, create_model, field_validator, model_validator
 
 from busaug_core.base.components import COMPONENTS, Component
 from busaug_core.base.defaults import BASE, HELP, MINI, defaults_of
@@ -19,6 +19,8 @@ from busaug_core.jobs.run import PRODUCTS
 from busaug_core.prompts import ADJECTIVES, BUSI_PROMPTS, MODALITY, MODALITY_HELP, Modality, Prompts, named
 
 AMOUNTS = ("balance_to", "ratio", "counts")
+OF_TUNED = ("domain_guidance", "domain_guidance_width", "domain_guidance_widths")
+"""Fields that act on the variants of a tuned UNet alone."""
 STEP = "Generating images: step"
 """What the progress of a denoising step is called."""
 
@@ -104,7 +106,7 @@ class Generation(OnSamples):
         "textures differ from image to image as those of real scans do; below 1 it leads towards the base. 0 is the "
         "same for all (empty: the base's own, or 0 where domain_guidance is set).",
     )
-    domain_guidance_widths: dict[str, Annotated[float, Field(ge=0, le=5)]] | None = Field(
+    domain_guidance_widths: dict[str, Annotated[float, Field(ge=0, le=5, strict=True)]] | None = Field(
         None,
         description="Classes that have a domain_guidance_width of their own, by name: images without a lesion may "
         "differ more, since no texture makes them another class (empty: the base's own, or none where "
@@ -156,6 +158,14 @@ class Generation(OnSamples):
             values = {k: v for k, v in values.items() if k not in AMOUNTS}
         return values
 
+    @field_validator("domain_guidance_widths")
+    @classmethod
+    def _of_different_classes(cls, widths: dict[str, float] | None) -> dict[str, float] | None:
+        names = list(widths or {})
+        if twice := [name for i, name in enumerate(names) if named(name, names[:i])]:
+            raise ValueError(f"the class '{twice[0]}' is named twice; names of classes are told apart case aside")
+        return widths
+
     @model_validator(mode="after")
     def _amounts_and_masks(self) -> "Generation":
         amounts = [n for n in AMOUNTS if getattr(self, n) is not None]
@@ -197,33 +207,36 @@ class Generation(OnSamples):
         config = config.fill(dict(spacing=sampling.spacing if config.steps >= sampling.steps else 1.0))
         guided = config.guided(config.steps)
         follows = any(tuned) and 0 < guided < config.steps
-        of_tuned = base.tuned_sampling if follows else base.sampling
+        usual = base.tuned_sampling if follows else base.sampling
         has_own = self.domain_guidance is None
         has_own_widths = has_own and self.domain_guidance_width is None
         open_fields = dict(
-            domain_guidance=of_tuned.domain_guidance,
-            domain_guidance_width=of_tuned.domain_guidance_width if has_own else 0.0,
-            domain_guidance_widths=dict(of_tuned.domain_guidance_widths) if has_own_widths else {},
+            domain_guidance=usual.domain_guidance,
+            domain_guidance_width=usual.domain_guidance_width if has_own else 0.0,
+            domain_guidance_widths=dict(usual.domain_guidance_widths) if has_own_widths else {},
         )
         config = config.fill(open_fields)
-        config._refuse_without_effect()
+        config._refuse_unusable()
         return config
 
-    def _refuse_without_effect(self) -> None:
-        """Raises UserError where a setting of a resolved config changes no image."""
-        has_width = max(self._widths) > 0
-        for name, is_on in (("domain_guidance", self.departs), ("domain_guidance_width", has_width)):
-            if is_on and not any(RECIPES[slug].is_tuned for slug in self.variants):
+    def _refuse_unusable(self) -> None:
+        """Raises UserError where a setting of a resolved config changes no image, or allows of none."""
+        widths = {f"domain_guidance_widths of '{name}'": width for name, width in self.domain_guidance_widths.items()}
+        widths |= {"domain_guidance_width": self.domain_guidance_width}
+        given = [name for name, width in widths.items() if width]
+        for name in [*(["domain_guidance"] if self.departs else []), *given]:
+            if not any(RECIPES[slug].is_tuned for slug in self.variants):
                 raise UserError(f"{name} is of the variants of a tuned UNet; choose one with unet, or leave it out.")
-            if is_on and self.guided(self.steps) == self.steps:
+            if self.guided(self.steps) == self.steps:
                 raise UserError(f"{name} begins after guidance_end, where no step is left; lower one of them.")
-        if has_width and not self.departs:
-            raise UserError("domain_guidance_width has no effect at domain_guidance 1; raise that, or leave it out.")
-        if max(self._widths) > self.domain_guidance:
-            raise UserError(
-                f"domain_guidance_width must be at most domain_guidance, here {self.domain_guidance:g}, so that no "
-                "image's scale falls below 0."
-            )
+        for name in given:
+            if not self.departs:
+                raise UserError(f"{name} has no effect at domain_guidance 1; raise that, or leave it out.")
+            if widths[name] > self.domain_guidance:
+                raise UserError(
+                    f"{name} must be at most domain_guidance, here {self.domain_guidance:g}, so that no image's scale "
+                    "falls below 0."
+                )
         if self.negative_prompt and self.guidance_scale == 1:
             raise UserError("negative_prompt has no effect at guidance_scale 1; raise guidance_scale, or leave it out.")
         if self.guidance_end < 1 and self.guidance_scale == 1:
@@ -238,10 +251,6 @@ class Generation(OnSamples):
     def departs(self) -> bool:
         """Whether images of a tuned UNet are guided away from the base; of a resolved config."""
         return self.domain_guidance > 1
-
-    @property
-    def _widths(self) -> list[float]:
-        return [self.domain_guidance_width, *self.domain_guidance_widths.values()]
 
     def domain_guidance_of(self, label: str, seed: int) -> float:
         """The scale of the image of this class that has this seed."""

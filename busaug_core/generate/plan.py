@@ -45,8 +45,9 @@ def check(config: Generation, run: Run, records: list[Record]) -> None:
     refuse_unknown_classes(config.prompts, known)
     for name in config.domain_guidance_widths:
         if named(name, {*known, *BUSI_PROMPTS}) is None:
-            told = ", ".join(sorted(known))
-            raise UserError(f"domain_guidance_widths names '{name}', which is no class of these images: {told}.")
+            raise UserError(
+                f"domain_guidance_widths names '{name}', which is no class of these images; they are {sorted(known)}."
+            )
     used = [prompt_of(label, config.prompts, config.modality) for label in sorted(labels)]
     refuse_unused_modality(config.modality, used)
 

@@ -50,13 +50,17 @@ class Producer:
             prompts = [self.prompt(item, slug) for item in batch]
             seeds = [item.seed for item in batch]
             departs = self.config.departs and RECIPES[slug].is_tuned
-            scales = [self.config.domain_guidance_of(item.label, item.seed) for item in batch] if departs else []
+            scales = [self._domain_guidance(item, slug) for item in batch] if departs else []
             latents = yield from self.sampler.text_to_image(prompts, seeds, scales)
             for slug, recipe in growing.items():
                 refined = latents
                 if recipe.refine:
                     refined = yield from self.sampler.image_to_image(latents, prompts, seeds, scales)
                 yield slug, decode(self.sampler.pipe, refined)
+
+    def _domain_guidance(self, item: Item, slug: str) -> float | None:
+        """The scale of an item's image in a variant; None where its UNet is not tuned."""
+        return self.config.domain_guidance_of(item.label, item.seed) if RECIPES[slug].is_tuned else None
 
     def prompt(self, item: Item, slug: str) -> str:
         """The prompt of an item in a variant: the class's, as adjective and components turn it."""
@@ -84,7 +88,7 @@ class Producer:
             spacing=config.spacing,
             guidance_scale=config.guidance_scale,
             guidance_end=config.guidance_end,
-            domain_guidance=config.domain_guidance_of(item.label, item.seed) if recipe.is_tuned else None,
+            domain_guidance=self._domain_guidance(item, slug),
             strength=config.strength if recipe.refine else None,
             width=config.resolution,
             height=config.resolution,

@@ -1,5 +1,6 @@
 """A variant is a recipe: components on the base, the prompt, and the stages; its slug says which."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from busaug_core.prompts import ADJECTIVES
@@ -67,3 +68,11 @@ RECIPES = {
     "ft_mask": _recipe("unet", "controlnet", title="tuned UNet\n+ mask", color="#4e8831"),
 }
 """The variants by slug; a new one is an entry here and nothing else."""
+
+
+def by_sampling(variants: Iterable[str]) -> list[list[str]]:
+    """The variants of the base's own UNet and those of a tuned one, apart; each has a sampling of its own."""
+    kinds: dict[bool, list[str]] = {}
+    for slug in variants:
+        kinds.setdefault(RECIPES[slug].is_tuned, []).append(slug)
+    return [kinds[is_tuned] for is_tuned in sorted(kinds)]

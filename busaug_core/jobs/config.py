@@ -9,7 +9,7 @@ import types
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self, Union, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Literal, Self, Union, get_args, get_origin
 
 from pydantic import (
     AfterValidator,
@@ -173,6 +173,8 @@ def field_type(config: type[JobConfig], name: str) -> FieldType:
         kind, choices = type(arguments[0]), arguments
     elif origin is not None:
         kind, element = origin, arguments[-1]
+        if get_origin(element) is Annotated:
+            element = get_args(element)[0]
         if get_origin(element) is Literal:
             choices, element = get_args(element), type(get_args(element)[0])
     named = next((rule for rule in info.metadata if isinstance(rule, Choices)), None)
@@ -187,7 +189,12 @@ def from_json(config: type[JobConfig], name: str, text: str) -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        values = {int: {"benign": 5}, str: {"benign": "…"}, dict: {"train_lora": {"steps": 100}}}
+        values = {
+            int: {"benign": 5},
+            float: {"normal": 0.5},
+            str: {"benign": "…"},
+            dict: {"train_lora": {"steps": 100}},
+        }
         example = json.dumps(values.get(get_origin(kind.element) or kind.element, {"arch": "…"}), ensure_ascii=False)
         raise UserError(f"{text!r} is not JSON ({error}); write a dictionary as '{example}'.") from None
 

@@ -143,11 +143,11 @@ def _usage(
 
 def _scales(sampling: Sampling) -> str:
     """The range of an image's scale of domain guidance."""
-    middle, widths = sampling.domain_guidance, sampling.domain_guidance_widths
-    of_classes = (f", of {name} ones {middle - width:g} to {middle + width:g}" for name, width in widths.items())
-    if not (width := sampling.domain_guidance_width):
+    middle, widths = sampling.domain_guidance, {"": sampling.domain_guidance_width, **sampling.domain_guidance_widths}
+    if not any(widths.values()):
         return f"{middle:g}"
-    return f"{middle - width:g} to {middle + width:g}, an image's own{''.join(of_classes)}"
+    ranges = [f"{name} {middle - width:g} to {middle + width:g}".strip() for name, width in widths.items()]
+    return f"{', '.join(ranges)}, an image's own"
 
 
 def _figures(result: dict[str, Any]) -> list[str]:

@@ -1,5 +1,6 @@
 """The App's form of a job, made from the fields of its config."""
 
+import json
 import re
 from collections.abc import Collection, Mapping
 from contextlib import suppress
@@ -219,6 +220,8 @@ def _no_json(config: type[JobConfig], values: dict[str, Any]) -> dict[str, str]:
 def _short(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, dict):
+        return json.dumps(value, ensure_ascii=False)
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 

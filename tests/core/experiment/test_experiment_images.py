@@ -1,37 +1,66 @@
-"""What a fold's arms are given: images that differ by what made them, and by nothing else."""
+"""What a fold's arms are given: images of each variant as they are when it is made alone, whatever the other arms."""
+
+from dataclasses import fields
 
 import pytest
 
+from busaug_core.base.defaults import Sampling
+from busaug_core.errors import UserError
 from busaug_core.experiment.config import RUN_EXPERIMENT
 from busaug_core.jobs.run import Run
+from busaug_core.registry import job
 
 TRAINED = dict(steps=1, batch_size=2, resolution=64, membership=False)
+OF_IMAGES = dict(steps=4, batch_size=8, resolution=64)
 SETTINGS = {
     "load_busi": dict(images=12, image_size=64),
     "train_lora": TRAINED,
     "finetune_unet": TRAINED,
-    "generate": dict(steps=4, batch_size=8, resolution=64, guidance_end=0.5, domain_guidance=1.5),
+    "generate": OF_IMAGES,
 }
-OF_ALL = ("steps", "spacing", "guidance_scale", "guidance_end")
-OF_TUNED = ("domain_guidance", "domain_guidance_width")
+KEY = "mixed"
 
 
-@pytest.fixture(scope="module")
-def configs(base, tmp_path_factory):
-    home = tmp_path_factory.mktemp("home")
-    values = dict(base_model=base, settings=SETTINGS, dataset_name="tiny", run_key="mixed")
-    asked = dict(values, arms=["ft", "ft@300%", "sd@50%"])
-    *_, finished = RUN_EXPERIMENT.run(asked, [], "tiny", home)
-    runs = [Run(home / "tiny/runs" / key) for key in finished.result["runs"]]
-    return {run.key: run.config for run in runs if run.job == "generate"}
+@pytest.fixture
+def experiment(base, tmp_path):
+    def run(arms, **of_images):
+        settings = {**SETTINGS, "generate": OF_IMAGES | of_images}
+        values = dict(base_model=base, settings=settings, dataset_name="tiny", run_key=KEY, arms=arms)
+        *_, finished = RUN_EXPERIMENT.run(values, [], "tiny", tmp_path)
+        runs = [Run(tmp_path / "tiny/runs" / key) for key in finished.result["runs"]]
+        return {run.key: run.config for run in runs if run.job == "generate"}
+
+    return run
 
 
-def test_a_variant_is_sampled_alike_in_whatever_run_its_images_are_made(configs):
-    assert set(configs) == {"balancing", "shares_ft", "shares_sd", "evaluation"}
-    assert len({tuple(config[name] for name in OF_ALL) for config in configs.values()}) == 1
-    of_tuned = [configs[key] for key in ("balancing", "shares_ft", "evaluation")]
-    assert {tuple(config[name] for name in OF_TUNED) for config in of_tuned} == {(1.5, 0.0)}
+def test_a_variant_is_sampled_in_whatever_run_as_alone(experiment, base):
+    configs = experiment(["ft", "ft@300%", "sd@50%"])
+    kinds = dict(ft={"balancing_tuned", "shares_ft", "evaluation_tuned"}, sd={"shares_sd", "evaluation"})
+    assert set(configs) == kinds["ft"] | kinds["sd"]
+    assert configs["evaluation"]["variants"] == ["sd", "base"]
+    for slug, keys in kinds.items():
+        values = dict(base_model=base, variants=[slug], counts={}, lora="x", unet="x", **OF_IMAGES)
+        alone = job("generate").config_class().parse(values).resolve()
+        for field in fields(Sampling):
+            assert {str(configs[key][field.name]) for key in keys} == {str(getattr(alone, field.name))}, field.name
 
 
-def test_what_is_of_tuned_unets_alone_is_not_asked_of_a_run_without_one(configs):
-    assert {configs["shares_sd"][name] for name in OF_TUNED} == {1.0, 0.0}
+def test_settings_of_tuned_unets_reach_those_alone(experiment):
+    configs = experiment(["ft@50%", "sd@50%"], domain_guidance=1.5, guidance_end=0.5)
+    assert {key: config["domain_guidance"] for key, config in configs.items()} == dict(
+        shares_ft=1.5, shares_sd=1, evaluation=1, evaluation_tuned=1.5
+    )
+
+
+@pytest.mark.parametrize(
+    ("arm", "settings", "words"),
+    [
+        ("sd", dict(domain_guidance=2), "of the variants of a tuned UNet"),
+        ("sd_img2img", dict(strength=0.1), "has no step to run"),
+        ("sd", dict(negative_prompt="text", guidance_scale=1), "negative_prompt has no effect"),
+    ],
+)
+def test_settings_that_make_no_image_are_refused_before_anything_is_trained(experiment, tmp_path, arm, settings, words):
+    with pytest.raises(UserError, match=words):
+        experiment([arm], **settings)
+    assert not (tmp_path / "tiny/runs/load").exists()

@@ -99,8 +99,15 @@ def test_a_scale_of_domain_guidance_that_is_set_is_that_of_all_images():
     for variant, more, words in (
         ("ft", dict(domain_guidance=1, domain_guidance_width=0.1), "no effect at domain_guidance 1"),
         ("ft", dict(domain_guidance=2, domain_guidance_width=2.1), "at most domain_guidance, here 2"),
-        ("ft", dict(domain_guidance=2, domain_guidance_widths={"normal": 2.1}), "at most domain_guidance, here 2"),
+        (
+            "ft",
+            dict(domain_guidance=2, domain_guidance_widths={"normal": 2.1}),
+            "^domain_guidance_widths of 'normal' must be at most domain_guidance, here 2",
+        ),
         ("ft", dict(domain_guidance=1, domain_guidance_widths={"normal": 0.1}), "no effect at domain_guidance 1"),
+        ("sd", dict(domain_guidance_widths={"normal": 0.1}), "^domain_guidance_widths of 'normal' is of the variants"),
+        ("ft", dict(domain_guidance_widths={"normal": 0.1, "Normal ": 1}), "'Normal ' is named twice"),
+        ("ft", dict(domain_guidance_widths={"normal": "1"}), "valid number"),
         ("sd", dict(domain_guidance_width=0.1), "width is of the variants of a tuned UNet"),
         ("ft", dict(domain_guidance_width=0.1, guidance_end=1), "width begins after guidance_end"),
     ):

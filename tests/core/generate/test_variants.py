@@ -204,10 +204,17 @@ def test_each_image_departs_by_a_scale_of_its_own_which_its_provenance_tells(tun
 def test_a_class_may_have_a_width_of_its_own(tuned, base, records):
     values = dict(base_model=base, unet="unet", variants=["ft"], counts={"benign": 3, "normal": 3}, guidance_end=0.5)
     values |= dict(domain_guidance=2, domain_guidance_width=0, domain_guidance_widths={"Normal ": 1})
-    made = [e.record for e in make(tuned, records, "widths", **values) if isinstance(e, Made)]
+    usual, made = (
+        [e.record for e in make(tuned, records, f"widths{len(own)}", **values | own) if isinstance(e, Made)]
+        for own in (dict(domain_guidance_widths={}), {})
+    )
     scales = {label: {r.synthesis.domain_guidance for r in made if r.label == label} for label in ("benign", "normal")}
     assert scales["benign"] == {2} and len(scales["normal"]) == 3
-    with pytest.raises(UserError, match="widths names 'cyst', which is no class of these images: benign, "):
+    for one, other in zip(usual, made, strict=True):
+        assert one.synthesis.seed == other.synthesis.seed
+        change = np.abs(load_gray(one.path, 64).astype(float) - load_gray(other.path, 64)).mean()
+        assert (change > 0.01) == (one.label == "normal")
+    with pytest.raises(UserError, match="widths names 'cyst', which is no class of these images; they are"):
         make(tuned, records, "cysts", **{**values, "domain_guidance_widths": {"cyst": 1}})
 
 
