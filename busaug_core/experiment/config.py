@@ -259,7 +259,7 @@ class RunExperiment(JobConfig):
         """The variants that are measured: those of the arms, and the untuned base, to show what tuning gains."""
         return list(dict.fromkeys([*self.variants, UNTUNED]))
 
-    def without_effect(self, variants: list[str]) -> dict[str, None]:
+    def unused_by(self, variants: list[str]) -> dict[str, None]:
         """The settings of `generate` that a run of some variants does without, since they act on none of them."""
         return {} if any(RECIPES[slug].is_tuned for slug in variants) else dict.fromkeys(OF_TUNED)
 
@@ -324,7 +324,7 @@ def _refuse_images(config: RunExperiment, runs: Path) -> None:
     values = {**config.settings.get(GENERATE.name, {}), **trained, "base_model": config.base_model, "counts": {}}
     kinds = by_sampling(config.variants)
     for slugs in kinds:
-        dropped = config.without_effect(slugs) if len(kinds) > 1 else {}
+        dropped = config.unused_by(slugs) if len(kinds) > 1 else {}
         GENERATE.config_class().parse({**values, **dropped, "variants": slugs}).resolve(runs)
 
 

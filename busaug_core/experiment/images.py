@@ -65,7 +65,7 @@ def make_variants(chain: Chain, title: str, run_key: str, variants: list[str], *
     for slugs in by_sampling(variants):
         key = f"{run_key}_tuned" if RECIPES[slugs[0]].is_tuned else run_key
         text = f"{title} {counted(len(slugs), 'variant')}"
-        made += yield from chain.make(text, GENERATE, key, chain.config.without_effect(slugs), variants=slugs, **values)
+        made += yield from chain.make(text, GENERATE, key, chain.config.unused_by(slugs), variants=slugs, **values)
     return made
 
 
@@ -109,7 +109,7 @@ def _make_shares(chain: Chain, images: Images, slug: str) -> Steps[None]:
         # Other seeds than those of the images that are there.
         seed = GENERATE.config_class().model_fields["seed"].default
         seed = config.settings.get(GENERATE.name, {}).get("seed", seed)
-        fixed = dict(config.without_effect([slug]), seed=(seed + OTHER_SEEDS) % 2**31)
+        fixed = dict(config.unused_by([slug]), seed=(seed + OTHER_SEEDS) % 2**31)
         text = f"Make images of {slug} for all shares"
         values = dict(variants=[slug], counts=counts, **images.parts)
         yield from chain.make(text, GENERATE, f"shares_{slug}", fixed, given, **values)
