@@ -22,7 +22,7 @@ from busaug_core.experiment.links import (
 )
 from busaug_core.experiment.presets import PRESETS
 from busaug_core.features.extractors import PROBE
-from busaug_core.generate.config import GENERATE, OF_TUNED
+from busaug_core.generate.config import GENERATE, OF_TUNED, Generation
 from busaug_core.generate.recipes import RECIPES, by_sampling
 from busaug_core.jobs.config import JobConfig
 from busaug_core.jobs.execute import Job, imported
@@ -259,6 +259,21 @@ class RunExperiment(JobConfig):
         """The variants that are measured: those of the arms, and the untuned base, to show what tuning gains."""
         return list(dict.fromkeys([*self.variants, UNTUNED]))
 
+    def generations(self, runs: Path) -> list[Generation]:
+        """How the measured variants are made, those of tuned UNets apart; raises UserError where some cannot be.
+
+        `runs` is the folder of the dataset's runs, which base_model may name.
+        """
+        trained = dict.fromkeys(self.trained, "not trained yet")
+        values = {**self.settings.get(GENERATE.name, {}), **trained, "base_model": self.base_model, "counts": {}}
+        kinds = by_sampling(self.measured)
+        unused = [self.unused_by(slugs) if len(kinds) > 1 else {} for slugs in kinds]
+        kind = GENERATE.config_class()
+        return [
+            kind.parse({**values, **dropped, "variants": slugs}).resolve(runs)
+            for slugs, dropped in zip(kinds, unused, strict=True)
+        ]
+
     def unused_by(self, variants: list[str]) -> dict[str, None]:
         """The settings of `generate` that a run of some variants does without, since they act on none of them."""
         return {} if any(RECIPES[slug].is_tuned for slug in variants) else dict.fromkeys(OF_TUNED)
@@ -313,19 +328,9 @@ def check_experiment(config: RunExperiment, run: Run, records: list[Record]) -> 
     for values in ([] if config.of_probes else [of_arms]) + ([config.network_values(runs)] if config.networks else []):
         network = kind.parse(values).resolve(runs)
         imported("busaug_core.classify.model:refuse_network")(network.arch, network.resolution)
-    _refuse_images(config, runs)
+    config.generations(runs)
     if config.external is not None:
         imported("busaug_core.data.elsewhere:images_of")(config.external, run, "external")
-
-
-def _refuse_images(config: RunExperiment, runs: Path) -> None:
-    """Raises UserError where settings of `generate` make no image of some variant, or act on none of all variants."""
-    trained = dict.fromkeys(config.trained, "not trained yet")
-    values = {**config.settings.get(GENERATE.name, {}), **trained, "base_model": config.base_model, "counts": {}}
-    kinds = by_sampling(config.variants)
-    for slugs in kinds:
-        dropped = config.unused_by(slugs) if len(kinds) > 1 else {}
-        GENERATE.config_class().parse({**values, **dropped, "variants": slugs}).resolve(runs)
 
 
 RUN_EXPERIMENT = Job(

@@ -14,6 +14,7 @@ from busaug_core.experiment.fold import Fold, compare_in_fold
 from busaug_core.experiment.plan import planned, told
 from busaug_core.experiment.report import write_report
 from busaug_core.experiment.tested import read_tested
+from busaug_core.generate.plan import refuse_others
 from busaug_core.jobs.events import Notice, Steps
 from busaug_core.jobs.processes import locked
 from busaug_core.jobs.run import Run
@@ -36,6 +37,8 @@ def run_experiment(config: RunExperiment, run: Run) -> Steps[dict[str, Any]]:
     if config.folds is not None:
         values |= dict(folds=config.folds, split=FIRST_FOLD)
     loaded = yield from chain.make(text, LOAD_BUSI, "load", **values)
+    for generation in config.generations(run.folder.parent):
+        refuse_others(generation, {r.label for r in loaded if r.label})
     yield Notice(told(config, loaded, run.folder.parent))
     others = None
     if config.external is not None:

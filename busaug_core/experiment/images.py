@@ -18,6 +18,8 @@ from busaug_core.measure.config import FILTER_SYNTHETIC, NEAR_COPY, SCORE_SYNTHE
 from busaug_core.records import Record, count_labels
 from busaug_core.words import counted
 
+NAMED = 4
+"""Variants that are told by name."""
 OTHER_SEEDS = 1_000_000
 """What lies between the seeds of runs that make images of one variant."""
 
@@ -64,7 +66,7 @@ def make_variants(chain: Chain, title: str, run_key: str, variants: list[str], *
     made = []
     for slugs in by_sampling(variants):
         key = f"{run_key}_tuned" if RECIPES[slugs[0]].is_tuned else run_key
-        text = f"{title} {counted(len(slugs), 'variant')}"
+        text = f"{title} {', '.join(slugs) if len(slugs) <= NAMED else counted(len(slugs), 'variant')}"
         made += yield from chain.make(text, GENERATE, key, chain.config.unused_by(slugs), variants=slugs, **values)
     return made
 
@@ -113,6 +115,8 @@ def _make_shares(chain: Chain, images: Images, slug: str) -> Steps[None]:
         text = f"Make images of {slug} for all shares"
         values = dict(variants=[slug], counts=counts, **images.parts)
         yield from chain.make(text, GENERATE, f"shares_{slug}", fixed, given, **values)
+    else:
+        chain.skip(GENERATE)
     images.shares.add(slug)
 
 

@@ -56,9 +56,11 @@ def images_planned(config: RunExperiment, loaded: list[Record]) -> int:
     if config.folds:
         dealt = [r for r in loaded if r.splits and "fold_1" not in r.tags]
         training, held_out = count_labels(dealt), sum("fold_1" in r.tags for r in loaded)
-    filling = sum(amounts_of(training, None, fill_to(training)).values())
-    shared = sum(amounts_of(training, config.largest_share, None).values())
-    of_fold = len(config.filling) * filling + len(_shared(config)) * shared
+    filling = amounts_of(training, None, fill_to(training))
+    shared = amounts_of(training, config.largest_share, None)
+    further = sum(max(0, n - filling.get(label, 0)) for label, n in shared.items())
+    of_fold = len(config.filling) * sum(filling.values())
+    of_fold += sum(further if slug in config.filling else sum(shared.values()) for slug in _shared(config))
     return (config.folds or 1) * of_fold + held_out * len(config.measured)
 
 

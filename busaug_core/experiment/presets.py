@@ -88,7 +88,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     "half_hour": dict(settings=OF_REAL_SCANS, decoder="tuned", arms=FOUR),
     # The same in folds and with more arms, in some three hours, so that smaller gains can be shown.
     "laptop": dict(
-        settings=OF_REAL_SCANS,
+        # In as many sampling steps as suit each variant.
+        settings=OF_REAL_SCANS | {"generate": {}},
         decoder="tuned",
         folds=3,
         seeds=3,

@@ -28,6 +28,7 @@ from busaug_core.experiment.table import (
 )
 from busaug_core.experiment.tested import Tested
 from busaug_core.figures import write_png
+from busaug_core.generate.config import Generation
 from busaug_core.jobs.run import Run
 from busaug_core.measure.report import LADDER, plot_metrics
 from busaug_core.measure.rows import REAL
@@ -133,11 +134,27 @@ def _protocol(run: Run, config: RunExperiment) -> list[str]:
         f"{sides} No generator and no classifier has learned from the images that it is tested on; images that were "
         "made to be measured train nothing.",
         "",
+        *(f"- {_sampling(generation)}" for generation in config.generations(run.folder.parent)),
+        "",
         *([versions, ""] if versions else []),
         "```",
         settings,
         "```",
     ]
+
+
+def _sampling(generation: Generation) -> str:
+    """How images are sampled, in words."""
+    told = [f"{generation.steps} steps", f"guidance {generation.guidance_scale:g}"]
+    if generation.spacing > 1:
+        told[0] += f" at spacing {generation.spacing:g}"
+    if generation.guidance_end < 1:
+        told[1] += f" until {generation.guidance_end:.0%} of them"
+    if generation.departs:
+        widths = {"": generation.domain_guidance_width, **generation.domain_guidance_widths}
+        ranges = ", ".join(f"{name} ± {width:g}".strip() for name, width in widths.items() if width)
+        told.append(f"domain guidance {generation.domain_guidance:g} {ranges}".strip())
+    return f"Images of {', '.join(generation.variants)}: {', '.join(told)}."
 
 
 def _page(name: str, answer: str, told: dict[str, list[str]], pictures: dict[str, list[tuple[Path, str]]]) -> str:

@@ -41,15 +41,19 @@ def check(config: Generation, run: Run, records: list[Record]) -> None:
     _refuse_other_field(config, run, records)
     labels = {item.label for item in work_list(config, records)}
     learned = {name for used in run.used.values() if used.run for name in used.run.config.get("prompts", {})}
-    known = {*labels, *learned, *(r.label for r in records if r.label)}
-    refuse_unknown_classes(config.prompts, known)
-    for name in config.domain_guidance_widths:
-        if named(name, {*known, *BUSI_PROMPTS}) is None:
-            raise UserError(
-                f"domain_guidance_widths names '{name}', which is no class of these images; they are {sorted(known)}."
-            )
+    refuse_others(config, {*labels, *learned, *(r.label for r in records if r.label)})
     used = [prompt_of(label, config.prompts, config.modality) for label in sorted(labels)]
     refuse_unused_modality(config.modality, used)
+
+
+def refuse_others(config: Generation, classes: set[str]) -> None:
+    """Raises UserError where a resolved config sets something of another class than these."""
+    refuse_unknown_classes(config.prompts, classes)
+    for name in config.domain_guidance_widths:
+        if named(name, {*classes, *BUSI_PROMPTS}) is None:
+            raise UserError(
+                f"domain_guidance_widths names '{name}', which is no class of these images; they are {sorted(classes)}."
+            )
 
 
 def _refuse_other_field(config: Generation, run: Run, records: list[Record]) -> None:

@@ -5,9 +5,10 @@ from collections.abc import Collection
 from typing import Any
 
 from busaug_core.base.components import LORA, UNET, VAE
+from busaug_core.base.defaults import defaults_of
 from busaug_core.generate.config import Generation
 from busaug_core.generate.plan import Item
-from busaug_core.generate.recipes import IN_TURN, RECIPES
+from busaug_core.generate.recipes import IN_TURN, RECIPES, by_sampling
 from busaug_core.jobs.events import Notice, Steps
 from busaug_core.jobs.run import Run
 from busaug_core.prompts import MODALITY, named, prompt_of, wordings_of
@@ -40,6 +41,8 @@ def remarks(config: Generation, run: Run, items: list[Item]) -> Steps[None]:
             its_own += f", and modality to '{its_modality}'" if its_modality != config.modality else ""
             name = component.called.split(" ", 1)[1]
             yield Notice(f"The {name} was trained with other prompts; for these set prompts to {its_own}.")
+    if told := _sampled_as_others(config, run):
+        yield Notice(told)
     present = {(r.variant, r.synthesis.seed) for r in run.records if r.synthesis}
     if doubled := sum((slug, item.seed) in present for slug in config.variants for item in items):
         yield Notice(
@@ -55,6 +58,22 @@ def remarks(config: Generation, run: Run, items: list[Item]) -> Steps[None]:
         bare = sorted({item.label for item in items if item.mask not in masked})
         if bare:
             yield Notice(f"No image of {' and '.join(bare)} has a mask: {slug} makes them with the empty one.")
+
+
+def _sampled_as_others(config: Generation, run: Run) -> str | None:
+    """That images of a tuned UNet have the settings of the base's own, beside which they are made; None otherwise."""
+    defaults, kinds = defaults_of(config.base_model, run.folder.parent), by_sampling(config.variants)
+    own, tuned = defaults.sampling, defaults.tuned_sampling
+    names = ["steps", "spacing", "guidance_scale"] if config.steps == own.steps else ["guidance_scale"]
+    taken = [name for name in names if getattr(config, name) == getattr(own, name) != getattr(tuned, name)]
+    if len(kinds) == 1 or not taken:
+        return None
+    have, better = (", ".join(f"{name} {getattr(of, name):g}" for name in taken) for of in (config, tuned))
+    others = ", ".join(kinds[0])
+    return (
+        f"Images of {', '.join(kinds[1])} are sampled as those of {others} ({have}); in a run without {others}, they "
+        f"have {better}."
+    )
 
 
 def _on_other_ground(field: str, config: Generation, run: Run, trained: Run) -> list[str]:

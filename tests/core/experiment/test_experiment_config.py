@@ -1,6 +1,7 @@
 """Settings of an experiment: what is wrong is told at once, and arms are read from their names."""
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -175,6 +176,8 @@ def test_a_tuned_decoder_is_trained_first_where_it_is_asked_for():
 def test_what_a_preset_has_beside_its_arms_goes_where_it_does_not_fit_what_is_asked_for():
     laptop = RunExperiment.parse(dict(preset="laptop"))
     assert laptop.networks["arch"] == "efficientnet_lite0" and laptop.seeds == 3 and laptop.learning_curve
+    sampled = {generation.variants[-1]: generation for generation in laptop.generations(Path("runs"))}
+    assert {slug: (made.steps, made.spacing) for slug, made in sampled.items()} == dict(base=(10, 1), ft_mask=(13, 1.5))
     of_networks = dict(settings={"train_classifier": dict(arch="resnet18")}, arms=["sd"])
     config = RunExperiment.parse(dict(preset="laptop", **of_networks))
     assert config.networks is None and config.learning_curve is None and config.seeds == 3

@@ -7,6 +7,7 @@ import pytest
 from busaug_core.base.defaults import Sampling
 from busaug_core.errors import UserError
 from busaug_core.experiment.config import RUN_EXPERIMENT
+from busaug_core.jobs.events import Begun, Notice
 from busaug_core.jobs.run import Run
 from busaug_core.registry import job
 
@@ -33,11 +34,14 @@ def experiment(base, tmp_path):
     return run
 
 
-def test_a_variant_is_sampled_in_whatever_run_as_alone(experiment, base):
+def test_a_variant_is_sampled_in_whatever_run_as_alone(experiment, base, tmp_path):
     configs = experiment(["ft", "ft@300%", "sd@50%"])
     kinds = dict(ft={"balancing_tuned", "shares_ft", "evaluation_tuned"}, sd={"shares_sd", "evaluation"})
     assert set(configs) == kinds["ft"] | kinds["sd"]
     assert configs["evaluation"]["variants"] == ["sd", "base"]
+    page = (tmp_path / "tiny/runs" / KEY / "report.html").read_text(encoding="utf-8")
+    assert "Images of sd, base: 4 steps, guidance 3 until 50% of them." in page
+    assert "Images of ft: 4 steps, guidance 2 until 50% of them, domain guidance 1.3 ± 0.6, normal ± 1.2." in page
     for slug, keys in kinds.items():
         values = dict(base_model=base, variants=[slug], counts={}, lora="x", unet="x", **OF_IMAGES)
         alone = job("generate").config_class().parse(values).resolve()
@@ -50,6 +54,25 @@ def test_settings_of_tuned_unets_reach_those_alone(experiment):
     assert {key: config["domain_guidance"] for key, config in configs.items()} == dict(
         shares_ft=1.5, shares_sd=1, evaluation=1, evaluation_tuned=1.5
     )
+
+
+def test_a_share_that_fills_classes_up_already_is_no_run_of_its_own_and_none_is_waited_for(base, tmp_path):
+    values = dict(base_model=base, settings=SETTINGS, dataset_name="tiny", run_key=KEY, arms=["base", "base@50%"])
+    *told, finished = RUN_EXPERIMENT.run(values, [], "tiny", tmp_path)
+    begun = [event for event in told if isinstance(event, Begun)]
+    assert begun[-1].number == begun[-1].total == len(finished.result["runs"])
+    runs = [Run(tmp_path / "tiny/runs" / key) for key in finished.result["runs"]]
+    made = sum(len(run.products) for run in runs if run.job == "generate")
+    assert not any(run.key.startswith("shares") for run in runs)
+    planned = next(event.message for event in told if isinstance(event, Notice) and "Planned" in event.message)
+    assert f"about {made} images" in planned
+
+
+@pytest.mark.parametrize("settings", [dict(prompts={"cyst": "a cyst"}), dict(domain_guidance_widths={"cyst": 1})])
+def test_classes_that_are_not_there_are_refused_before_anything_is_trained(experiment, tmp_path, settings):
+    with pytest.raises(UserError, match="'cyst', which is no class of these images"):
+        experiment(["ft"], **settings)
+    assert {path.name for path in (tmp_path / "tiny/runs").iterdir()} == {"load", KEY}
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from busaug_core.generate.domain_guidance import domain_guidance
 from busaug_core.generate.plan import Item
 from busaug_core.generate.sampler import Sampler
 from busaug_core.images import load_gray
-from busaug_core.jobs.events import Made, drain
+from busaug_core.jobs.events import Made, Notice, drain
 from busaug_core.registry import job
 
 
@@ -199,6 +199,21 @@ def test_each_image_departs_by_a_scale_of_its_own_which_its_provenance_tells(tun
     assert 1 <= min(scales) < 1.6 and 2.4 < max(scales) <= 3
     changes = [((a - b) * (c - b)).sum() / ((c - b) ** 2).sum() for a, b, c in zip(varied, usual, further, strict=True)]
     assert np.corrcoef(changes, np.array(scales) - 2)[0, 1] > 0.9
+
+
+def test_it_is_told_where_a_tuned_unet_is_sampled_as_the_base_beside_it(tuned, base, records):
+    values = dict(base_model=base, unet="unet", counts={"benign": 1}, guidance_scale=None, guidance_end=None)
+    told = {
+        len(slugs): [
+            e.message for e in make(tuned, records, f"told{n}", **values, variants=slugs) if isinstance(e, Notice)
+        ]
+        for n, slugs in enumerate((["ft"], ["base", "ft"]))
+    }
+    assert told[1] == []
+    assert told[2] == [
+        "Images of ft are sampled as those of base (steps 10, guidance_scale 3); in a run without base, they have "
+        "steps 13, guidance_scale 2."
+    ]
 
 
 def test_a_class_may_have_a_width_of_its_own(tuned, base, records):
