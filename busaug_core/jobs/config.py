@@ -28,6 +28,8 @@ from busaug_core.errors import UserError
 KEY_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*$"
 LABEL_FIELD = "ground_truth"
 """Where a dataset holds each image's class, unless a config says otherwise."""
+LONGEST = 120
+"""Characters of a wrong value that are told; of a longer one, such as many jobs' settings, the message says enough."""
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 """Names of the arithmetic; `device.dtype_of` says what `auto` is."""
@@ -212,8 +214,9 @@ def explain(error: ValidationError, config: type[JobConfig], missing: bool = Tru
             if missing:
                 found.append((name, f"is required: {text[:1].lower()}{text[1:]}"))
         else:
-            value = f" (found {problem['input']!r})" if problem["loc"] else ""
-            found.append((name, f"{problem['msg'].removeprefix('Value error, ').removesuffix('.')}{value}."))
+            value = repr(problem["input"])
+            seen = f" (found {value})" if problem["loc"] and len(value) <= LONGEST else ""
+            found.append((name, f"{problem['msg'].removeprefix('Value error, ').removesuffix('.')}{seen}."))
     return found
 
 

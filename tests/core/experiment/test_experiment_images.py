@@ -68,6 +68,12 @@ def test_a_share_that_fills_classes_up_already_is_no_run_of_its_own_and_none_is_
     assert f"about {made} images" in planned
 
 
+def test_a_wrong_setting_is_told_without_all_the_others():
+    with pytest.raises(UserError, match="there is no job 'generat'") as refused:
+        RUN_EXPERIMENT.config_class().parse(dict(preset="laptop", settings={"generat": dict(steps=4)}))
+    assert "finetune_unet': {" not in str(refused.value)
+
+
 @pytest.mark.parametrize("settings", [dict(prompts={"cyst": "a cyst"}), dict(domain_guidance_widths={"cyst": 1})])
 def test_classes_that_are_not_there_are_refused_before_anything_is_trained(experiment, tmp_path, settings):
     with pytest.raises(UserError, match="'cyst', which is no class of these images"):
