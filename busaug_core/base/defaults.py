@@ -55,6 +55,14 @@ class Sampling:
     domain_guidance_widths: dict[str, float] = field(default_factory=dict)
 
 
+def scales_in_words(middle: float, width: float, widths: dict[str, float]) -> str:
+    """Scales that are drawn around one, by a width or a class's own."""
+    ranges = {"": width, **widths}
+    if not any(ranges.values()):
+        return f"{middle:g}"
+    return f"{middle:g} " + ", ".join(f"{name} ± {width:g}".strip() for name, width in ranges.items())
+
+
 def spaced_timesteps(steps: int, spacing: float, noisiest: int) -> list[int]:
     """Timesteps noisiest·(1 − (i/steps)^spacing), rounded, and each less noisy than the one before."""
     found = [noisiest]

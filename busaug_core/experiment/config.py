@@ -1,6 +1,7 @@
 """Settings of an experiment."""
 
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -10,6 +11,7 @@ from busaug_core.base.components import VAE
 from busaug_core.base.defaults import BASE, HELP, MINI, defaults_of
 from busaug_core.classify.config import TRAIN_CLASSIFIER
 from busaug_core.data.config import LOAD_BUSI, SIMULATED
+from busaug_core.errors import UserError
 from busaug_core.experiment.arms import BEST, UNTUNED, Arm, parse_arm, variants_of
 from busaug_core.experiment.links import (
     TRAININGS,
@@ -267,12 +269,14 @@ class RunExperiment(JobConfig):
         trained = dict.fromkeys(self.trained, "not trained yet")
         values = {**self.settings.get(GENERATE.name, {}), **trained, "base_model": self.base_model, "counts": {}}
         kinds = by_sampling(self.measured)
+        # What acts on none of all variants is refused.
         unused = [self.unused_by(slugs) if len(kinds) > 1 else {} for slugs in kinds]
         kind = GENERATE.config_class()
-        return [
-            kind.parse({**values, **dropped, "variants": slugs}).resolve(runs)
-            for slugs, dropped in zip(kinds, unused, strict=True)
-        ]
+        with of_job(GENERATE):
+            return [
+                kind.parse({**values, **dropped, "variants": slugs}).resolve(runs)
+                for slugs, dropped in zip(kinds, unused, strict=True)
+            ]
 
     def unused_by(self, variants: list[str]) -> dict[str, None]:
         """The settings of `generate` that a run of some variants does without, since they act on none of them."""
@@ -300,6 +304,15 @@ class RunExperiment(JobConfig):
         if self.decoder == "tuned":
             needed.add(VAE.field)
         return [name for name in TRAININGS if name in needed]
+
+
+@contextmanager
+def of_job(job: Job) -> Iterator[None]:
+    """A block whose UserErrors are of settings of this job, and say so."""
+    try:
+        yield
+    except UserError as problem:
+        raise UserError(f"Settings of {job.name}: {problem}") from None
 
 
 def _without_what_does_not_fit(preset: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:

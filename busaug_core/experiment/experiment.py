@@ -7,13 +7,14 @@ from busaug_core.data.config import FIRST_FOLD, LOAD_BUSI, SIMULATED
 from busaug_core.experiment.arms import HELD_OUT, ORIGINAL
 from busaug_core.experiment.chain import Chain
 from busaug_core.experiment.claims import compare
-from busaug_core.experiment.config import RunExperiment
+from busaug_core.experiment.config import RunExperiment, of_job
 from busaug_core.experiment.external import external_images, try_elsewhere
 from busaug_core.experiment.findings import Findings, Networks
 from busaug_core.experiment.fold import Fold, compare_in_fold
 from busaug_core.experiment.plan import planned, told
 from busaug_core.experiment.report import write_report
 from busaug_core.experiment.tested import read_tested
+from busaug_core.generate.config import GENERATE
 from busaug_core.generate.plan import refuse_others
 from busaug_core.jobs.events import Notice, Steps
 from busaug_core.jobs.processes import locked
@@ -37,8 +38,10 @@ def run_experiment(config: RunExperiment, run: Run) -> Steps[dict[str, Any]]:
     if config.folds is not None:
         values |= dict(folds=config.folds, split=FIRST_FOLD)
     loaded = yield from chain.make(text, LOAD_BUSI, "load", **values)
+    learned = {name for used in run.used.values() if used.run for name in used.run.config.get("prompts", {})}
     for generation in config.generations(run.folder.parent):
-        refuse_others(generation, {r.label for r in loaded if r.label})
+        with of_job(GENERATE):
+            refuse_others(generation, {*learned, *(r.label for r in loaded if r.label)})
     yield Notice(told(config, loaded, run.folder.parent))
     others = None
     if config.external is not None:

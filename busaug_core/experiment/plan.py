@@ -7,7 +7,7 @@ from statistics import mean
 from busaug_core.base.defaults import defaults_of
 from busaug_core.classify.config import APPLY_CLASSIFIER, TRAIN_CLASSIFIER
 from busaug_core.data.config import LOAD_BUSI
-from busaug_core.experiment.arms import BEST, HELD_OUT, ORIGINAL
+from busaug_core.experiment.arms import BEST, HELD_OUT, ORIGINAL, variants_of
 from busaug_core.experiment.config import RunExperiment
 from busaug_core.experiment.links import TRAININGS
 from busaug_core.generate.config import GENERATE
@@ -60,7 +60,9 @@ def images_planned(config: RunExperiment, loaded: list[Record]) -> int:
     shared = amounts_of(training, config.largest_share, None)
     further = sum(max(0, n - filling.get(label, 0)) for label, n in shared.items())
     of_fold = len(config.filling) * sum(filling.values())
-    of_fold += sum(further if slug in config.filling else sum(shared.values()) for slug in _shared(config))
+    for slug in _shared(config):
+        may_be = variants_of(config.candidate_arms) if slug == BEST else [slug]
+        of_fold += further if set(may_be) <= set(config.filling) else sum(shared.values())
     return (config.folds or 1) * of_fold + held_out * len(config.measured)
 
 
@@ -78,11 +80,12 @@ def fill_to(training: dict[str, int]) -> int:
 def told(config: RunExperiment, loaded: list[Record], runs_folder: Path) -> str:
     """What will be run and made of the loaded scans, in words."""
     runs, images = planned(config), images_planned(config, loaded)
+    most = "at most " if _shared(config) else ""  # what fills classes up may be share enough
     side = config.settings.get(GENERATE.name, {}).get("resolution")
     side = side or defaults_of(config.base_model, runs_folder).resolution
     return (
-        f"Planned: {counted(runs.total(), 'run')} ({', '.join(f'{n} {name}' for name, n in runs.items())}); about "
-        f"{images} images of {side} px, about {images * side**2 * BYTES / 1e6:.0f} MB. How long it takes is told when "
+        f"Planned: {most}{counted(runs.total(), 'run')} ({', '.join(f'{n} {name}' for name, n in runs.items())}); "
+        f"about {images} images of {side} px, about {images * side**2 * BYTES / 1e6:.0f} MB. How long it takes is told when "
         "the first of each kind is done; what was done before is not done again."
     )
 

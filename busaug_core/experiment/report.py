@@ -12,6 +12,7 @@ import numpy as np
 from markdown_it import MarkdownIt
 from matplotlib.figure import Figure
 
+from busaug_core.base.defaults import scales_in_words
 from busaug_core.data.config import LOAD_BUSI
 from busaug_core.experiment import growth
 from busaug_core.experiment.claims import Claim
@@ -151,9 +152,8 @@ def _sampling(generation: Generation) -> str:
     if generation.guidance_end < 1:
         told[1] += f" until {generation.guidance_end:.0%} of them"
     if generation.departs:
-        widths = {"": generation.domain_guidance_width, **generation.domain_guidance_widths}
-        ranges = ", ".join(f"{name} ± {width:g}".strip() for name, width in widths.items() if width)
-        told.append(f"domain guidance {generation.domain_guidance:g} {ranges}".strip())
+        of_classes = generation.domain_guidance_width, generation.domain_guidance_widths
+        told.append(f"domain guidance {scales_in_words(generation.domain_guidance, *of_classes)}")
     return f"Images of {', '.join(generation.variants)}: {', '.join(told)}."
 
 

@@ -182,7 +182,8 @@ class Generation(OnSamples):
 
     @model_validator(mode="after")
     def _components(self) -> "Generation":
-        if self.base_model == getattr(self, UNET.field, None):
+        is_tuned = any(RECIPES[slug].is_tuned for slug in self.variants)
+        if is_tuned and self.base_model == getattr(self, UNET.field, None):
             raise ValueError(
                 f"unet is the base_model already ('{self.base_model}'); name the base that it was tuned on, or make "
                 "the variant 'base' of it"

@@ -64,15 +64,13 @@ def _sampled_as_others(config: Generation, run: Run) -> str | None:
     """That images of a tuned UNet have the settings of the base's own, beside which they are made; None otherwise."""
     defaults, kinds = defaults_of(config.base_model, run.folder.parent), by_sampling(config.variants)
     own, tuned = defaults.sampling, defaults.tuned_sampling
-    names = ["steps", "spacing", "guidance_scale"] if config.steps == own.steps else ["guidance_scale"]
-    taken = [name for name in names if getattr(config, name) == getattr(own, name) != getattr(tuned, name)]
-    if len(kinds) == 1 or not taken:
+    names = [name for name in ("steps", "spacing", "guidance_scale") if getattr(own, name) != getattr(tuned, name)]
+    if len(kinds) == 1 or not any(getattr(config, name) == getattr(own, name) for name in names):
         return None
-    have, better = (", ".join(f"{name} {getattr(of, name):g}" for name in taken) for of in (config, tuned))
-    others = ", ".join(kinds[0])
+    suiting = ", ".join(f"{name} {getattr(tuned, name):g}" for name in names)
     return (
-        f"Images of {', '.join(kinds[1])} are sampled as those of {others} ({have}); in a run without {others}, they "
-        f"have {better}."
+        f"Images of {', '.join(kinds[1])} are sampled in the steps and by the guidance of {', '.join(kinds[0])}; where "
+        f"these are left open, a tuned UNet has its own in a run without others: {suiting}."
     )
 
 

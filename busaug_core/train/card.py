@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from busaug_core.base.components import COMPONENTS, UNET, Component, component_of, has_tuned_unet
-from busaug_core.base.defaults import MINI, MINI_NOISIEST, Sampling, defaults_of, spaced_timesteps
+from busaug_core.base.defaults import MINI, MINI_NOISIEST, defaults_of, scales_in_words, spaced_timesteps
 from busaug_core.base.licence import RESEARCH_USE, licence_of
 from busaug_core.base.tuned import root_of
 from busaug_core.files import weights_hash, write_whole
@@ -133,21 +133,12 @@ def _usage(
     options = f"{steps}, guidance_scale={sampling.guidance_scale}"
     if sampling.guidance_end < 1:
         lines.append(f"# BUSAug has this guidance_scale in the first {sampling.guidance_end:.0%} of the steps alone,")
-        rest = (
-            f"domain_guidance of {_scales(sampling)}, which diffusers lacks" if sampling.domain_guidance > 1 else "none"
-        )
+        widths = sampling.domain_guidance_width, sampling.domain_guidance_widths
+        scale = scales_in_words(sampling.domain_guidance, *widths)
+        rest = f"domain_guidance of {scale}, which diffusers lacks" if sampling.domain_guidance > 1 else "none"
         lines.append(f"# and in the others {rest}.")
     size = f"height={config.resolution}, width={config.resolution}"
     return [*lines, f"image = pipe({json.dumps(prompt, ensure_ascii=False)}{more}, {size}, {options}).images[0]"]
-
-
-def _scales(sampling: Sampling) -> str:
-    """The range of an image's scale of domain guidance."""
-    middle, widths = sampling.domain_guidance, {"": sampling.domain_guidance_width, **sampling.domain_guidance_widths}
-    if not any(widths.values()):
-        return f"{middle:g}"
-    ranges = [f"{name} {middle - width:g} to {middle + width:g}".strip() for name, width in widths.items()]
-    return f"{', '.join(ranges)}, an image's own"
 
 
 def _figures(result: dict[str, Any]) -> list[str]:

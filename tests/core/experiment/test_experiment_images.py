@@ -65,7 +65,7 @@ def test_a_share_that_fills_classes_up_already_is_no_run_of_its_own_and_none_is_
     made = sum(len(run.products) for run in runs if run.job == "generate")
     assert not any(run.key.startswith("shares") for run in runs)
     planned = next(event.message for event in told if isinstance(event, Notice) and "Planned" in event.message)
-    assert f"about {made} images" in planned
+    assert f"about {made} images" in planned and f"Planned: at most {begun[0].total} runs" in planned
 
 
 def test_a_wrong_setting_is_told_without_all_the_others():
@@ -76,7 +76,7 @@ def test_a_wrong_setting_is_told_without_all_the_others():
 
 @pytest.mark.parametrize("settings", [dict(prompts={"cyst": "a cyst"}), dict(domain_guidance_widths={"cyst": 1})])
 def test_classes_that_are_not_there_are_refused_before_anything_is_trained(experiment, tmp_path, settings):
-    with pytest.raises(UserError, match="'cyst', which is no class of these images"):
+    with pytest.raises(UserError, match="Settings of generate: .*'cyst', which is no class of these images"):
         experiment(["ft"], **settings)
     assert {path.name for path in (tmp_path / "tiny/runs").iterdir()} == {"load", KEY}
 
@@ -90,6 +90,6 @@ def test_classes_that_are_not_there_are_refused_before_anything_is_trained(exper
     ],
 )
 def test_settings_that_make_no_image_are_refused_before_anything_is_trained(experiment, tmp_path, arm, settings, words):
-    with pytest.raises(UserError, match=words):
+    with pytest.raises(UserError, match=f"Settings of generate: .*{words}"):
         experiment([arm], **settings)
     assert not (tmp_path / "tiny/runs/load").exists()

@@ -211,8 +211,8 @@ def test_it_is_told_where_a_tuned_unet_is_sampled_as_the_base_beside_it(tuned, b
     }
     assert told[1] == []
     assert told[2] == [
-        "Images of ft are sampled as those of base (steps 10, guidance_scale 3); in a run without base, they have "
-        "steps 13, guidance_scale 2."
+        "Images of ft are sampled in the steps and by the guidance of base; where these are left open, a tuned UNet "
+        "has its own in a run without others: steps 13, guidance_scale 2."
     ]
 
 

@@ -50,7 +50,7 @@ def test_what_was_saved_gives_what_was_trained_and_its_card_makes_an_image(
     for words in ("Not for clinical use", "OpenRAIL-M", images, "(train 9, val 6)"):
         assert words in card
     assert '"learning_rate": ' + str(MORE[name]["learning_rate"]) in card
-    told = "domain_guidance of 0.7 to 1.9, normal 0.1 to 2.5, an image's own," in code_of(card)
+    told = "domain_guidance of 1.3 ± 0.6, normal ± 1.2," in code_of(card)
     assert told == (name == "finetune_unet")
     for key in Run(folder).environment["base_weights"].values():
         assert key in card
