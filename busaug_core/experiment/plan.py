@@ -85,8 +85,8 @@ def told(config: RunExperiment, loaded: list[Record], runs_folder: Path) -> str:
     side = side or defaults_of(config.base_model, runs_folder).resolution
     return (
         f"Planned: {most}{counted(runs.total(), 'run')} ({', '.join(f'{n} {name}' for name, n in runs.items())}); "
-        f"about {images} images of {side} px, about {images * side**2 * BYTES / 1e6:.0f} MB. How long it takes is told when "
-        "the first of each kind is done; what was done before is not done again."
+        f"about {images} images of {side} px, about {images * side**2 * BYTES / 1e6:.0f} MB. How long it takes is told "
+        "when the first of each kind is done; what was done before is not done again."
     )
 
 
