@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field, create_model, field_validator, model_validator
 
-from busaug_core.base.components import COMPONENTS, UNET, Component
+from busaug_core.base.components import COMPONENTS, Component
 from busaug_core.base.defaults import BASE, HELP, MINI, defaults_of
 from busaug_core.errors import UserError
 from busaug_core.generate.recipes import RECIPES
@@ -182,12 +182,6 @@ class Generation(OnSamples):
 
     @model_validator(mode="after")
     def _components(self) -> "Generation":
-        is_tuned = any(RECIPES[slug].is_tuned for slug in self.variants)
-        if is_tuned and self.base_model == getattr(self, UNET.field, None):
-            raise ValueError(
-                f"unet is the base_model already ('{self.base_model}'); name the base that it was tuned on, or make "
-                "the variant 'base' of it"
-            )
         for slug in self.variants:
             for name in sorted(RECIPES[slug].components):
                 if not getattr(self, name):

@@ -47,11 +47,6 @@ def test_an_end_of_guidance_that_there_is_not_is_refused_and_img2img_has_the_las
     assert Generate.parse({**values, "guidance_end": 1, "steps": 9}).resolve().guided(3) == 3
 
 
-def test_a_tuned_unet_is_not_put_on_itself():
-    with pytest.raises(UserError, match="unet is the base_model already"):
-        resolved("ft", base_model="tuned", unet="tuned")
-
-
 def test_a_guided_step_counts_two_passes_of_the_unet():
     values = dict(variants=["base"], counts={"benign": 1}, steps=10, guidance_scale=2)
     assert Generate.parse({**values, "guidance_end": 0.5}).resolve().forwards == 15
