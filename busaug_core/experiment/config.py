@@ -1,7 +1,6 @@
 """Settings of an experiment."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -11,11 +10,11 @@ from busaug_core.base.components import VAE
 from busaug_core.base.defaults import BASE, HELP, MINI, defaults_of
 from busaug_core.classify.config import TRAIN_CLASSIFIER
 from busaug_core.data.config import LOAD_BUSI, SIMULATED
-from busaug_core.errors import UserError
 from busaug_core.experiment.arms import BEST, UNTUNED, Arm, parse_arm, variants_of
 from busaug_core.experiment.links import (
     TRAININGS,
     asks_for_probes,
+    of_job,
     parse_arms,
     refuse_arms,
     refuse_heatmaps,
@@ -304,15 +303,6 @@ class RunExperiment(JobConfig):
         if self.decoder == "tuned":
             needed.add(VAE.field)
         return [name for name in TRAININGS if name in needed]
-
-
-@contextmanager
-def of_job(job: Job) -> Iterator[None]:
-    """A block whose UserErrors are of settings of this job, and say so."""
-    try:
-        yield
-    except UserError as problem:
-        raise UserError(f"Settings of {job.name}: {problem}") from None
 
 
 def _without_what_does_not_fit(preset: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:

@@ -7,10 +7,11 @@ from busaug_core.data.config import FIRST_FOLD, LOAD_BUSI, SIMULATED
 from busaug_core.experiment.arms import HELD_OUT, ORIGINAL
 from busaug_core.experiment.chain import Chain
 from busaug_core.experiment.claims import compare
-from busaug_core.experiment.config import RunExperiment, of_job
+from busaug_core.experiment.config import RunExperiment
 from busaug_core.experiment.external import external_images, try_elsewhere
 from busaug_core.experiment.findings import Findings, Networks
 from busaug_core.experiment.fold import Fold, compare_in_fold
+from busaug_core.experiment.links import of_job
 from busaug_core.experiment.plan import planned, told
 from busaug_core.experiment.report import write_report
 from busaug_core.experiment.tested import read_tested

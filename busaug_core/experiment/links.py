@@ -1,5 +1,7 @@
 """The links of an experiment's chain: its jobs, what it sets of each itself, and what else may be set of them."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,6 +81,15 @@ def refuse_settings(settings: dict[str, dict[str, Any]]) -> None:
         for field, text in config.find_problems(as_trained(values) if whole else values).items():
             if field or whole:
                 raise ValueError(f"{f'{field} of ' if field else ''}{name}: {text}")
+
+
+@contextmanager
+def of_job(job: Job) -> Iterator[None]:
+    """A block whose UserErrors are of settings of this job, and say so."""
+    try:
+        yield
+    except UserError as problem:
+        raise UserError(f"Settings of {job.name}: {problem}") from None
 
 
 def refuse_networks(networks: dict[str, Any]) -> None:
