@@ -16,7 +16,7 @@ from busaug_core.experiment.plan import planned, told
 from busaug_core.experiment.report import write_report
 from busaug_core.experiment.tested import read_tested
 from busaug_core.generate.config import GENERATE
-from busaug_core.generate.plan import refuse_others
+from busaug_core.generate.plan import classes_of, refuse_others
 from busaug_core.jobs.events import Notice, Steps
 from busaug_core.jobs.processes import locked
 from busaug_core.jobs.run import Run
@@ -39,10 +39,9 @@ def run_experiment(config: RunExperiment, run: Run) -> Steps[dict[str, Any]]:
     if config.folds is not None:
         values |= dict(folds=config.folds, split=FIRST_FOLD)
     loaded = yield from chain.make(text, LOAD_BUSI, "load", **values)
-    learned = {name for used in run.used.values() if used.run for name in used.run.config.get("prompts", {})}
     for generation in config.generations(run.folder.parent):
         with of_job(GENERATE):
-            refuse_others(generation, {*learned, *(r.label for r in loaded if r.label)})
+            refuse_others(generation, classes_of(run, loaded))
     yield Notice(told(config, loaded, run.folder.parent))
     others = None
     if config.external is not None:

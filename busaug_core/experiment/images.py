@@ -7,7 +7,7 @@ from busaug_core.errors import UserError
 from busaug_core.experiment.arms import Arm
 from busaug_core.experiment.chain import Chain
 from busaug_core.experiment.links import LINKS, TRAININGS
-from busaug_core.experiment.plan import fill_to
+from busaug_core.experiment.plan import fill_to, still_missing
 from busaug_core.features.extractors import default_extractor
 from busaug_core.generate.config import GENERATE
 from busaug_core.generate.recipes import RECIPES, by_sampling
@@ -105,8 +105,7 @@ def _make_shares(chain: Chain, images: Images, slug: str) -> Steps[None]:
     config = chain.config
     wanted = amounts_of(count_labels(training_images(images.filling)), config.largest_share, None)
     given = [r for r in images.filling if not r.synthetic or r.variant == slug]
-    there = count_labels([r for r in given if r.synthetic])
-    counts = {label: n - there.get(label, 0) for label, n in wanted.items() if n > there.get(label, 0)}
+    counts = still_missing(wanted, count_labels([r for r in given if r.synthetic]))
     if counts:
         # Other seeds than those of the images that are there.
         seed = GENERATE.config_class().model_fields["seed"].default

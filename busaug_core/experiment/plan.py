@@ -58,7 +58,7 @@ def images_planned(config: RunExperiment, loaded: list[Record]) -> int:
         training, held_out = count_labels(dealt), sum("fold_1" in r.tags for r in loaded)
     filling = amounts_of(training, None, fill_to(training))
     shared = amounts_of(training, config.largest_share, None)
-    further = sum(max(0, n - filling.get(label, 0)) for label, n in shared.items())
+    further = sum(still_missing(shared, filling).values())
     of_fold = len(config.filling) * sum(filling.values())
     for slug in _shared(config):
         may_be = variants_of(config.candidate_arms) if slug == BEST else [slug]
@@ -70,6 +70,11 @@ def _shared(config: RunExperiment) -> set[str]:
     """The variants of which shares are taken; the best counts where those among which it is chosen have no shares."""
     found = {slug for arm in config.all_arms if arm.ratio for slug in arm.include}
     return found - {BEST} if {slug for arm in config.candidate_arms for slug in arm.include} <= found else found
+
+
+def still_missing(wanted: dict[str, int], there: dict[str, int]) -> dict[str, int]:
+    """Images of each class that are wanted beyond those that are there; none of a class of which there are enough."""
+    return {label: n - there.get(label, 0) for label, n in wanted.items() if n > there.get(label, 0)}
 
 
 def fill_to(training: dict[str, int]) -> int:

@@ -40,10 +40,15 @@ def check(config: Generation, run: Run, records: list[Record]) -> None:
         refuse_unlabelled(records, config.label_field)
     _refuse_other_field(config, run, records)
     labels = {item.label for item in work_list(config, records)}
-    learned = {name for used in run.used.values() if used.run for name in used.run.config.get("prompts", {})}
-    refuse_others(config, {*labels, *learned, *(r.label for r in records if r.label)})
+    refuse_others(config, labels | classes_of(run, records))
     used = [prompt_of(label, config.prompts, config.modality) for label in sorted(labels)]
     refuse_unused_modality(config.modality, used)
+
+
+def classes_of(run: Run, records: list[Record]) -> set[str]:
+    """The classes of images, and those that what a run uses has learned."""
+    learned = {name for used in run.used.values() if used.run for name in used.run.config.get("prompts", {})}
+    return learned | {r.label for r in records if r.label}
 
 
 def refuse_others(config: Generation, classes: set[str]) -> None:
